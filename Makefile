@@ -1,0 +1,53 @@
+# `make help` lists the targets. `.venv` is set up from requirements.lock where it is missing or out of date.
+PYTHON ?= python3
+TASK ?= cola
+ARGS ?=
+VENV := .venv
+RUN := PYTHONPATH=src $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train ui check format test test-fast bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s%s\n", $$1, $$2}'
+
+setup: $(READY) ## Set up .venv from requirements.lock (Python 3.11 to 3.13)
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "distilspark needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@echo "setting up $(VENV) from requirements.lock: a few minutes and 4 GB, once"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+train: $(READY) ## Fine-tune, evaluate, log and register: make train TASK=stsb ARGS="training.epochs=1 model=minilm"
+	@$(RUN) -m distilspark train task=$(TASK) $(ARGS)
+
+ui: $(READY) ## Open the MLflow UI on http://127.0.0.1:5000
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow ui --workers 1 --host 127.0.0.1 --port 5000
+
+check: $(READY) ## Lint, format, types, imports between layers
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	PYTHONPATH=src $(VENV)/bin/lint-imports
+
+format: $(READY) ## Format and mend what the linter can
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/ruff check --fix
+
+test: $(READY) ## All tests
+	$(VENV)/bin/python -m pytest
+
+test-fast: $(READY) ## The tests that take seconds
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+bench: $(READY) ## Measure training: bucketed against padded, memory over ten epochs; writes benchmarks/results/
+	$(RUN) benchmarks/training.py
+
+lock: ## Pin everything in requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev --quiet pyproject.toml --output-file requirements.lock
+
+clean: ## Remove .venv and caches; runs and models stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,71 @@
+"""What a task reaches on the real data: `mlflow run` over several seeds, the mean and spread of its dev metrics.
+
+`python benchmarks/quality.py --task cola --seeds 1 2 3 -- model=minilm data=files data.path=../shared/glue/CoLA`
+writes `results/quality_cola.json`. The runs land in the project's own MLflow store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import mlflow
+
+from distilspark.paths import ROOT
+from distilspark.tracking.runs import use_project_store
+from results_file import machine, write_results
+
+KEPT = ("dev/", "val/", "baseline/", "train/best_epoch", "time/")
+
+
+def main() -> None:
+    """Train once a seed, one after the other, and write the figures down."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides of `train`")
+    arguments = parser.parse_args()
+    before = machine()
+    runs = [train(arguments.task, seed, arguments.overrides) for seed in arguments.seeds]
+    figures = {"seeds": arguments.seeds, "summary": summarise(runs), "runs": runs}
+    write_results(f"quality_{arguments.task}", {"machine": before, **figures})
+
+
+def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+    """One run, started as a user would start it; its metrics."""
+    parameters = [f"task={task}", f"training.seed={seed}", *overrides]
+    options = ["--env-manager", "local", "--experiment-name", f"distilspark-{task}"]
+    command = ["mlflow", "run", ".", *options, *(word for each in parameters for word in ("-P", each))]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    use_project_store()
+    newest = mlflow.search_runs(experiment_names=[f"distilspark-{task}"], max_results=1, output_format="list")[0]
+    metrics = {name: value for name, value in newest.data.metrics.items() if name.startswith(KEPT)}
+    return {"seed": seed, "params": _settings(newest.data.params), **dict(sorted(metrics.items()))}
+
+
+def _settings(params: dict[str, str]) -> dict[str, str]:
+    wanted = ("training.", "model.name", "model.pooling", "data.source", "features.text")
+    return {name: value for name, value in sorted(params.items()) if name.startswith(wanted)}
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean, lowest, highest and, for several seeds, sample standard deviation of each dev metric."""
+    names = [name for name in runs[0] if name.startswith("dev/") and not name.endswith(("_low", "_high"))]
+    return {name: _spread([run[name] for run in runs]) for name in names}
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    figures = {"mean": mean(values), "lowest": min(values), "highest": max(values)}
+    if len(values) > 1:
+        figures["sd"] = stdev(values)
+    return {name: round(figure, 4) for name, figure in figures.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What every benchmark writes: the command, the machine, the versions, the figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("keras", "keras-hub", "mlflow", "numpy", "onnxruntime", "pyspark", "tensorflow", "tokenizers")
+
+
+def write_results(name: str, figures: dict[str, Any]) -> None:
+    """Write `results/NAME.json` and show it."""
+    results = {
+        "command": f"python {' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}",
+        "machine": machine(),
+        "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        **figures,
+    }
+    text = json.dumps(results, indent=2) + "\n"
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and memory; the load of the last minute tells whether the machine was quiet before."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if not information.is_file():
+        return platform.processor()
+    lines = information.read_text().splitlines()
+    features = next(line for line in lines if line.startswith("flags")).split()
+    name = next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+    return f"{name} ({', '.join(sorted({'avx2', 'avx512f', 'avx512_vnni'} & set(features))) or 'no AVX2'})"

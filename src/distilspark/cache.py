@@ -1,0 +1,57 @@
+"""The user's cache: folders that are built once, appear whole or not at all, and are shared by processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from distilspark.errors import UserError
+
+
+def cache_root() -> Path:
+    """`DISTILSPARK_CACHE`, else `$XDG_CACHE_HOME/distilspark`, else `~/.cache/distilspark`."""
+    if chosen := os.environ.get("DISTILSPARK_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(base) / "distilspark").expanduser().absolute()
+
+
+def cached_folder(name: str, build: Callable[[Path], None]) -> Path:
+    """The cache's folder `name`, made by `build(empty_folder)` where it is missing.
+
+    Two processes that ask for the same folder build it once: the second waits. A build that fails leaves nothing.
+
+    Raises:
+        UserError: the cache cannot be written (disk full, no permission); names the cache and the way out.
+
+    """
+    folder = cache_root() / name
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                _build_whole(folder, build)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}. "
+            "Free some space there, or choose another folder with DISTILSPARK_CACHE"
+        ) from error
+    return folder
+
+
+def _build_whole(folder: Path, build: Callable[[Path], None]) -> None:
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    try:
+        build(partial)
+        partial.chmod(0o755)
+        partial.replace(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

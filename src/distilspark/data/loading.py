@@ -1,0 +1,124 @@
+"""From a config to checked, split, canonical rows."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from distilspark.config import DataConfig, TaskConfig
+from distilspark.data.filesystem import reading
+from distilspark.data.formats import read_rows
+from distilspark.data.sources import Located, locate
+from distilspark.data.splits import digests_and_counts, split_train, with_ids
+from distilspark.data.validation import check_bad_rows, count_duplicates
+from distilspark.errors import UserError
+
+log = logging.getLogger(__name__)
+CANONICAL = ["id", "sentence1", "sentence2", "label", "source", "split"]
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """A task's rows, ready to train on.
+
+    The DataFrames have the columns `id`, `sentence1`, `sentence2` (null for single sentences), `label` (double),
+    `source` (null where unknown) and `split`, and are cached.
+    """
+
+    train: DataFrame
+    validation: DataFrame
+    dev: DataFrame
+    bad_rows: pd.DataFrame  # split, file, row (its text, shortened), reason
+    counts: dict[str, int]  # data/rows_read, data/rows_bad, data/train, data/duplicates_train_dev, …
+    source: str  # hub | files | sample
+    files: dict[str, str]  # train, dev -> the URI that was read
+    digests: dict[str, str]  # split -> 36 hex digits over its texts and labels, whatever their order
+
+    @property
+    def splits(self) -> dict[str, DataFrame]:
+        """The DataFrames by the names of their splits."""
+        return {"train": self.train, "validation": self.validation, "dev": self.dev}
+
+
+def load_datasets(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_rows_file: Path) -> Datasets:
+    """Locate, read, check, sample and split a task's data.
+
+    Raises:
+        UserError: the data cannot be had, read or recognised, too many rows are bad (`bad_rows_file` has them), or a
+            split stays empty.
+
+    """
+    located = locate(spark, task, data)
+    read = _read(spark, task, located)
+    bad, rows_read = _bad_rows(read, located)
+    check_bad_rows(bad, rows_read, data.max_bad_fraction, bad_rows_file)
+    good = with_ids(read.where("problem IS NULL").drop("row", "problem"))
+    duplicates = count_duplicates(good, ["sentence1", "sentence2"])
+    rows = _split(good, task, data).persist()
+    summaries = digests_and_counts(rows)
+    read.unpersist()
+    counts = {
+        "data/rows_read": sum(rows_read.values()),
+        "data/rows_bad": len(bad),
+        **{f"data/{split}": count for split, (_, count) in summaries.items()},
+        **duplicates,
+    }
+    _report(located, counts)
+    _check_filled(counts, located)
+    splits = {split: rows.where(F.col("split") == split) for split in ("train", "validation", "dev")}
+    digests = {split: digest for split, (digest, _) in summaries.items()}
+    return Datasets(**splits, bad_rows=bad, counts=counts, source=located.source, files=located.files, digests=digests)
+
+
+def _read(spark: SparkSession, task: TaskConfig, located: Located) -> DataFrame:
+    parts = [
+        read_rows(spark, task, file, require_label=True).withColumn("split", F.lit(split))
+        for split, file in located.files.items()
+    ]
+    return reduce(DataFrame.unionByName, parts).persist()
+
+
+def _bad_rows(read: DataFrame, located: Located) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The bad rows, and how many rows each split has; the first action, which finds out what cannot be read."""
+    with reading(" and ".join(located.files.values())):
+        bad_rows = F.collect_list(F.when(F.col("problem").isNotNull(), F.struct("row", "problem")))
+        splits = read.groupBy("split").agg(F.count("*").alias("rows"), bad_rows.alias("bad")).collect()
+    rows_read = {part["split"]: part["rows"] for part in splits}
+    bad = pd.DataFrame(
+        [(part["split"], located.files[part["split"]], *row) for part in splits for row in part["bad"]],
+        columns=["split", "file", "row", "reason"],
+    )
+    for split, file in located.files.items():
+        if not rows_read.get(split):
+            raise UserError(f"{file} has no rows: {split} needs some")
+    return bad, rows_read
+
+
+def _split(good: DataFrame, task: TaskConfig, data: DataConfig) -> DataFrame:
+    train = good.where(F.col("split") == "train")
+    sided = split_train(train, task, data.validation_fraction, data.sample_fraction, data.seed)
+    return sided.unionByName(good.where(F.col("split") == "dev")).select(*CANONICAL)
+
+
+def _report(located: Located, counts: dict[str, int]) -> None:
+    log.info("data: %s, %s", located.source, ", ".join(f"{key.removeprefix('data/')} {n}" for key, n in counts.items()))
+    if repeated := counts["data/duplicates_train_dev"]:
+        log.warning("%d rows of dev stand in train too: their metrics flatter the model", repeated)
+    if contradictions := counts["data/contradictions_train"]:
+        log.warning("%d texts of train have more than one label", contradictions)
+
+
+def _check_filled(counts: dict[str, int], located: Located) -> None:
+    for split in ("train", "validation", "dev"):
+        if not counts.get(f"data/{split}"):
+            raise UserError(
+                f"no rows are left for {split} out of {counts['data/rows_read']} in "
+                f"{', '.join(located.files.values())}: give more rows, or change data.sample_fraction or "
+                "data.validation_fraction"
+            )

@@ -1,0 +1,109 @@
+"""Where a task's rows come from: the hub, the caller's own files, or the sample corpus that the project generates."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from distilspark.config import DataConfig, TaskConfig
+from distilspark.data.filesystem import is_folder, list_folder, name_of, to_uri
+from distilspark.data.sample import sample_corpus
+from distilspark.errors import UserError
+from distilspark.hub import cached_file, fetch_file, hub_answers, hub_endpoint
+
+log = logging.getLogger(__name__)
+ENDINGS = r"(-\d+-of-\d+)?(\.(tsv|csv|txt|jsonl|ndjson|json|parquet|pq))?(\.gz)?"
+
+
+@dataclass(frozen=True)
+class Located:
+    """The source that was chosen and the URI of each split."""
+
+    source: str  # hub | files | sample
+    files: dict[str, str]
+
+
+def locate(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
+    """Find the files of train and dev; `auto` takes the hub where it is cached or answers, else the sample.
+
+    Raises:
+        UserError: an explicit choice cannot be had; names it and the way out.
+
+    """
+    locators: dict[str, Callable[[SparkSession, TaskConfig, DataConfig], Located]] = {
+        "auto": _auto,
+        "hub": _hub,
+        "files": _files,
+        "sample": _sample,
+    }
+    return locators[data.source](spark, task, data)
+
+
+def _auto(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
+    cached = all(cached_file(data.dataset, file, data.revision, "dataset") for file in task.hub.values())
+    if not cached and not hub_answers():
+        log.info("data=auto takes the sample corpus: %s does not answer", hub_endpoint())
+        return _sample(spark, task, data)
+    try:
+        return _hub(spark, task, data)
+    except UserError as error:
+        log.warning("data=auto takes the sample corpus: %s", error)
+        return _sample(spark, task, data)
+
+
+def _hub(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
+    try:
+        files = {
+            split: to_uri(str(fetch_file(data.dataset, file, data.revision, "dataset")))
+            for split, file in task.hub.items()
+        }
+    except UserError as error:
+        raise UserError(
+            f"data=hub: {error}. Use data=files data.path=FOLDER with a copy of your own, or data=sample (no network)"
+        ) from error
+    return Located("hub", files)
+
+
+def _sample(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
+    return Located("sample", find_splits(spark, task, str(sample_corpus(task.name, data.sample_rows, data.seed))))
+
+
+def _files(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
+    if not data.path:
+        raise UserError("data.path is not set: data=files reads a folder, e.g. data.path=/data/glue/CoLA")
+    return Located("files", find_splits(spark, task, data.path))
+
+
+def find_splits(spark: SparkSession, task: TaskConfig, path: str) -> dict[str, str]:
+    """The file or folder of each split in a folder, by the names in `task.splits`, earlier names first.
+
+    Raises:
+        UserError: not a folder, a split is missing, or two entries could be it.
+
+    """
+    uri = to_uri(path)
+    if not is_folder(spark, uri):
+        raise UserError(
+            f"data.path={path} is one file. Give a folder that holds both train and dev, e.g. train.tsv, dev.tsv"
+        )
+    entries = [entry for entry, _ in list_folder(spark, uri)]
+    return {split: _find(entries, names, split, uri) for split, names in task.splits.items()}
+
+
+def _find(entries: list[str], names: list[str], split: str, uri: str) -> str:
+    for name in names:
+        found = [entry for entry in entries if re.fullmatch(re.escape(name) + ENDINGS, name_of(entry))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UserError(
+                f"{uri} holds {', '.join(map(name_of, found))}: which is {split}? Keep one, or put parts in {split}/"
+            )
+    seen = ", ".join(map(name_of, entries)) or "nothing"
+    raise UserError(
+        f"{uri} holds no {split}. Seen: {seen}. Expected {' or '.join(names)} (.tsv, .csv, .jsonl, .parquet, .gz)"
+    )

@@ -1,0 +1,46 @@
+"""What a model said about rows whose labels are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Labels and what a model said, row by row: all parts have the same n rows, in the same order.
+
+    Attributes:
+        rows: columns `id`, `sentence1`, `sentence2` (None for single sentences), `source` (may be null) and `tokens`
+            (how many tokens the row has before truncation).
+        labels: (n,); classification: label ids, regression: the values.
+        outputs: classification: (n, classes) probabilities; regression: (n,) predicted values.
+
+    Raises:
+        ValueError: the parts differ in their number of rows.
+
+    """
+
+    rows: pd.DataFrame
+    labels: Array
+    outputs: Array
+
+    def __post_init__(self) -> None:
+        sizes = {"rows": len(self.rows), "labels": len(self.labels), "outputs": len(self.outputs)}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"rows, labels and outputs differ in length: {sizes}")
+
+    @property
+    def predicted(self) -> Array:
+        """(n,): the label ids that are most probable, or the predicted values themselves."""
+        return np.argmax(self.outputs, axis=1) if self.outputs.ndim == 2 else self.outputs
+
+    def where(self, mask: Array) -> Predictions:
+        """The rows where the boolean `mask` (n,) is true."""
+        return Predictions(self.rows.loc[np.asarray(mask)], self.labels[mask], self.outputs[mask])

@@ -1,0 +1,108 @@
+"""WordPiece encoding with the checkpoint's own tokenizer: texts in, token ids out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
+
+from distilspark.errors import UserError
+
+CHUNK = 10_000  # rows: a tokenizers.Encoding takes many times the memory of its ids
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of rows, special tokens included, not padded."""
+
+    token_ids: list[NDArray[np.int32]]
+    lengths: NDArray[np.int64]
+    full_lengths: NDArray[np.int64]  # before cutting to the maximum
+
+    @property
+    def cut(self) -> int:
+        """How many rows lost tokens."""
+        return int((self.lengths < self.full_lengths).sum())
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The folder's tokenizer, which neither cuts nor pads: from `tokenizer.json`, else BERT's over `vocab.txt`.
+
+    Raises:
+        UserError: the folder holds neither, or the file cannot be read.
+
+    """
+    try:
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        elif (folder / "vocab.txt").is_file():
+            tokenizer = _wordpiece(folder)
+        else:
+            raise UserError(f"{folder}: no tokenizer.json and no vocab.txt; a checkpoint needs one of them")
+    except UserError:
+        raise
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise UserError(f"{folder}: the tokenizer cannot be read ({error}); fetch the checkpoint again") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _wordpiece(folder: Path) -> Tokenizer:
+    settings = folder / "tokenizer_config.json"
+    options = json.loads(settings.read_text()) if settings.is_file() else {}
+    tokenizer = BertWordPieceTokenizer(
+        str(folder / "vocab.txt"),
+        lowercase=options.get("do_lower_case", True),
+        strip_accents=options.get("strip_accents"),
+        handle_chinese_chars=options.get("tokenize_chinese_chars", True),
+    )
+    return Tokenizer.from_str(tokenizer.to_str())
+
+
+def encode(tokenizer: Tokenizer, sentence1: Sequence[str], sentence2: Sequence[str] | None, max_length: int) -> Encoded:
+    """Encode single sentences, or pairs jointly, and cut them to `max_length` tokens, special tokens included.
+
+    A pair loses tokens from the end of its longer sentence first, as transformers' `longest_first` does. The tokenizer
+    is left as it is; it must neither cut nor pad (`load_tokenizer`), and may be shared by threads.
+    """
+    rows = list(sentence1) if sentence2 is None else list(zip(sentence1, sentence2, strict=True))
+    token_ids, full_lengths = [], []
+    for start in range(0, len(rows), CHUNK):
+        for encoding in tokenizer.encode_batch_fast(rows[start : start + CHUNK]):
+            token_ids.append(_cut(encoding, max_length))
+            full_lengths.append(len(encoding))
+    lengths = [len(ids) for ids in token_ids]
+    return Encoded(token_ids, np.array(lengths, dtype=np.int64), np.array(full_lengths, dtype=np.int64))
+
+
+def _cut(encoding: Encoding, max_length: int) -> NDArray[np.int32]:
+    ids = np.array(encoding.ids, dtype=np.int32)
+    if len(ids) <= max_length:
+        return ids
+    # None, for special tokens, becomes NaN: no sentence's
+    owner = np.array(encoding.sequence_ids, dtype=float)
+    first, second = owner == 0, owner == 1
+    specials = len(ids) - first.sum() - second.sum()
+    kept1, kept2 = _longest_first(int(first.sum()), int(second.sum()), max_length - int(specials))
+    lost = (first & (np.cumsum(first) > kept1)) | (second & (np.cumsum(second) > kept2))
+    return ids[~lost]
+
+
+def _longest_first(length1: int, length2: int, room: int) -> tuple[int, int]:
+    """How many tokens of each sentence stay: the longer one is cut down to the other before both are cut alike.
+
+    >>> _longest_first(10, 3, 8), _longest_first(10, 9, 7), _longest_first(10, 0, 6)
+    ((5, 3), (4, 3), (6, 0))
+    """
+    shorter = min(length1, length2)
+    if 2 * shorter <= room:
+        kept = room - shorter
+        return (kept, shorter) if length1 > length2 else (shorter, kept)
+    return (room - room // 2, room // 2) if length1 > length2 else (room // 2, room - room // 2)

@@ -1,0 +1,180 @@
+"""What the data looks like: labels, lengths, sources, stop words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql.types import IntegerType
+from tokenizers import Tokenizer
+
+from distilspark.config import TaskConfig
+from distilspark.data.loading import Datasets
+from distilspark.features.pipeline import with_words
+from distilspark.figures import GREY, PALETTE, count_rows, new_figure, percent, styled
+
+SPLITS = ["train", "validation", "dev"]
+COLOURS: Any = PALETTE[:3]  # any: pandas and matplotlib type colours differently
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Small tables, figures and metrics about a task's rows."""
+
+    tables: dict[str, pd.DataFrame]  # labels, tokens, token_counts, sources, stop_words: each with a column `split`
+    figures: dict[str, Figure]  # labels, tokens
+    metrics: dict[str, float]  # of the training split: data/tokens_mean, data/cut_share, data/stop_word_share
+
+
+def profile(datasets: Datasets, task: TaskConfig, tokenizer_json: str, max_length: int) -> Profile:
+    """Describe the three splits; one Spark action.
+
+    `tokenizer_json` is `Tokenizer.to_str()`: pairs are encoded together, and special tokens count. Rows of more than
+    `max_length` tokens are cut by the model.
+    """
+    cube = _cube(reduce(DataFrame.unionByName, datasets.splits.values()), task, tokenizer_json)
+    tables = {
+        "labels": _shares(cube, "label"),
+        "tokens": _token_table(cube, max_length),
+        "token_counts": _sum_by(cube, "tokens"),
+        "sources": _shares(cube, "source"),
+        "stop_words": _stop_words(cube),
+    }
+    figures = {"labels": _label_figure(tables["labels"]), "tokens": _token_figure(tables["token_counts"], max_length)}
+    return Profile(tables, figures, _metrics(tables))
+
+
+def _cube(rows: DataFrame, task: TaskConfig, tokenizer_json: str) -> pd.DataFrame:
+    """Rows, words and stop words by split, label, source and number of tokens: all that the tables need."""
+    worded = with_words(rows, task)
+    words, kept = _words_in(worded, "_tokens"), _words_in(worded, "_filtered")
+    measured = worded.select(
+        "split",
+        _label_name(task).alias("label"),
+        F.coalesce("source", F.lit(UNKNOWN)).alias("source"),
+        _token_count(tokenizer_json)("sentence1", "sentence2").alias("tokens"),
+        words.alias("words"),
+        (words - kept).alias("stop_words"),
+    )
+    totals = [F.count("*").alias("rows"), F.sum("words").alias("words"), F.sum("stop_words").alias("stop_words")]
+    return measured.groupBy("split", "label", "source", "tokens").agg(*totals).toPandas()
+
+
+def _words_in(worded: DataFrame, ending: str) -> Column:
+    arrays = [F.array_remove(name, "") for name in worded.columns if name.endswith(ending)]
+    return F.size(F.concat(*arrays))
+
+
+def _label_name(task: TaskConfig) -> Column:
+    """A class by its name; a score by the whole number below it, the highest with the one below."""
+    if task.head == "classification":
+        return F.array(*map(F.lit, task.labels))[F.col("label").cast("int")]
+    _, high = task.label_range
+    floor = F.least(F.floor("label"), F.lit(int(high) - 1)).cast("int")
+    return F.concat_ws("-", floor.cast("string"), (floor + 1).cast("string"))
+
+
+def _token_count(tokenizer_json: str) -> Callable[[str, str], Column]:
+    def count(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.Series]:
+        tokenizer = Tokenizer.from_str(tokenizer_json)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        for first, second in batches:
+            pairs = zip(first, second, strict=True)
+            texts = [one if pd.isna(other) else (one, other) for one, other in pairs]
+            yield pd.Series([len(encoding) for encoding in tokenizer.encode_batch(texts)], dtype="int32")
+
+    return pandas_udf(count, IntegerType())  # type: ignore[call-overload]
+
+
+def _sum_by(cube: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return cube.groupby(["split", *columns], as_index=False).agg({"rows": "sum"})
+
+
+def _shares(cube: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows and their share of the split for each value of a column."""
+    counts = _sum_by(cube, column)
+    counts["share"] = counts["rows"] / counts.groupby("split")["rows"].transform("sum")
+    return counts
+
+
+def _token_table(cube: pd.DataFrame, max_length: int) -> pd.DataFrame:
+    rows = []
+    for split, part in cube.groupby("split"):
+        tokens = np.repeat(part["tokens"].to_numpy(), part["rows"].to_numpy())
+        quantiles = np.quantile(tokens, [0.5, 0.95, 1.0])
+        rows.append((split, len(tokens), tokens.mean(), *quantiles, max_length, (tokens > max_length).mean()))
+    columns = ["split", "rows", "mean", "median", "p95", "max", "max_length", "cut_share"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _stop_words(cube: pd.DataFrame) -> pd.DataFrame:
+    sums = cube.groupby("split", as_index=False)[["words", "stop_words"]].sum()
+    sums["share"] = sums["stop_words"] / sums["words"]
+    return sums
+
+
+def _metrics(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
+    tokens, words = (tables[name].set_index("split") for name in ("tokens", "stop_words"))
+    return {
+        "data/tokens_mean": float(tokens["mean"]["train"]),
+        "data/cut_share": float(tokens["cut_share"]["train"]),
+        "data/stop_word_share": float(words["share"]["train"]),
+    }
+
+
+def _label_figure(labels: pd.DataFrame) -> Figure:
+    shares = labels.pivot_table(index="label", columns="split", values="share", fill_value=0.0)
+    training = shares["train"]
+    title = f"{training.idxmax()} is the most frequent label: {percent(training.max())} of train"
+    with styled():
+        figure = new_figure(title, f"{_rows_by_split(labels)}; shares of each split")
+        axes = figure.subplots()
+        axes.grid(visible=False, axis="x")
+        bars = shares[[split for split in SPLITS if split in shares]]
+        bars.plot.bar(ax=axes, rot=0, width=0.75, color=COLOURS)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set(xlabel="Label", ylabel="Share of the split's rows")
+        axes.legend(title=None)
+    return figure
+
+
+def _token_figure(counts: pd.DataFrame, max_length: int) -> Figure:
+    training = counts[counts["split"] == "train"]
+    cut = training.loc[training["tokens"] > max_length, "rows"].sum() / training["rows"].sum()
+    caption = f"{_rows_by_split(counts)}; special tokens included"
+    low, high = int(counts["tokens"].min()), int(counts["tokens"].max())
+    width = 1 + (high - low) // 40
+    bins = np.arange(low, high + width + 1, width) - 0.5
+    with styled():
+        figure = new_figure(f"{percent(cut, 1)} of train is longer than {max_length} tokens and is cut", caption)
+        axes = figure.subplots()
+        for split, colour in zip(SPLITS, COLOURS, strict=True):
+            part = counts[counts["split"] == split]
+            shape: dict[str, Any] = {
+                "density": True,
+                "histtype": "step",
+                "linewidth": 1.8,
+                "color": colour,
+                "label": split,
+            }
+            axes.hist(part["tokens"], bins=list(bins), weights=part["rows"], **shape)
+        axes.axvline(max_length, linestyle="--", color=GREY, linewidth=1.2, label=f"max_length {max_length}")
+        axes.set(xlabel="Tokens a row", ylabel="Density")
+        axes.legend()
+    return figure
+
+
+def _rows_by_split(table: pd.DataFrame) -> str:
+    rows = table.groupby("split")["rows"].sum()
+    return ", ".join(f"{split} {count_rows(int(rows[split]))}" for split in SPLITS if split in rows)

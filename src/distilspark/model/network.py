@@ -1,0 +1,114 @@
+"""DistilBERT (Sanh et al. 2019) with a head: one graph for classification and regression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+from keras import layers, ops
+from numpy.typing import NDArray
+
+Layout = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def _first_token(hidden: Any, padding_mask: Any) -> Any:
+    return hidden[:, 0, :]
+
+
+def _masked_mean(hidden: Any, padding_mask: Any) -> Any:
+    weights = ops.expand_dims(ops.cast(padding_mask, hidden.dtype), -1)
+    return ops.sum(hidden * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+
+
+POOLINGS = {"cls": _first_token, "mean": _masked_mean}  # hidden states (B, L, dim), padding mask (B, L) -> (B, dim)
+
+
+def build_network(
+    folder: Path, head: str, units: int = 1, *, pooling: str = "cls", dropout: float = 0.1
+) -> keras.Model:
+    """DistilBERT from `folder` with a new head, that of Hugging Face's `DistilBertForSequenceClassification`.
+
+    Args:
+        folder: a checkpoint in DistilBERT's Hugging Face layout (`checkpoints.fetch`).
+        head: `classification` or `regression`.
+        units: classification: the number of classes; regression has one neuron whatever this says.
+        pooling: `cls` (the first token) or `mean` (of all tokens that are not padding).
+        dropout: before the last layer, while training.
+
+    Returns:
+        a functional model of `{"token_ids": (B, L) int32, "padding_mask": (B, L) int32}`, both of any L up to the
+        checkpoint's positions; logits (B, units) for classification, (B, 1) for regression. The head's weights come
+        from Keras's global seed (`keras.utils.set_random_seed`).
+
+    """
+    backbone = keras_hub.models.DistilBertBackbone.from_preset(str(folder), name="distilbert")
+    inputs = {
+        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+        "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
+    }
+    pooled = POOLINGS[pooling](backbone(inputs), inputs["padding_mask"])
+    features = _dense(backbone.hidden_dim, "pre_classifier", activation="relu")(pooled)
+    features = layers.Dropout(dropout, name="head_dropout")(features)
+    outputs = _dense({"classification": units, "regression": 1}[head], "classifier")(features)
+    return keras.Model(inputs, outputs, name=head)
+
+
+def _dense(units: int, name: str, activation: str | None = None) -> layers.Dense:
+    initializer = keras.initializers.RandomNormal(stddev=0.02)
+    return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name)
+
+
+def export_arrays(network: keras.Model) -> dict[str, NDArray[np.float32]]:
+    """All weights under their Hugging Face names; matrices are (out, in) as there.
+
+    `distilbert.*` are the backbone's, `pre_classifier.*` and `classifier.*` the head's.
+    """
+    return {
+        name: np.ascontiguousarray(to_layout(variable.numpy()), dtype=np.float32)
+        for name, variable, to_layout in _named_variables(network)
+    }
+
+
+def _named_variables(network: keras.Model) -> Iterator[tuple[str, keras.Variable, Layout]]:
+    backbone = network.get_layer("distilbert")
+    embeddings = backbone.embeddings
+    yield "distilbert.embeddings.word_embeddings.weight", embeddings.token_embedding.embeddings, _as_is
+    positions = embeddings.position_embedding.position_embeddings
+    yield "distilbert.embeddings.position_embeddings.weight", positions, _as_is
+    yield from _norm("distilbert.embeddings.LayerNorm", backbone.embeddings_layer_norm)
+    for index, layer in enumerate(backbone.transformer_layers):
+        yield from _transformer_layer(f"distilbert.transformer.layer.{index}", layer)
+    for name in ("pre_classifier", "classifier"):
+        yield from _linear(name, network.get_layer(name))
+
+
+def _transformer_layer(prefix: str, layer: Any) -> Iterator[tuple[str, keras.Variable, Layout]]:
+    attention = layer._self_attention_layer
+    yield from _linear(f"{prefix}.attention.q_lin", attention.query_dense, inputs=1)
+    yield from _linear(f"{prefix}.attention.k_lin", attention.key_dense, inputs=1)
+    yield from _linear(f"{prefix}.attention.v_lin", attention.value_dense, inputs=1)
+    yield from _linear(f"{prefix}.attention.out_lin", attention.output_dense, inputs=2)
+    yield from _norm(f"{prefix}.sa_layer_norm", layer._self_attention_layer_norm)
+    yield from _linear(f"{prefix}.ffn.lin1", layer._feedforward_intermediate_dense)
+    yield from _linear(f"{prefix}.ffn.lin2", layer._feedforward_output_dense)
+    yield from _norm(f"{prefix}.output_layer_norm", layer._feedforward_layer_norm)
+
+
+def _linear(name: str, layer: Any, inputs: int = 1) -> Iterator[tuple[str, keras.Variable, Layout]]:
+    """A dense layer whose kernel's first `inputs` axes are what it reads, the others (heads, width) what it writes."""
+    fan_in = int(np.prod(layer.kernel.shape[:inputs]))
+    yield f"{name}.weight", layer.kernel, lambda kernel: kernel.reshape(fan_in, -1).T
+    yield f"{name}.bias", layer.bias, np.ravel
+
+
+def _norm(name: str, layer: Any) -> Iterator[tuple[str, keras.Variable, Layout]]:
+    yield f"{name}.weight", layer.gamma, _as_is
+    yield f"{name}.bias", layer.beta, _as_is
+
+
+def _as_is(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    return array

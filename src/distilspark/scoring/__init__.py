@@ -1,0 +1,1 @@
+"""The packaged model: raw text in, predictions out, without TensorFlow."""

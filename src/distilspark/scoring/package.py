@@ -1,0 +1,99 @@
+"""Package a fine-tuned network for scoring, and log it to MLflow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import onnx
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types.schema import ColSpec, DataType, Schema
+from numpy.typing import NDArray
+
+from distilspark.config import ModelConfig, TaskConfig
+from distilspark.errors import WorkError
+from distilspark.scoring.onnx_graph import Arrays, build_graph
+from distilspark.scoring.pyfunc import Scorer
+
+REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas", "tokenizers")
+SOURCE = Path(__file__).resolve().parents[1]
+PARITY = 1e-4
+
+
+def write_package(
+    folder: Path, arrays: Arrays, checkpoint: Path, task: TaskConfig, model: ModelConfig, stop_words: Sequence[str]
+) -> None:
+    """Write what `distilspark.scoring.pyfunc` loads.
+
+    Args:
+        folder: where to.
+        arrays: the network's weights (`distilspark.model.network.export_arrays`).
+        checkpoint: the folder that the network was built from; its tokenizer goes along.
+        task: its labels and text columns.
+        model: pooling and maximum length.
+        stop_words: removed from a text before it is encoded; empty where the network reads raw text.
+
+    """
+    heads = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["n_heads"]
+    onnx.save(build_graph(arrays, task.head, heads=heads, pooling=model.pooling), folder / "model.onnx")
+    shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
+    settings = {
+        "task": task.name,
+        "columns": task.text_columns,
+        "labels": task.labels,
+        "max_length": model.max_length,
+        "stop_words": list(stop_words),
+    }
+    (folder / "scorer.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def check_parity(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> float:
+    """The largest difference between what the package and the network say about the same rows.
+
+    Args:
+        folder: the package.
+        rows: text columns.
+        outputs: the network's, as in `distilspark.evaluation.predictions.Predictions`.
+
+    Raises:
+        WorkError: it is above `PARITY`.
+
+    """
+    packaged = Scorer(folder).outputs(rows).reshape(outputs.shape)
+    difference = float(np.abs(packaged - outputs).max())
+    if not difference <= PARITY:
+        raise WorkError(f"the packaged model differs from the network by {difference:.2g}, more than {PARITY:.0e}")
+    return difference
+
+
+def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int) -> ModelInfo:
+    """Log the package as the run's model; `example` are a few rows of text, `step` the epoch that was kept."""
+    return mlflow.pyfunc.log_model(
+        name="model",
+        loader_module="distilspark.scoring.pyfunc",
+        data_path=str(folder),
+        code_paths=[str(SOURCE)],
+        signature=signature(task),
+        input_example=example[task.text_columns],
+        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+        step=step,
+    )
+
+
+def signature(task: TaskConfig) -> ModelSignature:
+    """Text in; `prediction`, for classification also `label` and `score`, out."""
+    numbers = {"classification": DataType.long, "regression": DataType.double}
+    outputs: list[Any] = [ColSpec(numbers[task.head], "prediction")]
+    if task.head == "classification":
+        outputs += [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, name) for name in task.text_columns]), outputs=Schema(outputs)
+    )

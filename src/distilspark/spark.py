@@ -1,0 +1,50 @@
+"""The Spark session, from `conf/spark/*.yaml`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark.sql import SparkSession
+
+from distilspark.config import SparkConfig, flatten
+
+
+def session(config: SparkConfig, name: str) -> SparkSession:
+    """The Spark session with these resources; the one that runs already, where there is one.
+
+    Workers run this interpreter (`sys.executable`), so that they have the same packages.
+    """
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    builder = SparkSession.builder.master(config.master).appName(name)
+    for key, value in _settings(config).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _settings(config: SparkConfig) -> dict[str, str]:
+    settings = {
+        "spark.driver.memory": config.driver_memory,
+        "spark.executor.memory": config.executor_memory,
+        "spark.executor.cores": config.executor_cores,
+        "spark.sql.shuffle.partitions": config.shuffle_partitions,
+        "spark.dynamicAllocation.enabled": config.dynamic_allocation,
+        "spark.sql.execution.arrow.pyspark.enabled": True,
+        "spark.sql.session.timeZone": "UTC",
+        "spark.ui.enabled": False,
+        "spark.ui.showConsoleProgress": False,
+        **flatten(config.settings),
+    }
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
+
+
+@contextmanager
+def open_session(config: SparkConfig, name: str) -> Iterator[SparkSession]:
+    """A session that is stopped at the end, so that its JVM's memory is free for what follows."""
+    spark = session(config, name)
+    try:
+        yield spark
+    finally:
+        spark.stop()

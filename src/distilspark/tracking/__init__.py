@@ -1,0 +1,1 @@
+"""MLflow: runs, datasets, the registry, a run's description."""

@@ -1,0 +1,69 @@
+"""What a person compares in the MLflow UI: metrics, plots, tables, and a description of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from distilspark.config import TaskConfig
+from distilspark.evaluation.plots import save_png
+from distilspark.evaluation.report import Evaluation
+
+
+def log_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+    """An epoch's metrics, as they happen; epochs count from 1."""
+    mlflow.log_metrics(dict(metrics), step=epoch)
+
+
+def log_figures(figures: Mapping[str, Figure], prefix: str) -> None:
+    """Figures as PNG artifacts `PREFIX/NAME.png`, and as images that the UI compares across runs."""
+    with TemporaryDirectory() as scratch:
+        for name, figure in figures.items():
+            file = Path(scratch) / f"{name}.png"
+            save_png(figure, file)
+            mlflow.log_artifact(str(file), prefix)
+            mlflow.log_image(Image.open(file), key=f"{prefix}_{name}", step=0)
+
+
+def log_tables(tables: Mapping[str, pd.DataFrame], prefix: str) -> None:
+    """Tables as `PREFIX/NAME.json`, which the UI shows side by side."""
+    for name, table in tables.items():
+        mlflow.log_table(table.astype(object).where(table.notna(), None), f"{prefix}/{name}.json")
+
+
+def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None:
+    """Metrics on dev at the step of the epoch that was kept, the headline one with its interval; plots and tables."""
+    low, high = evaluation.intervals[task.metric]
+    interval = {f"{task.metric}_low": low, f"{task.metric}_high": high}
+    baseline = {f"baseline/{name}": value for name, value in evaluation.baseline.items()}
+    mlflow.log_metrics({f"dev/{name}": value for name, value in (evaluation.metrics | interval).items()}, step=epoch)
+    mlflow.log_metrics(baseline, step=epoch)
+    log_figures(evaluation.figures, "evaluation")
+    log_tables({"slices": evaluation.slices, "examples": evaluation.examples}, "evaluation")
+    if evaluation.report:
+        mlflow.log_text(evaluation.report, "evaluation/classification_report.txt")
+
+
+def beats_baseline(evaluation: Evaluation, metric: str) -> bool:
+    """Whether the whole interval of the metric lies above what the majority class or the mean scores."""
+    return evaluation.intervals[metric][0] > evaluation.baseline[metric]
+
+
+def describe(lines: Mapping[str, str], evaluation: Evaluation, task: TaskConfig) -> str:
+    """The run's description in markdown: the result first, then what it was made of; shown by the UI."""
+    low, high = evaluation.intervals[task.metric]
+    result = f"**dev {task.metric} {evaluation.metrics[task.metric]:.4f}** (95 % interval {low:.4f} to {high:.4f})"
+    header = "| metric | dev | low | high | baseline |\n| --- | --- | --- | --- | --- |\n"
+    rows = "".join(
+        f"| {name} | {value:.4f} | {evaluation.intervals[name][0]:.4f} | {evaluation.intervals[name][1]:.4f} "
+        f"| {evaluation.baseline[name]:.4f} |\n"
+        for name, value in evaluation.metrics.items()
+    )
+    facts = "".join(f"- {name}: {value}\n" for name, value in lines.items())
+    return f"{task.title}: {result}\n\n{header}{rows}\n{facts}"

@@ -1,0 +1,153 @@
+"""A run from its start to its end, and what every run records about itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import mlflow
+import yaml
+from mlflow.entities import RunStatus
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
+
+from distilspark.config import flatten
+from distilspark.console import say
+from distilspark.paths import ROOT
+
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens its training view, not chat
+PARAM_LENGTH = 6000  # the most that MLflow stores
+logger = logging.getLogger(__name__)
+
+
+def use_project_store() -> None:
+    """MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    if not mlflow.environment_variables.MLFLOW_TRACKING_URI.get():
+        mlflow.set_tracking_uri(_project_store())
+
+
+def _project_store() -> str:
+    return f"sqlite:///{ROOT / 'mlflow.db'}"
+
+
+@contextmanager
+def open_run(experiment: str, name: str, log: Path) -> Iterator[mlflow.ActiveRun]:
+    """The run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
+
+    Ends FINISHED, FAILED when an exception passes, KILLED on Ctrl-C and SIGTERM; the log is an artifact in any case.
+    """
+    use_project_store()
+    shared = mlflow.environment_variables.MLFLOW_RUN_ID.get()
+    if not shared:
+        _choose_experiment(experiment)
+    with _interrupt_on_sigterm(), mlflow.start_run(run_name=None if shared else name, log_system_metrics=True) as run:
+        if shared:
+            mlflow.set_tag("mlflow.runName", name)
+        try:
+            yield run
+        except KeyboardInterrupt:
+            _end(run, "KILLED", log)
+            raise
+        except BaseException as error:
+            logger.exception("the run failed")
+            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+            _end(run, "FAILED", log)
+            raise
+        _end(run, "FINISHED", log)
+
+
+@contextmanager
+def timed(name: str, rows: int | None = None) -> Iterator[None]:
+    """Log the seconds that the block took as `time/NAME`, and rows a second as `speed/NAME` where there are rows."""
+    started = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - started
+    mlflow.log_metric(f"time/{name}", seconds)
+    if rows:
+        mlflow.log_metric(f"speed/{name}", rows / seconds)
+
+
+def where_to_look(run: mlflow.ActiveRun) -> None:
+    """Tell the person at the terminal where the run is."""
+    say(f"run {run.info.run_id} in experiment {mlflow.get_experiment(run.info.experiment_id).name}")
+    uri = mlflow.get_tracking_uri()
+    ui = "`make ui`" if uri == _project_store() else f"`mlflow ui --backend-store-uri {uri}`"
+    look = uri if uri.startswith("http") else f"{ui}, then http://127.0.0.1:5000"
+    say(f"look at it: {look}")
+
+
+def _choose_experiment(name: str) -> None:
+    """Artifacts of the default store go below the project's root, as `mlflow run` and `mlflow ui` have it there."""
+    if mlflow.get_experiment_by_name(name) is None:
+        local = mlflow.get_tracking_uri() == _project_store()
+        location = (ROOT / "mlruns" / name).as_uri() if local else None
+        mlflow.create_experiment(name, location, tags=EXPERIMENT_TAGS)
+    mlflow.set_experiment(name)
+
+
+def _end(run: mlflow.ActiveRun, status: str, log: Path) -> None:
+    """Log the log and end the run; a second signal must not leave it open."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    try:
+        mlflow.log_artifact(str(log))
+    except Exception:
+        logger.exception("the log is no artifact of the run")  # and does not hide why the run ended
+    mlflow.end_run(RunStatus.to_string(RunStatus.from_string(status)))
+
+
+@contextmanager
+def _interrupt_on_sigterm() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None:
+    """All leaf keys as params, the config and its overrides as artifacts, what the run ran on as tags and artifacts.
+
+    `mlflow run` has logged the params of its command line already, in their own spelling: those stay.
+    """
+    leaves = flatten(config)
+    there = mlflow.MlflowClient().get_run(run.info.run_id).data.params
+    mlflow.log_params({key: str(value)[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
+    mlflow.log_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "config/config.yaml")
+    mlflow.log_text(yaml.safe_dump(overrides), "config/overrides.yaml")
+    mlflow.log_text(_packages(), "config/packages.txt")
+    if commit := _git("rev-parse", "HEAD"):
+        mlflow.set_tag(MLFLOW_GIT_COMMIT, commit)
+        mlflow.log_text(f"{commit}\n{_git('status', '--porcelain')}", "config/git_commit.txt")
+        mlflow.set_tag("git.dirty", str(bool(_git("status", "--porcelain"))).lower())
+
+
+def _packages() -> str:
+    installed = sorted({f"{each.name}=={each.version}" for each in importlib.metadata.distributions()})
+    return "\n".join([f"python=={sys.version.split()[0]}", *installed])
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()

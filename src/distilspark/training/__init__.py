@@ -1,0 +1,1 @@
+"""Fine-tuning: class weights, schedule, callbacks, fit."""

@@ -1,0 +1,44 @@
+"""Batches of like length as a `tf.data.Dataset`, a new order every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from distilspark.features.buckets import pad, training_batches
+from distilspark.features.encoding import Encoded
+
+INPUTS = {name: tf.TensorSpec((None, None), tf.int32) for name in ("token_ids", "padding_mask")}
+
+
+class TrainingBatches:
+    """The batches of every epoch: which rows they hold depends on the seed and the epoch's number alone."""
+
+    def __init__(
+        self, encoded: Encoded, labels: NDArray[np.float32], batch_size: int, bucket_width: int, seed: int
+    ) -> None:
+        """`labels` (n,) go with the encoded rows."""
+        self.encoded, self.labels = encoded, labels
+        self.batch_size, self.bucket_width, self.seed = batch_size, bucket_width, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, NDArray[np.int32]], NDArray[np.float32]]]:
+        """The next epoch's batches."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        self.epoch += 1
+        for rows in training_batches(self.encoded.lengths, self.batch_size, self.bucket_width, rng):
+            yield pad([self.encoded.token_ids[row] for row in rows], self.bucket_width), self.labels[rows]
+
+    def dataset(self) -> Any:
+        """A dataset whose every iteration is the next epoch; its length is known."""
+        signature = (INPUTS, tf.TensorSpec((None,), tf.float32))
+        batches = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
+        return batches.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2)

@@ -1,0 +1,89 @@
+"""Keras callbacks: validation by the project's own metrics, reports as they happen, a progress bar."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from distilspark.config import Head
+from distilspark.console import format_metrics, progress_bar, say
+from distilspark.errors import WorkError
+from distilspark.evaluation.metrics import compute_metrics
+from distilspark.features.encoding import Encoded
+from distilspark.training.prediction import OUTPUTS, Predictor
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+class Validation(keras.callbacks.Callback):  # type: ignore[misc]
+    """After each epoch: `val/loss` and `val/METRIC` for every metric of the head, put into the epoch's logs.
+
+    Must come before the callbacks that read them. `rescale` turns outputs back to the labels' own scale.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        encoded: Encoded,
+        labels: NDArray[np.float64],
+        head: Head,
+        rescale: Callable[[NDArray[Any]], NDArray[Any]],
+        loss: Callable[[NDArray[Any]], float],
+    ) -> None:
+        """`loss` takes raw outputs (n, units)."""
+        super().__init__()
+        self.predictor, self.encoded, self.labels, self.head = predictor, encoded, labels, head
+        self.rescale, self.loss = rescale, loss
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Evaluate the validation split."""
+        raw = self.predictor.raw_outputs(self.encoded)
+        if not np.isfinite(raw).all():
+            raise WorkError(
+                f"the network's outputs are NaN or infinite after epoch {epoch + 1}: lower training.learning_rate"
+            )
+        logs["val/loss"] = self.loss(raw)
+        metrics = compute_metrics(self.head, self.labels, OUTPUTS[self.head](self.rescale(raw)))
+        logs.update({f"val/{name}": value for name, value in metrics.items()})
+        gc.collect()
+
+
+class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
+    """Hands each epoch's metrics on as they happen, and shows them; must come after `Validation`."""
+
+    def __init__(self, report: Report, epochs: int, steps: int, shown: tuple[str, ...]) -> None:
+        """`report(epoch, metrics)` counts epochs from 1; `shown`: what is printed, and in which order."""
+        super().__init__()
+        self.report, self.epochs, self.steps, self.shown = report, epochs, steps, shown
+        self.history: list[dict[str, float]] = []
+        self.progress = progress_bar()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """A fresh bar for the epoch."""
+        self.started = time.perf_counter()
+        self.bar = self.progress.add_task(f"epoch {epoch + 1}/{self.epochs}", total=self.steps)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Advance the bar."""
+        loss = (logs or {}).get("loss", float("nan"))
+        self.progress.update(self.bar, advance=1, description=f"epoch {self._epoch()}/{self.epochs}  loss {loss:.4f}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Hand the epoch's metrics on."""
+        metrics = {"train/loss": float(logs["loss"])}
+        metrics |= {name: float(value) for name, value in logs.items() if name.startswith("val/")}
+        metrics["time/epoch"] = time.perf_counter() - self.started
+        self.history.append({"epoch": epoch + 1, **metrics})
+        self.progress.remove_task(self.bar)
+        self.report(epoch + 1, metrics)
+        shown = {name: metrics[name] for name in self.shown}
+        say(f"epoch {epoch + 1}/{self.epochs}  {format_metrics(shown)}  ({metrics['time/epoch']:.0f} s)")
+
+    def _epoch(self) -> int:
+        return len(self.history) + 1

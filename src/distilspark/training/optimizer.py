@@ -1,0 +1,68 @@
+"""Adam and AdamW with warm-up and decay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from distilspark.config import TrainingConfig
+
+
+class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """The rate rises linearly over the warm-up, then falls linearly to zero, or stays (Mosbach et al. 2021)."""
+
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int, decay: bool) -> None:
+        """Rates are those of step 0, 1, ...: the first is `peak / warmup_steps`, never zero."""
+        self.peak, self.warmup_steps, self.total_steps, self.decay = peak, warmup_steps, total_steps, decay
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of a step, which counts from 0."""
+        step = tf.cast(step, tf.float32)
+        rising = (step + 1.0) / max(1, self.warmup_steps)
+        falling = (self.total_steps - step) / max(1, self.total_steps - self.warmup_steps) if self.decay else 1.0
+        return self.peak * tf.minimum(1.0, tf.minimum(rising, tf.maximum(falling, 0.0)))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {name: getattr(self, name) for name in ("peak", "warmup_steps", "total_steps", "decay")}
+
+
+class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
+    """Keras's Adam, its update in one pass over the weights by TensorFlow's kernel instead of a dozen.
+
+    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). On small batches the optimizer is most of a step.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update a variable and its moments (Kingma and Ba 2015, the formulation before section 2.1)."""
+        index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index].value, self._velocities[index].value
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=momentum.handle,
+            v=velocity.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.convert_to_tensor(gradient),
+        )
+
+
+def make_optimizer(config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer that `training.*` describes, for a training of `steps` updates."""
+    warmup_steps = round(config.warmup_fraction * steps)
+    schedule = LinearWarmup(config.learning_rate, warmup_steps, steps, config.schedule == "linear")
+    optimizer = FusedAdam(
+        learning_rate=schedule,
+        weight_decay=config.weight_decay if config.optimizer == "adamw" else None,
+        global_clipnorm=config.clip_norm or None,
+    )
+    if config.optimizer == "adamw":
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer

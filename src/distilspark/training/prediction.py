@@ -1,0 +1,41 @@
+"""What a network says about encoded rows, in their own order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from distilspark.config import Head
+from distilspark.features.buckets import pad, scoring_batches
+from distilspark.features.encoding import Encoded
+from distilspark.training.batches import INPUTS
+
+Outputs = NDArray[np.float32]
+OUTPUTS: dict[Head, Callable[[Outputs], Outputs]] = {
+    "classification": lambda logits: softmax(logits.astype(np.float64), axis=1),
+    "regression": lambda values: values[:, 0],
+}
+
+
+class Predictor:
+    """A network's forward pass, traced once for batches of every shape."""
+
+    def __init__(self, network: keras.Model, batch_tokens: int, bucket_width: int) -> None:
+        """`batch_tokens`: padded tokens in one call; `bucket_width`: what a batch's length is rounded up to."""
+        self.network, self.batch_tokens, self.bucket_width = network, batch_tokens, bucket_width
+        self._forward = tf.function(lambda inputs: network(inputs, training=False), input_signature=[INPUTS])
+
+    def raw_outputs(self, encoded: Encoded) -> Outputs:
+        """(n, units): logits or values, row by row in the order of `encoded`."""
+        batches = scoring_batches(encoded.lengths, self.batch_tokens, self.bucket_width)
+        outputs = np.empty((len(encoded.lengths), self.network.output_shape[-1]), np.float32)
+        for rows in batches:
+            inputs: Any = pad([encoded.token_ids[row] for row in rows], self.bucket_width)
+            outputs[rows] = self._forward({name: tf.constant(value) for name, value in inputs.items()}).numpy()
+        return outputs

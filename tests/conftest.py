@@ -1,0 +1,70 @@
+"""What all tests share: one Spark session, the real data, the real configs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from pyspark.sql import SparkSession
+
+from distilspark.config import SparkConfig, TrainConfig, from_hydra
+from distilspark.spark import session
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """One local Spark session for all tests of a process."""
+    config = SparkConfig(
+        master="local[2]",
+        driver_memory="2g",
+        executor_memory="1g",
+        executor_cores=1,
+        shuffle_partitions=2,
+        dynamic_allocation=False,
+        settings={"spark.log.level": "ERROR"},
+    )
+    running = session(config, "distilspark-tests")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def glue() -> Path:
+    """The real data, beside the project."""
+    folder = ROOT.parent / "shared" / "glue"
+    if not folder.is_dir():
+        pytest.skip("the real data (../shared/glue) is not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of `model=tiny`, a random two-layer DistilBERT; read only."""
+    from distilspark.model.tiny import write_tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny(folder, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compose_config() -> Callable[..., TrainConfig]:
+    """Compose `conf/train.yaml` with overrides, as the command line does."""
+
+    def compose_(*overrides: str) -> TrainConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return from_hydra(TrainConfig, compose("train", [*overrides]))
+
+    return compose_
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty user cache of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("DISTILSPARK_CACHE", str(folder))
+    return folder

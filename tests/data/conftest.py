@@ -1,0 +1,49 @@
+"""Tasks and data configs, and a way to load them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from distilspark.config import DataConfig, TaskConfig, TrainConfig
+from distilspark.data.loading import Datasets, load_datasets
+
+Compose = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def task_of(compose_config: Compose) -> Callable[[str], TaskConfig]:
+    """A task by its name."""
+    return lambda name: compose_config(f"task={name}", "model=tiny").task
+
+
+@pytest.fixture
+def cola(task_of: Callable[[str], TaskConfig]) -> TaskConfig:
+    """CoLA."""
+    return task_of("cola")
+
+
+@pytest.fixture
+def stsb(task_of: Callable[[str], TaskConfig]) -> TaskConfig:
+    """STS-B."""
+    return task_of("stsb")
+
+
+@pytest.fixture
+def load(spark: SparkSession, compose_config: Compose, tmp_path: Path) -> Callable[..., Datasets]:
+    """Load a folder as `data=files`, with overrides."""
+
+    def load_(folder: Path | str, *overrides: str, task: str = "cola") -> Datasets:
+        config = compose_config(f"task={task}", "model=tiny", "data=files", f"data.path='{folder}'", *overrides)
+        return load_datasets(spark, config.task, config.data, tmp_path / "bad_rows.csv")
+
+    return load_
+
+
+@pytest.fixture
+def data_config(compose_config: Compose) -> Callable[..., DataConfig]:
+    """`data=…` with overrides."""
+    return lambda *overrides: compose_config("model=tiny", *overrides).data

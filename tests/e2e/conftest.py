@@ -1,0 +1,64 @@
+"""One tiny training of each head; many tests look at what it left."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from processes import Place
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training."""
+
+    place: Place
+    run: Run
+    ended: subprocess.CompletedProcess[str]
+    output: Path  # Hydra's folder
+
+    def artifact(self, path: str) -> Path:
+        """An artifact as a file."""
+        return self.place.artifact(self.run, path)
+
+    @property
+    def model_uri(self) -> str:
+        """The logged model."""
+        of_run = f"source_run_id = '{self.run.info.run_id}'"
+        (logged,) = self.place.client.search_logged_models([self.run.info.experiment_id], of_run)
+        return str(logged.model_uri)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A folder, a cache and a store that all these tests share."""
+    return Place(tmp_path_factory.mktemp("e2e"))
+
+
+def _train(place: Place, task: str, *overrides: str) -> Trained:
+    output = place.folder / "out" / task
+    ended = place.train(f"task={task}", f"hydra.run.dir={output}", *overrides)
+    assert ended.returncode == 0, ended.stderr
+    run_id = ended.stdout.partition("\nrun ")[2].split()[0]
+    return Trained(place, place.client.get_run(run_id), ended, output)
+
+
+@pytest.fixture(scope="session")
+def cola_training(place: Place) -> Trained:
+    """Two epochs of classification."""
+    return _train(place, "cola", "training.epochs=2")
+
+
+@pytest.fixture(scope="session")
+def stsb_training(place: Place) -> Trained:
+    """One epoch of regression, of Huber's loss on standardized labels of filtered text, the mean pooled."""
+    changed = [
+        "training.loss=huber",
+        "training.standardize_labels=true",
+        "model.pooling=mean",
+        "features.text=filtered",
+    ]
+    return _train(place, "stsb", *changed, "+spark.settings={spark.log.level: ERROR}")

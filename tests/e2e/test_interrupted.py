@@ -1,0 +1,61 @@
+"""A training that is interrupted, or fails, says so in MLflow and keeps what it had."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from processes import Place, end_group, train_command
+
+pytestmark = pytest.mark.slow
+ENDLESS = ("task=cola", "training.epochs=100000", "training.early_stopping.patience=100000")
+
+
+@pytest.mark.parametrize("number, to_group", [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["kill", "ctrl-c"])
+def test_a_signal_in_mid_training_ends_the_run_as_killed(place: Place, number: signal.Signals, to_group: bool) -> None:
+    """SIGTERM goes to the process, as `kill` and schedulers have it; Ctrl-C goes to all of the terminal's group."""
+    name = f"killed-{number.name}"
+    output = place.folder / "out" / name
+    process = place.start(*train_command(*ENDLESS, f"registry.name={name}", f"hydra.run.dir={output}"))
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("epoch 2/"):
+                break
+        else:
+            pytest.fail(process.stderr.read())
+        (os.killpg if to_group else os.kill)(process.pid, number)
+        _, error = process.communicate(timeout=60)
+    finally:
+        end_group(process)
+    assert process.returncode == 130
+    assert error == "distilspark: interrupted\n"
+    (run,) = [each for each in place.runs("distilspark-cola") if each.data.params["registry.name"] == name]
+    assert run.info.status == "KILLED"
+    assert run.info.end_time
+    history = place.client.get_metric_history(run.info.run_id, "val/mcc")
+    assert len(history) >= 2 and history[0].step == 1
+    assert not [metric for metric in run.data.metrics if metric.startswith("dev/")]
+    assert {"train.log", "config/config.yaml", "profile/tokens.png"} <= set(place.artifacts(run))
+    assert "epoch 2/" in place.artifact(run, "train.log").read_text()
+    assert name not in [model.name for model in place.client.search_registered_models()]
+
+
+def test_a_missing_file_fails_the_run_and_is_named(place: Place) -> None:
+    started = time.time()
+    wanted = "/no/such place/$(touch PWNED)"
+    files = ["data=files", f"data.path={wanted}"]
+    tiny = ("model=tiny", "spark.master=local[1]", "spark.driver_memory=1g")
+    ended = place.run(*train_command("task=cola", *files, tiny=tiny))
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert "/no/such place/$(touch PWNED)" in ended.stderr.replace("%20", " ")
+    assert not Path(place.folder / "PWNED").exists()
+    (run,) = [each for each in place.runs("distilspark-cola") if each.data.params["data.path"] == wanted]
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"].startswith("UserError: ")
+    assert run.info.start_time / 1000 >= started - 1
+    assert {"train.log", "config/config.yaml", "config/overrides.yaml"} <= set(place.artifacts(run))

@@ -1,0 +1,98 @@
+"""`mlflow run .` as the README has it: what -P passes on, and whose run it is."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow.entities import Run
+from processes import TINY, Place
+
+from distilspark.config import TrainConfig
+from distilspark.paths import ROOT
+
+pytestmark = pytest.mark.slow
+MLFLOW = str(Path(sys.executable).with_name("mlflow"))
+NASTY = 'it\'s a "model" $(touch PWNED) `touch PWNED`; touch PWNED & \\n'
+
+
+def mlflow_run(place: Place, experiment: str, *parameters: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`mlflow run` on the project, with `-P` before each parameter."""
+    passed = [part for parameter in parameters for part in ("-P", parameter)]
+    command = [MLFLOW, "run", str(ROOT), "--env-manager", "local", "--experiment-name", experiment, *passed]
+    return place.run(*command, **environment)
+
+
+def only_run(place: Place, experiment: str) -> Run:
+    """The run that `mlflow run` opened; there must be no other."""
+    (run,) = place.runs(experiment)
+    return run
+
+
+@pytest.mark.parametrize("parameters", [[], ["training.epochs=7"]], ids=["none", "one"])
+def test_the_run_is_mlflows_own_and_says_what_failed(
+    place: Place, tmp_path: Path, parameters: list[str], compose_config: Callable[..., TrainConfig]
+) -> None:
+    """With a cache that cannot be written a run with all defaults ends before it downloads or trains."""
+    (tmp_path / "file").write_text("")
+    experiment = f"fails-{len(parameters)}"
+    ended = mlflow_run(place, experiment, *parameters, DISTILSPARK_CACHE=str(tmp_path / "file" / "cache"))
+    assert ended.returncode != 0
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("distilspark: ")]
+    assert f"cannot write {tmp_path}/file/cache" in line and "DISTILSPARK_CACHE" in line
+    run = only_run(place, experiment)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"].startswith("UserError: cannot write ")
+    assert run.data.tags["mlflow.runName"] == "cola minilm seed 1"
+    expected = compose_config("task=cola", "model=minilm", *parameters).training.epochs
+    assert run.data.params["training.epochs"] == str(expected)
+    assert parameters == [] or expected == 7
+    assert run.data.params["task"] == run.data.params["task.name"] == "cola"
+    overrides = yaml.safe_load(place.artifact(run, "config/overrides.yaml").read_text())
+    assert overrides == ["task=cola", *parameters]
+    assert "Traceback" in place.artifact(run, "train.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def passed(place: Place) -> Any:
+    """A whole training with many parameters, one of them full of what a shell would act on."""
+    given = [*TINY, "task=stsb", "training.learning_rate=5e-4", f"registry.name={NASTY}", "data.path="]
+    return mlflow_run(place, "passes", *given, f"hydra.run.dir={place.folder / 'out' / 'passes'}")
+
+
+def test_many_parameters_arrive_whole(place: Place, passed: Any) -> None:
+    assert passed.returncode == 0, passed.stderr
+    run = only_run(place, "passes")
+    assert run.info.status == "FINISHED"
+    params = run.data.params
+    # MLflow logged these first, as it quoted them for the shell
+    assert shlex.split(params["registry.name"]) == [NASTY]
+    assert shlex.split(params["spark.master"]) == ["local[2]"]
+    assert params["task"] == params["task.name"] == "stsb"
+    assert params["training.learning_rate"] == "5e-4"
+    assert params["data.sample_rows.train"] == "300"
+    assert len(params) > 70
+    config = yaml.safe_load(place.artifact(run, "config/config.yaml").read_text())
+    assert config["registry"]["name"] == NASTY
+    assert config["training"]["learning_rate"] == 5e-4
+    assert config["data"]["path"] is None
+    overrides = yaml.safe_load(place.artifact(run, "config/overrides.yaml").read_text())
+    assert len(overrides) == len(TINY) + 3  # the empty one is dropped
+    assert str(place.client.get_registered_model(NASTY).aliases["challenger"]) == "1"
+
+
+def test_no_parameter_is_executed(place: Place, passed: Any) -> None:
+    assert passed.returncode == 0
+    assert not [folder for folder in (place.folder, ROOT, Path.cwd()) if (folder / "PWNED").exists()]
+
+
+def test_the_artifacts_are_where_mlflow_put_them(place: Place, passed: Any) -> None:
+    run = only_run(place, "passes")
+    assert {"train.log", "config/config.yaml", "evaluation/metrics.png"} <= set(place.artifacts(run))
+    assert run.data.metrics["dev/pearson_low"] <= run.data.metrics["dev/pearson_high"]

@@ -1,0 +1,151 @@
+"""The model that a training logged: it scores without TensorFlow and without pickle, and says what the network said."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from processes import Place, end_group
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.slow
+
+# Scores a table without the project on its path and with all that training needs out of reach.
+SCORE = """
+import json, sys
+BLOCKED = {"tensorflow", "keras", "keras_hub", "transformers", "torch", "pyspark", "sklearn", "hydra"}
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Block())
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+answers = [model.predict(pd.DataFrame(rows)).to_dict("list") for rows in json.loads(sys.argv[2])]
+assert not BLOCKED & set(sys.modules)
+print(json.dumps(answers))
+"""
+SAFE = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": ""}
+
+
+def score(trained: Trained, *tables: dict[str, list[Any]]) -> list[pd.DataFrame]:
+    ended = trained.place.python(SCORE, trained.model_uri, json.dumps(tables), **SAFE)
+    assert ended.returncode == 0, ended.stderr
+    return [pd.DataFrame(answer) for answer in json.loads(ended.stdout.splitlines()[-1])]
+
+
+def examples(trained: Trained) -> pd.DataFrame:
+    return pd.DataFrame(**json.loads(trained.artifact("evaluation/examples.json").read_text()))
+
+
+def test_classification_says_what_training_said(cola_training: Trained) -> None:
+    said = examples(cola_training)
+    texts = said["sentence1"].tolist()
+    assert len(texts) >= 20
+    long = {"sentence1": [*texts, "one word " * 300, "", texts[0]]}
+    whole, backwards, single = score(cola_training, long, {"sentence1": texts[::-1]}, {"sentence1": texts[3:4]})
+    assert whole["label"].tolist()[: len(said)] == said["prediction"].tolist()
+    np.testing.assert_allclose(whole["score"][: len(said)], said["confidence"], atol=1e-5)
+    assert (whole["prediction"] == (whole["label"] == "acceptable")).all()
+    assert whole["score"].between(0.5, 1).all()
+    assert len(whole) == len(said) + 3
+    assert list(whole.columns) == ["prediction", "label", "score"]
+    np.testing.assert_allclose(backwards["score"][::-1], said["confidence"], atol=1e-5)
+    assert np.ptp(said["confidence"]) > 1e-4, "rows that all say the same would hide a wrong order"
+    assert len(single) == 1
+    assert single["score"][0] == pytest.approx(said["confidence"][3], abs=1e-5)
+
+
+def test_regression_of_pairs_says_what_training_said(stsb_training: Trained) -> None:
+    said = examples(stsb_training)
+    pairs = said[["sentence1", "sentence2"]].to_dict("list")
+    backwards = said[["sentence2", "sentence1"]][::-1].to_dict("list")  # the columns go by their names
+    whole, other = score(stsb_training, pairs, backwards)
+    assert list(whole.columns) == ["prediction"]
+    np.testing.assert_allclose(whole["prediction"], said["prediction"], atol=1e-4)
+    np.testing.assert_allclose(other["prediction"][::-1], said["prediction"], atol=1e-4)
+    assert 0 < whole["prediction"].mean() < 5
+    assert np.ptp(said["prediction"]) > 1e-3
+
+
+def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Trained) -> None:
+    folder = cola_training.place.client.get_logged_model(cola_training.model_uri.rpartition("/")[2]).artifact_location
+    root = Path(folder.removeprefix("file://"))
+    files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
+    assert {"MLmodel", "requirements.txt", "data/scorer/model.onnx", "data/scorer/tokenizer.json"} <= files
+    assert not [file for file in files if file.endswith((".pkl", ".pickle", ".h5", ".keras", ".pyc"))]
+    requirements = set((root / "requirements.txt").read_text().split())
+    assert requirements == {
+        f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnxruntime", "pandas", "tokenizers")
+    }
+    described = yaml.safe_load((root / "MLmodel").read_text())
+    assert described["flavors"]["python_function"]["loader_module"] == "distilspark.scoring.pyfunc"
+    assert [each["name"] for each in json.loads(described["signature"]["inputs"])] == ["sentence1"]
+    outputs = {each["name"]: each["type"] for each in json.loads(described["signature"]["outputs"])}
+    assert outputs == {"prediction": "long", "label": "string", "score": "double"}
+
+
+def test_signature_of_regression(stsb_training: Trained) -> None:
+    code = "import sys, mlflow; print(mlflow.models.get_model_info(sys.argv[1]).signature.to_dict())"
+    ended = stsb_training.place.python(code, stsb_training.model_uri)
+    assert re.findall(r'"name": "(\w+)"', ended.stdout) == ["sentence1", "sentence2", "prediction"]
+
+
+def test_difference_to_the_network_is_logged(cola_training: Trained, stsb_training: Trained) -> None:
+    assert 0 <= cola_training.run.data.metrics["package/max_difference"] < 1e-5
+    assert 0 <= stsb_training.run.data.metrics["package/max_difference"] < 1e-4
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, rows: dict[str, list[str]], process: subprocess.Popen[str], seconds: float = 120) -> Any:
+    """POST rows to the server as soon as it answers."""
+    body = json.dumps({"dataframe_split": {"columns": list(rows), "data": list(zip(*rows.values(), strict=True))}})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", body.encode(), {"Content-Type": "application/json"}
+    )
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)["predictions"]
+        except urllib.error.HTTPError as error:
+            pytest.fail(error.read().decode())
+        except OSError:
+            assert process.poll() is None and time.monotonic() < end, "the server does not answer"
+            time.sleep(0.5)
+
+
+def test_the_served_model_says_the_same(place: Place, cola_training: Trained) -> None:
+    said = examples(cola_training)
+    rows = {"sentence1": said["sentence1"].tolist()}
+    port = free_port()
+    mlflow = str(Path(sys.executable).with_name("mlflow"))
+    command = [mlflow, "models", "serve", "-m", cola_training.model_uri, "--env-manager", "local"]
+    process = place.start(*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1", **SAFE)
+    try:
+        served = pd.DataFrame(ask(port, rows, process))
+    finally:
+        end_group(process)
+    (loaded,) = score(cola_training, rows)
+    assert served["label"].tolist() == loaded["label"].tolist()
+    np.testing.assert_allclose(served["score"], loaded["score"], atol=1e-6)

@@ -1,0 +1,52 @@
+"""The whole evaluation, as training calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from distilspark.config import EvaluationConfig, TaskConfig
+from distilspark.evaluation.metrics import METRICS
+from distilspark.evaluation.predictions import Predictions
+from distilspark.evaluation.report import evaluate
+
+Builder = Callable[..., Predictions]
+CONFIG = EvaluationConfig(confidence=0.95, resamples=200, examples=5, batch_tokens=4096)
+
+
+def test_a_classifier_is_judged_beside_its_baseline(cola: TaskConfig, classified: Builder) -> None:
+    predictions = classified(200)
+    evaluation = evaluate(cola, predictions, np.array([1.0, 1.0, 0.0]), {"ks08"}, CONFIG, seed=1)
+    assert set(evaluation.metrics) == set(evaluation.intervals) == set(evaluation.baseline)
+    assert evaluation.baseline["accuracy"] == predictions.labels.mean()
+    assert evaluation.baseline["mcc"] == 0
+    low, high = evaluation.intervals["mcc"]
+    assert 0 < low < evaluation.metrics["mcc"] < high
+    assert evaluation.report is not None
+    assert "unacceptable" in evaluation.report
+    assert f"{evaluation.metrics['precision']:.4f}" in evaluation.report
+    assert len(evaluation.examples) == 10
+    assert "calibration" in evaluation.figures
+
+
+def test_a_regressor_is_judged_beside_its_baseline(stsb: TaskConfig, regressed: Builder) -> None:
+    evaluation = evaluate(stsb, regressed(200), np.array([2.0, 3.0]), set(), CONFIG, seed=1)
+    assert tuple(evaluation.metrics) == METRICS["regression"]
+    assert evaluation.baseline["pearson"] == 0
+    assert evaluation.baseline["mse"] > evaluation.metrics["mse"]
+    assert evaluation.report is None
+    assert set(evaluation.slices["slice"]) == {"length", "score band"}
+    assert "error_by_score_band" in evaluation.figures
+
+
+def test_a_classifier_of_other_classes_is_refused(cola: TaskConfig, classified: Builder) -> None:
+    with pytest.raises(ValueError, match=r"shape \(50, 3\) do not fit task=cola"):
+        evaluate(cola, classified(50, 3), np.array([1.0, 0.0]), set(), CONFIG, seed=1)
+
+
+def test_parts_of_different_length_are_refused(classified: Builder) -> None:
+    predictions = classified(10)
+    with pytest.raises(ValueError, match="differ in length"):
+        Predictions(predictions.rows.head(9), predictions.labels, predictions.outputs)

@@ -1,0 +1,139 @@
+"""Bootstrap intervals: the closed forms, the bounds against SciPy's, and how often they hold the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import confusion_matrix
+
+from distilspark.evaluation.intervals import (
+    bootstrap_intervals,
+    classification_metrics,
+    regression_metrics,
+    row_weights,
+)
+from distilspark.evaluation.metrics import METRICS, compute_metrics
+from distilspark.evaluation.predictions import Predictions
+
+Builder = Callable[..., Predictions]
+SETTINGS = {"confidence": 0.95, "resamples": 2000, "seed": 1}
+
+
+def drawn_rows(n: int, resamples: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(n, size=(resamples, n))
+
+
+@pytest.mark.parametrize("n", [3, 9, 300])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_closed_forms_of_classification_are_the_metrics(classified: Builder, n: int, classes: int) -> None:
+    predictions = classified(n, classes)
+    for rows in drawn_rows(n, 50):
+        labels, outputs = predictions.labels[rows], predictions.outputs[rows]
+        counts = confusion_matrix(labels.astype(int), outputs.argmax(axis=1), labels=range(classes))
+        closed = {name: float(value) for name, value in classification_metrics(counts.astype(float)).items()}
+        assert closed == pytest.approx(compute_metrics("classification", labels, outputs), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 7, 300])
+def test_closed_forms_of_regression_are_the_metrics(regressed: Builder, n: int) -> None:
+    """Of resamples that hold copies of rows, tied labels, and (at two rows) a single value."""
+    predictions = regressed(n)
+    rows = drawn_rows(n, 50)
+    weights = np.stack([np.bincount(row, minlength=n) for row in rows]).astype(float)
+    closed = regression_metrics(weights, predictions.labels, predictions.outputs.astype(float))
+    for position, row in enumerate(rows):
+        expected = compute_metrics("regression", predictions.labels[row], predictions.outputs[row])
+        assert {name: values[position] for name, values in closed.items()} == pytest.approx(expected, abs=1e-9)
+
+
+def test_labels_of_one_value_leave_nothing_to_correlate() -> None:
+    weights = np.stack([np.bincount(row, minlength=7) for row in drawn_rows(7, 20)]).astype(float)
+    closed = regression_metrics(weights, np.full(7, 0.1), np.linspace(0.0, 1.0, 7))
+    assert not np.any([closed[name] for name in ("pearson", "spearman", "r2")])
+
+
+def test_weights_count_draws_whatever_the_block() -> None:
+    blocks = list(row_weights(1_000_000, 3, np.random.default_rng(0)))
+    assert [block.shape for block in blocks] == [(2, 1_000_000), (1, 1_000_000)]
+    assert all((block.sum(axis=1) == 1_000_000).all() for block in blocks)
+
+
+def test_bounds_agree_with_scipy(regressed: Builder) -> None:
+    predictions = regressed(400)
+    ours = bootstrap_intervals("regression", predictions.labels, predictions.outputs, **SETTINGS)
+    theirs = stats.bootstrap(
+        (predictions.labels, predictions.outputs),
+        lambda x, y: stats.pearsonr(x, y).statistic,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=2000,
+        rng=np.random.default_rng(2),
+    )
+    width = theirs.confidence_interval.high - theirs.confidence_interval.low
+    assert ours["pearson"] == pytest.approx(tuple(theirs.confidence_interval), abs=0.1 * width)
+
+
+def test_bounds_agree_with_scipy_for_classes(classified: Builder) -> None:
+    predictions = classified(300)
+    ours = bootstrap_intervals("classification", predictions.labels, predictions.outputs, **SETTINGS)
+
+    def mcc(labels: np.ndarray, predicted: np.ndarray, axis: int) -> np.ndarray:
+        # For two classes, Matthews' coefficient is Pearson's correlation of the label ids.
+        return stats.pearsonr(labels, predicted, axis=axis).statistic
+
+    theirs = stats.bootstrap(
+        (predictions.labels, predictions.predicted),
+        mcc,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=2000,
+        rng=np.random.default_rng(2),
+    )
+    width = theirs.confidence_interval.high - theirs.confidence_interval.low
+    assert ours["mcc"] == pytest.approx(tuple(theirs.confidence_interval), abs=0.1 * width)
+
+
+def test_precision_and_recall_are_not_confused() -> None:
+    labels = np.repeat([1.0, 0.0], 100)
+    outputs = np.eye(2)[np.repeat([1, 0, 0], [50, 50, 100])]
+    intervals = bootstrap_intervals("classification", labels, outputs, **SETTINGS)
+    assert intervals["precision"] == (1, 1)
+    assert 0.35 < intervals["recall"][0] < 0.45 < 0.55 < intervals["recall"][1] < 0.65
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    """Of a population with a known confusion matrix: 95 % intervals of MCC from 400 samples of 300 rows."""
+    population = np.array([[0.16, 0.16], [0.06, 0.62]])
+    truth = float(classification_metrics(population)["mcc"])
+    random = np.random.default_rng(5)
+    held = 0
+    for sample in range(400):
+        cells = random.choice(4, size=300, p=population.ravel())
+        low, high = bootstrap_intervals(
+            "classification", cells // 2, np.eye(2)[cells % 2], confidence=0.95, resamples=500, seed=sample
+        )["mcc"]
+        held += low <= truth <= high
+    assert 0.91 <= held / 400 <= 0.98
+
+
+def test_intervals_are_reproducible_and_grow_with_confidence(classified: Builder, regressed: Builder) -> None:
+    for head, predictions in {"classification": classified(200, 3), "regression": regressed(200)}.items():
+        metrics = compute_metrics(head, predictions.labels, predictions.outputs)
+        intervals = bootstrap_intervals(head, predictions.labels, predictions.outputs, **SETTINGS)
+        assert intervals == bootstrap_intervals(head, predictions.labels, predictions.outputs, **SETTINGS)
+        assert tuple(intervals) == METRICS[head]
+        narrow = bootstrap_intervals(
+            head, predictions.labels, predictions.outputs, confidence=0.5, resamples=2000, seed=1
+        )
+        for name, (low, high) in intervals.items():
+            assert low < narrow[name][0] < metrics[name] < narrow[name][1] < high
+
+
+def test_outputs_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        bootstrap_intervals("regression", np.arange(3.0), np.array([0, np.nan, 2]), **SETTINGS)

@@ -1,0 +1,141 @@
+"""Figures: all there, of the size that was asked for, saying what was found, and without a trace left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from distilspark.config import TaskConfig
+from distilspark.evaluation.intervals import bootstrap_intervals
+from distilspark.evaluation.metrics import baseline_outputs, compute_metrics
+from distilspark.evaluation.plots import classification_plots, history_plot, regression_plots, save_png
+from distilspark.evaluation.predictions import Predictions
+
+pytestmark = pytest.mark.filterwarnings("error")
+Builder = Callable[..., Predictions]
+PLOTS = {"classification": classification_plots, "regression": regression_plots}
+NAMES = {
+    "classification": {"confusion_matrix", "metrics", "precision_recall", "calibration"},
+    "regression": {"predicted_against_true", "error_distribution", "error_by_score_band", "metrics"},
+}
+
+
+def draw(task: TaskConfig, predictions: Predictions) -> dict[str, Figure]:
+    labels, outputs = predictions.labels, predictions.outputs
+    baseline = baseline_outputs(task.head, labels, len(labels), len(task.labels))
+    return PLOTS[task.head](
+        task,
+        predictions,
+        compute_metrics(task.head, labels, outputs),
+        bootstrap_intervals(task.head, labels, outputs, confidence=0.9, resamples=100, seed=1),
+        compute_metrics(task.head, labels, baseline),
+        confidence=0.9,
+    )
+
+
+def png(figure: Figure) -> Image.Image:
+    buffer = BytesIO()
+    save_png(figure, buffer)
+    return Image.open(buffer)
+
+
+def title(figure: Figure) -> str:
+    return figure.get_suptitle().replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def check(figures: dict[str, Figure], head: str) -> None:
+    assert set(figures) == NAMES[head]
+    for figure in figures.values():
+        image = png(figure)
+        assert 1200 <= image.width <= 1700
+        assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_classification(cola: TaskConfig, classified: Builder) -> None:
+    predictions = classified(300)
+    figures = draw(cola, predictions)
+    check(figures, "classification")
+    mcc = compute_metrics("classification", predictions.labels, predictions.outputs)["mcc"]
+    assert title(figures["metrics"]).startswith(f"MCC {mcc:.3f} (90 % ".replace("0.", ".", 1))
+    written = {text.get_text() for text in figures["confusion_matrix"].axes[0].texts}
+    found = int(((predictions.labels == 1) & (predictions.predicted == 1)).sum())
+    assert str(found) in written
+
+
+def test_three_classes(mnli: TaskConfig, classified: Builder) -> None:
+    figures = draw(mnli, classified(300, 3))
+    check(figures, "classification")
+    assert len(figures["confusion_matrix"].axes[0].texts) == 2 * 9
+    assert len(figures["precision_recall"].axes[0].get_legend().get_texts()) == 3
+
+
+def test_regression(stsb: TaskConfig, regressed: Builder) -> None:
+    figures = draw(stsb, regressed(300))
+    check(figures, "regression")
+    assert title(figures["predicted_against_true"]).startswith("Pearson .8")
+    assert len(figures["error_by_score_band"].axes[0].get_xticklabels()) == 5
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_handful_of_rows(cola: TaskConfig, stsb: TaskConfig, classified: Builder, regressed: Builder, n: int) -> None:
+    for task, predictions in [(cola, classified(n)), (stsb, regressed(n))]:
+        check(draw(task, predictions), task.head)
+
+
+def test_models_that_say_one_thing(cola: TaskConfig, stsb: TaskConfig, classified: Builder, regressed: Builder) -> None:
+    lazy = replace(classified(60), outputs=np.tile([0.2, 0.8], (60, 1)))
+    figures = draw(cola, lazy)
+    check(figures, "classification")
+    assert title(figures["confusion_matrix"]) == "Largest error rate: 100 % of unacceptable taken for acceptable"
+    assert title(figures["calibration"]).startswith("Overconfident: 80 % sure")
+    check(draw(stsb, replace(regressed(60), outputs=np.full(60, 2.5))), "regression")
+
+
+def test_predictions_far_off_the_scale(stsb: TaskConfig, regressed: Builder) -> None:
+    figures = draw(stsb, replace(regressed(60), outputs=np.linspace(-40, 40, 60)))
+    check(figures, "regression")
+    assert figures["metrics"].axes[0].get_xlim()[0] >= -1
+
+
+def test_a_perfect_classifier(cola: TaskConfig, classified: Builder) -> None:
+    predictions = classified(60)
+    figures = draw(cola, replace(predictions, outputs=np.eye(2)[predictions.labels.astype(int)]))
+    assert title(figures["confusion_matrix"]) == "Every row is classified correctly"
+    check(figures, "classification")
+
+
+def test_history_marks_the_epoch_that_was_kept() -> None:
+    history = pd.DataFrame(
+        {"epoch": [1, 2, 3], "train/loss": [0.6, 0.5, 0.4], "val/loss": [0.6, 0.5, 0.6], "val/mcc": [0.2, 0.307, 0.25]}
+    )
+    figure = history_plot(history, "mcc", 2)
+    assert title(figure) == "Epoch 2 of 3 kept: validation MCC .307"
+    assert [list(axes.lines[-1].get_xdata()) for axes in figure.axes] == [[2, 2], [2, 2]]
+    assert png(figure).width >= 1200
+    assert png(history_plot(history.head(1), "mcc", 1)).width >= 1200
+
+
+def test_nothing_is_left_behind(cola: TaskConfig, classified: Builder) -> None:
+    with mpl.rc_context({"grid.color": "#123456", "font.size": 17}):
+        for figure in draw(cola, classified(60)).values():
+            png(figure)
+        assert mpl.rcParams["grid.color"] == "#123456"
+        assert mpl.rcParams["font.size"] == 17
+    assert plt.get_fignums() == []
+
+
+def test_an_interval_need_not_hold_its_metric(cola: TaskConfig, classified: Builder) -> None:
+    predictions = classified(60)
+    metrics = compute_metrics("classification", predictions.labels, predictions.outputs)
+    intervals = {name: (value + 0.01, value + 0.02) for name, value in metrics.items()}
+    check(classification_plots(cola, predictions, metrics, intervals, metrics, confidence=0.9), "classification")

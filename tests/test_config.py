@@ -1,0 +1,235 @@
+"""Every YAML under conf/ is composed and converted; every key is read; what does not fit is refused."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+import distilspark.config
+from distilspark.config import SparkConfig, TrainConfig, flatten
+from distilspark.data.sample import corpora
+from distilspark.errors import UserError
+from distilspark.evaluation.metrics import METRICS
+from distilspark.paths import CONF, ROOT
+
+Composer = Callable[..., TrainConfig]
+EXPECTED = {
+    "task": {"cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"},
+    "model": {"auto", "distilbert", "minilm", "tiny"},
+    "data": {"auto", "files", "hub", "sample"},
+    "training": {"default"},
+    "spark": {"local"},
+}
+MODEL_AUTO = ("model", "auto")
+PATH = "data.path=/nowhere"  # what data=files asks for
+
+
+def choices(group: str) -> list[str]:
+    """The files of a group; those with an underscore are parts of others."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.stem.startswith("_"))
+
+
+def test_the_files_of_conf_are_those_we_know() -> None:
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    assert groups >= {*EXPECTED, "experiment"}
+    for group, known in EXPECTED.items():
+        assert set(choices(group)) >= known
+    assert "paper" in choices("experiment")
+    assert not [file for file in CONF.rglob("*") if file.is_file() and file.suffix != ".yaml"]
+
+
+@pytest.mark.parametrize("group", sorted(folder.name for folder in CONF.iterdir() if folder.is_dir()))
+def test_every_choice_is_composed_for_every_task(compose_config: Composer, group: str) -> None:
+    # model=auto lends its keys only: `commands.composition` puts another file in its place
+    pairs = [(task, choice) for task in choices("task") for choice in choices(group) if (group, choice) != MODEL_AUTO]
+    composed = 0
+    for task, choice in pairs:
+        wanted = {"model": "minilm", "task": task} | {group: task if group == "task" else choice}
+        config = compose_config(PATH, *(f"{key}={value}" for key, value in wanted.items()))
+        assert (config.task.name, config.registry.name) == (task, f"distilspark-{task}")
+        assert config.task.metric in METRICS[config.task.head]
+        assert group != "model" or config.model.name == choice
+        assert group != "data" or config.data.source == choice
+        composed += 1
+    known = len(EXPECTED.get(group, {"paper"})) - (group == "model")
+    assert composed >= len(EXPECTED["task"]) * known
+
+
+def test_an_experiment_changes_something_and_only_known_keys(compose_config: Composer) -> None:
+    plain = flatten(compose_config("model=minilm"))
+    for experiment in choices("experiment"):
+        changed = flatten(compose_config("model=minilm", f"experiment={experiment}"))
+        assert changed != plain, experiment
+        assert changed.keys() == plain.keys(), experiment
+
+
+def test_tasks_say_what_their_heads_need(compose_config: Composer) -> None:
+    for name in choices("task"):
+        task = compose_config(f"task={name}", "model=tiny").task
+        assert (len(task.labels) >= 2) == (task.head == "classification"), name
+        assert (len(task.label_range) == 2) == (task.head == "regression"), name
+        assert set(task.splits) == set(task.hub) == {"train", "dev"}, name
+        assert {"sentence1", "label"} <= set(task.columns), name
+        for header in task.headerless:
+            assert {"sentence1", "label"} <= set(header) <= {*task.columns, "source", "-"}, name
+    assert set(corpora()) <= set(choices("task"))
+
+
+def test_the_default_is_what_the_design_says(compose_config: Composer) -> None:
+    for task, rate, batch, weights in (("cola", 2e-5, 8, "balanced"), ("stsb", 1e-5, 4, "off")):
+        config = compose_config("model=distilbert", f"task={task}")
+        training = config.training
+        assert (training.learning_rate, training.batch_size, training.epochs) == (rate, batch, 3)
+        assert (training.class_weights, config.model.max_length) == (weights, 64)
+        assert (config.data.sample_fraction, config.data.validation_fraction) == (1.0, 0.2)
+
+
+def keys(schema: Any) -> Iterator[str]:
+    """The names of the fields of a config and of the configs in it."""
+    for field in fields(schema):
+        yield field.name
+        yield from (name for part in configs_in(get_type_hints(schema)[field.name]) for name in keys(part))
+
+
+def configs_in(hint: Any) -> Iterator[Any]:
+    if is_dataclass(hint):
+        yield hint
+    for part in get_args(hint):
+        yield from configs_in(part)
+
+
+def attributes_read() -> set[str]:
+    """What is read somewhere as `something.NAME`, outside the config's own class bodies."""
+    read: set[str] = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                read.add(node.attr)
+    return read
+
+
+def test_every_key_is_read_somewhere() -> None:
+    names = list(keys(TrainConfig))
+    assert len(names) > 60
+    for_people = {"license"}  # stands in the run's params and nowhere else
+    for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml
+    assert "model.recipe." in (CONF / "training" / "default.yaml").read_text()
+    assert set(names) - attributes_read() - for_people - for_interpolation == set()
+
+
+def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
+    config = compose_config("model=tiny")
+    for part in (config, *(getattr(config, field.name) for field in fields(config))):
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, fields(part)[0].name, None)
+    schemas = [value for value in vars(distilspark.config).values() if isinstance(value, type) and is_dataclass(value)]
+    assert len(schemas) >= 12
+    assert all(schema.__dataclass_params__.frozen for schema in schemas)
+
+
+@pytest.mark.parametrize(
+    "override, named",
+    [
+        ("+training.learning_rat=1e-3", "training.learning_rat"),
+        ("+model.checkpoint.url=x", "model.checkpoint.url"),
+        ("+training.early_stopping.mode=max", "training.early_stopping.mode"),
+        ("+nothing=1", "nothing"),
+        ("training.epochs=0", "training.epochs"),
+        ("training.epochs=2.5", "training.epochs"),
+        ("training.epochs=true", "training.epochs"),
+        ("training.epochs=many", "training.epochs"),
+        ("training.batch_size=0", "training.batch_size"),
+        ("training.learning_rate=0", "training.learning_rate"),
+        ("training.learning_rate=1", "training.learning_rate"),
+        ("training.learning_rate=nan", "training.learning_rate"),
+        ("training.weight_decay=-0.1", "training.weight_decay"),
+        ("training.weight_decay=inf", "training.weight_decay"),
+        ("training.warmup_fraction=1.1", "training.warmup_fraction"),
+        ("training.clip_norm=-1", "training.clip_norm"),
+        ("training.optimizer=sgd", "training.optimizer"),
+        ("training.schedule=cosine", "training.schedule"),
+        ("training.class_weights=on", "training.class_weights"),
+        ("training.early_stopping.monitor=val_loss", "training.early_stopping.monitor"),
+        ("training.early_stopping.patience=-1", "training.early_stopping.patience"),
+        ("training.seed=-1", "training.seed"),
+        ("training.seed=4294967296", "training.seed"),
+        ("training.loss=mse", "training.loss"),
+        ("training.early_stopping=3", "training.early_stopping"),
+        ("data.sample_fraction=0", "data.sample_fraction"),
+        ("data.sample_fraction=1.01", "data.sample_fraction"),
+        ("data.validation_fraction=0", "data.validation_fraction"),
+        ("data.validation_fraction=1", "data.validation_fraction"),
+        ("data.max_bad_fraction=-0.1", "data.max_bad_fraction"),
+        ("data.sample_rows.train=0", "data.sample_rows.train"),
+        ("data=files", "data.path"),
+        ("model.max_length=7", "model.max_length"),
+        ("model.max_length=513", "model.max_length"),
+        ("model.dropout=1", "model.dropout"),
+        ("model.pooling=max", "model.pooling"),
+        ("features.text=lower", "features.text"),
+        ("evaluation.confidence=1", "evaluation.confidence"),
+        ("evaluation.resamples=99", "evaluation.resamples"),
+        ("spark.executor_cores=0", "spark.executor_cores"),
+        ("registry.name=a/b", "registry.name"),
+        ("registry.name=' '", "registry.name"),
+        ("task.head=ranking", "training.epochs"),  # no recipe for it is what is found first
+        ("training.epochs=${nowhere}", "training.epochs"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_name(compose_config: Composer, override: str, named: str) -> None:
+    with pytest.raises(UserError) as refused:
+        compose_config("model=tiny", override)
+    assert str(refused.value).startswith(named)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.epochs=1",
+        "training.weight_decay=0",
+        "training.warmup_fraction=0",
+        "training.warmup_fraction=1",
+        "training.clip_norm=0",
+        "training.early_stopping.patience=0",
+        "training.seed=0",
+        "training.seed=4294967295",
+        "data.sample_fraction=1",
+        "data.max_bad_fraction=0",
+        "data.max_bad_fraction=1",
+        "model.max_length=8",
+        "model.max_length=512",
+        "model.dropout=0",
+        "evaluation.resamples=100",
+        "registry.name='our model'",
+    ],
+)
+def test_values_at_their_limits_are_taken(compose_config: Composer, override: str) -> None:
+    key, _, value = override.partition("=")
+    assert str(flatten(compose_config("model=tiny", override))[key]).removesuffix(".0") == value.strip("'")
+
+
+def test_losses_fit_the_head(compose_config: Composer) -> None:
+    for loss in ("mse", "huber"):
+        assert compose_config("task=stsb", "model=tiny", f"training.loss={loss}").training.loss == loss
+    with pytest.raises(UserError, match=r"training\.loss=cross_entropy does not fit task=stsb"):
+        compose_config("task=stsb", "model=tiny", "training.loss=cross_entropy")
+
+
+def test_flatten_names_every_leaf(compose_config: Composer) -> None:
+    leaves = flatten(compose_config("model=tiny", "+spark.settings={spark.log.level: ERROR}"))
+    assert leaves["training.early_stopping.patience"] == 2
+    assert leaves["spark.settings.spark.log.level"] == "ERROR"
+    assert leaves["task.labels"] == ["unacceptable", "acceptable"]
+    assert leaves["model.recipe.classification.batch_size"] == 32
+    assert not any(is_dataclass(value) or isinstance(value, dict) for value in leaves.values())
+    assert {field.name for field in fields(SparkConfig)} <= {key.split(".")[1] for key in leaves if key[:5] == "spark"}
+
+
+def test_the_path_of_the_project_is_this_one() -> None:
+    assert Path(__file__).parents[1] == ROOT

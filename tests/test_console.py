@@ -1,0 +1,97 @@
+"""What reaches the terminal and what goes to the log file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distilspark.paths import ROOT
+
+NOISY = """
+import logging, os, subprocess, sys, warnings
+from pathlib import Path
+from distilspark.console import log_to_stderr, output_to, progress_bar, say, show_table
+logging.getLogger("distilspark").disabled = True  # as Hydra leaves it
+say("before")
+with output_to(Path(sys.argv[1]) / "new" / "x.log"):
+    log_to_stderr()
+    print("python's own print")
+    print("python's own error", file=sys.stderr)
+    os.write(1, b"written by C\\n")
+    subprocess.run(["sh", "-c", "echo a child; echo its error >&2"])
+    logging.getLogger("other.library").warning("a record")
+    logging.getLogger("py4j").info("chatter of py4j")
+    warnings.warn("a warning")
+    say("seen [bold]by[/bold] a person")
+    show_table("Results", ("metric", "value"), (("mcc", "0.5"),))
+    with progress_bar() as bar:
+        bar.update(bar.add_task("epoch", total=2), advance=1)
+    if sys.argv[2] == "raise":
+        raise SystemExit(3)
+print("after")
+os.write(2, b"after\\n")
+"""
+
+
+def run(folder: Path, ending: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", NOISY, str(folder), ending]
+    return subprocess.run(
+        command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_only_what_is_said_reaches_the_terminal(tmp_path: Path) -> None:
+    ended = run(tmp_path, "return")
+    assert ended.returncode == 0
+    assert ended.stderr == "after\n"
+    lines = ended.stdout.splitlines()
+    assert lines[:3] == ["before", "seen [bold]by[/bold] a person", "Results"]
+    assert lines[-1] == "after"
+    assert any("mcc" in line and "0.5" in line for line in lines[3:-1])
+    assert "epoch" not in ended.stdout  # no bar where there is no terminal
+
+
+def test_the_log_has_everything_else_and_what_was_said(tmp_path: Path) -> None:
+    run(tmp_path, "return")
+    log = (tmp_path / "new" / "x.log").read_text()
+    parts = (
+        "python's own print",
+        "python's own error",
+        "written by C",
+        "a child",
+        "its error",
+        "a record",
+        "a warning",
+    )
+    for part in (*parts, "seen [bold]by[/bold] a person", "Results: mcc | 0.5"):
+        assert part in log
+    assert "chatter of py4j" not in log
+    assert "after" not in log
+
+
+def test_the_terminal_comes_back_after_a_failure_and_logs_are_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        ended = run(tmp_path, "raise")
+        assert ended.returncode == 3
+    assert (tmp_path / "new" / "x.log").read_text().count("a record") == 2
+
+
+def test_metrics_on_one_line() -> None:
+    from distilspark.console import format_metrics
+
+    assert format_metrics({}) == ""
+    assert format_metrics({"val/mcc": 0.45514, "loss": 2}) == "val/mcc 0.4551  loss 2.0000"
+
+
+@pytest.mark.parametrize("name", ["command_line", "preflight", "console"])
+def test_nothing_heavy_is_imported_first(name: str) -> None:
+    """Mistakes are found before the seconds that TensorFlow and Spark take."""
+    heavy = ["tensorflow", "keras", "pyspark", "mlflow", "pandas", "transformers", "hydra"]
+    code = f"import sys, distilspark.{name}; print([each for each in {heavy} if each in sys.modules])"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == "[]"

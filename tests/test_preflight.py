@@ -1,0 +1,180 @@
+"""What is missing on the machine is said in one line, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import ast
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distilspark.errors import UserError
+from distilspark.paths import ROOT
+from distilspark.preflight import check_java
+
+MAIN = ROOT / "src" / "distilspark" / "__main__.py"
+OLD_PYTHONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")
+# Says what was imported when the check failed.
+WATCHED = """
+import runpy, sys
+sys.argv = ["distilspark", "train", "model=tiny"]
+try:
+    runpy.run_module("distilspark", run_name="__main__")
+finally:
+    print([name for name in ("pyspark", "tensorflow", "keras", "mlflow", "pandas") if name in sys.modules])
+"""
+
+
+def fake_java(folder: Path, answer: str, code: int = 0) -> Path:
+    """A `java` that answers `-version` like this, on standard error as the real one does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    java = folder / "java"
+    java.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{answer}\nEND\nexit {code}\n")
+    java.chmod(0o755)
+    return java
+
+
+@pytest.mark.parametrize(
+    "answer, version",
+    [
+        ('openjdk version "1.8.0_402"', "8"),
+        ('openjdk version "11.0.22" 2024-01-16', "11"),
+        ('java version "16" 2021-03-16', "16"),
+        ('openjdk version "18.0.2"', "18"),
+        ('openjdk version "25-ea" 2025-09-16', "25"),
+    ],
+)
+def test_another_java_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, version: str) -> None:
+    java = fake_java(tmp_path, answer)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UserError) as refused:
+        check_java()
+    said = str(refused.value)
+    assert f"{java} is Java {version}" in said
+    assert "needs Java 17 or 21" in said and "apt-get install openjdk-17-jre-headless" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "answer", ['openjdk version "17.0.15" 2025-04-15', 'openjdk version "21" 2023-09-19', 'java version "17"']
+)
+def test_the_javas_of_spark_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    fake_java(tmp_path, answer)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    check_java()
+
+
+def test_options_that_java_repeats_do_not_hide_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_java(tmp_path, 'Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version "17.0.15" 2025-04-15')
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    check_java()
+
+
+def test_no_java_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"there is none on the PATH or in JAVA_HOME\. Install one: "):
+        check_java()
+
+
+def test_java_home_goes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_java(tmp_path / "path", 'openjdk version "17.0.1"')
+    fake_java(tmp_path / "home" / "bin", 'openjdk version "11.0.1"')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:{os.environ['PATH']}")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError, match="home/bin/java is Java 11"):
+        check_java()
+    monkeypatch.setenv("JAVA_HOME", "")
+    check_java()
+
+
+@pytest.mark.parametrize("broken", ["nowhere", "silent", "not executable"])
+def test_a_java_that_does_not_work_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    home = tmp_path / "jdk"
+    if broken == "silent":
+        fake_java(home / "bin", "Segmentation fault", code=139)
+    if broken == "not executable":
+        fake_java(home / "bin", 'version "17"').chmod(0o644)
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    with pytest.raises(UserError, match="jdk/bin/java is no working Java"):
+        check_java()
+
+
+@pytest.mark.parametrize("case", ["no java", "old java", "JAVA_HOME to nowhere"])
+def test_the_command_ends_with_2_before_anything_heavy(tmp_path: Path, case: str) -> None:
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": str(tmp_path), "HOME": str(tmp_path)}
+    if case == "old java":
+        (tmp_path / "cat").symlink_to(str(shutil.which("cat")))
+        fake_java(tmp_path, 'openjdk version "11.0.22"')
+    if case == "JAVA_HOME to nowhere":
+        environment["JAVA_HOME"] = str(tmp_path / "nowhere")
+    ended = subprocess.run(
+        [sys.executable, "-c", WATCHED],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stdout.strip() == "[]"
+    assert ended.stderr.count("\n") == 1 and ended.stderr.startswith("distilspark: Spark needs Java 17 or 21")
+    assert "Install one" in ended.stderr
+
+
+def interpreter(version: str) -> Path | None:
+    """A Python of this version, from pyenv or the PATH, that runs."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [*pyenv.glob(f"{version}.*/bin/python"), Path(shutil.which(f"python{version}") or "/nowhere")]
+    for candidate in candidates:
+        if (
+            candidate.exists()
+            and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0
+        ):
+            return candidate
+    return None
+
+
+@pytest.mark.parametrize("version", OLD_PYTHONS)
+def test_an_old_python_is_told_so(version: str, tmp_path: Path) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} on this machine")
+    ended = subprocess.run(
+        [python, "-m", "distilspark", "train"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == f"distilspark: needs Python 3.11, 3.12 or 3.13; {python} is Python {version}\n"
+
+
+def test_the_version_check_is_in_old_syntax_and_before_other_imports() -> None:
+    for file in (MAIN, MAIN.with_name("__init__.py")):
+        tree = ast.parse(file.read_text(), feature_version=(3, 4))
+        imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        check = [node.lineno for node in tree.body if isinstance(node, ast.If)][:1]
+        early = [ast.unparse(node) for node in imports if not check or node.lineno < check[0]]
+        assert early in (["import sys"], [])
+
+
+@pytest.mark.parametrize("version", [(3, 10, 13), (3, 14, 0)])
+def test_other_versions_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], version: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", version)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(MAIN))
+    assert ended.value.code == 2
+    assert f"is Python {version[0]}.{version[1]}\n" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""The Spark session has the settings of its config."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+import distilspark.spark
+from distilspark.config import SparkConfig, TrainConfig
+from distilspark.spark import _settings, open_session
+
+Composer = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def local(compose_config: Composer) -> SparkConfig:
+    return compose_config("model=tiny").spark
+
+
+def test_settings_are_what_spark_reads(local: SparkConfig) -> None:
+    settings = _settings(local)
+    assert settings["spark.driver.memory"] == "4g"
+    assert settings["spark.executor.cores"] == "1"
+    assert settings["spark.sql.shuffle.partitions"] == "8"
+    assert settings["spark.dynamicAllocation.enabled"] == "false"
+    assert settings["spark.ui.enabled"] == "false"
+    assert settings["spark.sql.session.timeZone"] == "UTC"
+
+
+def test_own_settings_go_last_nested_or_dotted(compose_config: Composer) -> None:
+    dotted = compose_config("model=tiny", "+spark.settings={spark.ui.enabled: true, spark.task.cpus: 2}").spark
+    nested = compose_config("model=tiny", "+spark.settings.spark.task.cpus=2", "+spark.settings.spark.x=y").spark
+    assert _settings(dotted)["spark.ui.enabled"] == "true"
+    assert _settings(dotted)["spark.task.cpus"] == _settings(nested)["spark.task.cpus"] == "2"
+    assert _settings(nested)["spark.x"] == "y"
+
+
+def test_the_session_has_them_and_workers_run_this_python(spark: SparkSession) -> None:
+    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+    assert spark.conf.get("spark.sql.shuffle.partitions") == "2"
+    assert spark.sparkContext.master == "local[2]"
+    assert os.environ["PYSPARK_PYTHON"] == os.environ["PYSPARK_DRIVER_PYTHON"] == sys.executable
+    where = spark.range(2).rdd.map(lambda _: __import__("sys").executable).collect()
+    assert where == [sys.executable] * 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_session_is_stopped_whatever_happens(
+    local: SparkConfig, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    events: list[str] = []
+
+    class Session:
+        def stop(self) -> None:
+            events.append("stopped")
+
+    def session(config: SparkConfig, name: str) -> Any:
+        events.append(f"{config.master} {name}")
+        return Session()
+
+    monkeypatch.setattr(distilspark.spark, "session", session)
+    try:
+        with open_session(replace(local, master="local[3]"), "a name"):
+            events.append("used")
+            if fails:
+                raise ValueError("inside")
+    except ValueError:
+        assert fails
+    assert events == ["local[3] a name", "used", "stopped"]

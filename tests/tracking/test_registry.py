@@ -1,0 +1,50 @@
+"""Aliases of registered models, in a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from distilspark.tracking.registry import register
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+    """A store of the test's own."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    yield mlflow.MlflowClient()
+    mlflow.set_tracking_uri(before)
+
+
+def logged_model(folder: Path) -> str:
+    """The URI of a model that only has its files."""
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    return str(
+        mlflow.pyfunc.log_model(name="model", loader_module="json", data_path=str(data), pip_requirements=[]).model_uri
+    )
+
+
+def test_challenger_always_champion_once(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    uri = logged_model(tmp_path)
+    got = [register(uri, "a model", {"dev.mcc": "0.5"}, beats_baseline=beats) for beats in (False, True, True, False)]
+    assert got == [
+        ("1", ("challenger",)),
+        ("2", ("challenger", "champion")),
+        ("3", ("challenger",)),
+        ("4", ("challenger",)),
+    ]
+    aliases = store.get_registered_model("a model").aliases
+    assert {alias: str(version) for alias, version in aliases.items()} == {"challenger": "4", "champion": "2"}
+    assert store.get_model_version("a model", "3").tags["dev.mcc"] == "0.5"
+
+
+def test_another_model_has_its_own_champion(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    uri = logged_model(tmp_path)
+    assert register(uri, "one", {}, beats_baseline=True)[1] == ("challenger", "champion")
+    assert register(uri, "two", {}, beats_baseline=True) == ("1", ("challenger", "champion"))

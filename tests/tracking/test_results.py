@@ -1,0 +1,139 @@
+"""What is logged of an evaluation: metrics, images, tables, the description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from PIL import Image
+
+from distilspark.config import TaskConfig, TrainConfig
+from distilspark.evaluation.report import Evaluation
+from distilspark.tracking.datasets import log_datasets
+from distilspark.tracking.results import beats_baseline, describe, log_epoch, log_evaluation, log_figures, log_tables
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store that all tests of this file share."""
+    return f"sqlite:///{tmp_path_factory.mktemp('results') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def run(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.ActiveRun]:
+    """A run of the test's own."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(database)
+    mlflow.set_experiment(tmp_path.name)
+    with mlflow.start_run() as active:
+        yield active
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def cola(compose_config: object) -> TaskConfig:
+    config: TrainConfig = compose_config("model=tiny")  # type: ignore[operator]
+    return config.task
+
+
+def evaluation(low: float, baseline: float) -> Evaluation:
+    figure, axes = plt.subplots(figsize=(4, 3))
+    axes.plot([1, 2])
+    return Evaluation(
+        metrics={"accuracy": 0.8, "mcc": 0.45},
+        intervals={"accuracy": (0.7, 0.9), "mcc": (low, 0.5)},
+        baseline={"accuracy": 0.7, "mcc": baseline},
+        slices=pd.DataFrame({"slice": ["length"], "value": ["1-5"], "rows": [3]}),
+        report="a report",
+        examples=pd.DataFrame({"id": ["a"], "sentence1": ["It is."]}),
+        figures={"confusion": figure},
+    )
+
+
+def stored(run: mlflow.ActiveRun) -> Run:
+    return mlflow.MlflowClient().get_run(run.info.run_id)
+
+
+def artifact(run: mlflow.ActiveRun, path: str) -> Path:
+    return Path(mlflow.MlflowClient().download_artifacts(run.info.run_id, path))
+
+
+def test_an_evaluation_is_logged_at_its_epoch(run: mlflow.ActiveRun, cola: TaskConfig) -> None:
+    log_evaluation(evaluation(0.4, 0.0), cola, epoch=3)
+    metrics = stored(run).data.metrics
+    assert metrics == {
+        "dev/accuracy": 0.8,
+        "dev/mcc": 0.45,
+        "dev/mcc_low": 0.4,
+        "dev/mcc_high": 0.5,
+        "baseline/accuracy": 0.7,
+        "baseline/mcc": 0.0,
+    }
+    for name in metrics:
+        assert [point.step for point in mlflow.MlflowClient().get_metric_history(run.info.run_id, name)] == [3]
+    assert artifact(run, "evaluation/classification_report.txt").read_text() == "a report"
+    assert json.loads(artifact(run, "evaluation/examples.json").read_text())["data"] == [["a", "It is."]]
+
+
+def test_figures_are_sharp(run: mlflow.ActiveRun) -> None:
+    log_figures(evaluation(0, 0).figures, "evaluation")
+    with Image.open(artifact(run, "evaluation/confusion.png")) as image:
+        assert image.size[0] >= 4 * 200 * 0.8 and image.size[1] >= 3 * 200 * 0.8  # cropped to what is drawn
+        assert len(np.unique(np.asarray(image))) > 2
+
+
+def test_tables_keep_what_is_missing(run: mlflow.ActiveRun) -> None:
+    log_tables({"rows": pd.DataFrame({"text": ["a", None], "value": [np.nan, 1.5], "n": [1, 2]})}, "profile")
+    assert json.loads(artifact(run, "profile/rows.json").read_text())["data"] == [["a", None, 1], [None, 1.5, 2]]
+
+
+def test_epochs_are_steps(run: mlflow.ActiveRun) -> None:
+    log_epoch(1, {"val/loss": 2.0})
+    log_epoch(2, {"val/loss": 1.0})
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val/loss")
+    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
+
+
+@pytest.mark.parametrize(
+    "low, baseline, beats", [(0.1, 0.0, True), (0.0, 0.0, False), (-0.1, 0.0, False), (0.3, 0.4, False)]
+)
+def test_only_a_whole_interval_above_the_baseline_beats_it(low: float, baseline: float, beats: bool) -> None:
+    assert beats_baseline(evaluation(low, baseline), "mcc") is beats
+
+
+def test_the_description(cola: TaskConfig) -> None:
+    text = describe({"checkpoint": "tiny", "epoch kept": "2"}, evaluation(0.4, 0.0), cola)
+    assert text.startswith("CoLA, linguistic acceptability: **dev mcc 0.4500** (95 % interval 0.4000 to 0.5000)")
+    assert "| accuracy | 0.8000 | 0.7000 | 0.9000 | 0.7000 |" in text
+    assert text.endswith("- checkpoint: tiny\n- epoch kept: 2\n")
+
+
+def test_datasets_have_our_digests(run: mlflow.ActiveRun) -> None:
+    frames = {
+        split: pd.DataFrame({"id": ["1"], "sentence1": [split], "sentence2": [None], "label": [1.0]})
+        for split in ("train", "validation", "dev")
+    }
+    digests = {split: f"{number:036x}" for number, split in enumerate(frames)}
+    log_datasets(frames, {"train": "file:///t.tsv", "dev": "file:///d.tsv"}, digests, "cola-files")
+    logged = {each.dataset.name: each for each in stored(run).inputs.dataset_inputs}
+    assert {name: each.dataset.digest for name, each in logged.items()} == {
+        f"cola-files-{split}": digest for split, digest in digests.items()
+    }
+    contexts = {name: each.tags[0].value for name, each in logged.items()}
+    assert contexts == {
+        "cola-files-train": "training",
+        "cola-files-validation": "validation",
+        "cola-files-dev": "evaluation",
+    }
+    sources = {name: json.loads(each.dataset.source)["uri"] for name, each in logged.items()}
+    assert sources["cola-files-validation"] == sources["cola-files-train"] == "file:///t.tsv"
+    assert sources["cola-files-dev"] == "file:///d.tsv"
+    assert stored(run).data.tags["data.digest.dev"] == digests["dev"]

@@ -1,0 +1,157 @@
+"""A run's end in every case, and what it records about itself, in a real store."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+from mlflow.entities import Run
+
+from distilspark.config import TrainConfig, flatten
+from distilspark.errors import UserError
+from distilspark.paths import ROOT
+from distilspark.tracking.runs import log_config, open_run, timed, use_project_store, where_to_look
+
+Composer = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store that all tests of this file share."""
+    return f"sqlite:///{tmp_path_factory.mktemp('runs') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def log(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A log file, in a folder where artifacts go too."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    mlflow.set_tracking_uri(database)
+    file = tmp_path / "train.log"
+    file.write_text("what was logged\n")
+    yield file
+    mlflow.end_run()
+    mlflow.set_tracking_uri(before)
+
+
+def stored(run_id: str) -> Run:
+    return mlflow.MlflowClient().get_run(run_id)
+
+
+def has_log(run_id: str) -> bool:
+    return "train.log" in {item.path for item in mlflow.MlflowClient().list_artifacts(run_id)}
+
+
+def test_a_run_ends_finished(log: Path, tmp_path: Path) -> None:
+    with open_run(tmp_path.name, "a name", log) as run:
+        assert stored(run.info.run_id).info.status == "RUNNING"
+    ended = stored(run.info.run_id)
+    assert ended.info.status == "FINISHED"
+    assert (ended.info.run_name, has_log(run.info.run_id)) == ("a name", True)
+    assert mlflow.active_run() is None
+
+
+@pytest.mark.parametrize("error", [UserError("data.path=x: no such file"), ValueError("deep inside"), SystemExit(3)])
+def test_a_failure_fails_the_run_and_passes_on(log: Path, tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), open_run(tmp_path.name, "fails", log) as run:
+        mlflow.log_metric("before", 1)
+        raise error
+    ended = stored(run.info.run_id)
+    assert ended.info.status == "FAILED"
+    assert ended.data.tags["error"] == f"{type(error).__name__}: {error}"
+    assert ended.data.metrics["before"] == 1
+    assert has_log(run.info.run_id)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_kills_the_run(log: Path, tmp_path: Path, number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    with pytest.raises(KeyboardInterrupt), open_run(tmp_path.name, "killed", log) as run:
+        os.kill(os.getpid(), number)
+        for _ in range(10_000_000):
+            pass
+    assert stored(run.info.run_id).info.status == "KILLED"
+    assert has_log(run.info.run_id)
+    assert {each: signal.getsignal(each) for each in before} == before
+
+
+def test_a_log_that_is_gone_does_not_hide_the_failure(log: Path, tmp_path: Path) -> None:
+    log.unlink()
+    with pytest.raises(ValueError, match="the reason"), open_run(tmp_path.name, "no log", log) as run:
+        raise ValueError("the reason")
+    assert stored(run.info.run_id).info.status == "FAILED"
+
+
+def test_the_run_of_mlflow_run_is_taken_over(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = mlflow.MlflowClient().create_run(mlflow.create_experiment(f"{tmp_path.name}-theirs"), run_name="theirs")
+    monkeypatch.setenv("MLFLOW_RUN_ID", opened.info.run_id)
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # as in a fresh process
+    with open_run(f"{tmp_path.name}-ours", "our name", log) as run:
+        assert run.info.run_id == opened.info.run_id
+    ended = stored(opened.info.run_id)
+    assert (ended.info.status, ended.info.run_name) == ("FINISHED", "our name")
+    assert mlflow.get_experiment_by_name(f"{tmp_path.name}-ours") is None
+
+
+def test_system_metrics_are_on(log: Path, tmp_path: Path) -> None:
+    with open_run(tmp_path.name, "watched", log) as run:
+        assert run is not None
+        from mlflow.tracking import fluent
+
+        assert run.info.run_id in fluent.run_id_to_system_metrics_monitor
+
+
+def test_the_config_is_recorded(log: Path, tmp_path: Path, compose_config: Composer) -> None:
+    config = compose_config("model=tiny", "data.path='a $(b) \"c\"'", "+spark.settings={spark.log.level: ERROR}")
+    with open_run(tmp_path.name, "config", log) as run:
+        mlflow.log_param("training.learning_rate", "1e-03")  # as `mlflow run` spells it
+        log_config(run, config, ["model=tiny", "data.path='a b'"])
+    params = stored(run.info.run_id).data.params
+    assert params == {key: str(value) for key, value in flatten(config).items()} | {"training.learning_rate": "1e-03"}
+    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/config/config.yaml")
+    assert yaml.safe_load(text)["spark"]["settings"] == {"spark.log.level": "ERROR"}
+    assert yaml.safe_load(text)["data"]["path"] == 'a $(b) "c"'
+    overrides = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/config/overrides.yaml")
+    assert yaml.safe_load(overrides) == ["model=tiny", "data.path='a b'"]
+
+
+def test_time_and_speed(log: Path, tmp_path: Path) -> None:
+    with open_run(tmp_path.name, "timed", log) as run:
+        with timed("fast", rows=100):
+            pass
+        with timed("unsized"):
+            pass
+        with pytest.raises(ValueError), timed("failed"):
+            raise ValueError
+    metrics = stored(run.info.run_id).data.metrics
+    assert metrics["speed/fast"] == pytest.approx(100 / metrics["time/fast"])
+    assert "time/unsized" in metrics and "speed/unsized" not in metrics
+    assert "time/failed" not in metrics
+
+
+def test_the_default_store_is_the_project_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = mlflow.get_tracking_uri()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(None)
+    try:
+        use_project_store()
+        assert mlflow.get_tracking_uri() == f"sqlite:///{ROOT / 'mlflow.db'}"
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def test_it_says_where_to_look(log: Path, tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_run(tmp_path.name, "seen", log) as run:
+        pass
+    where_to_look(run)
+    said = capsys.readouterr().out
+    assert f"run {run.info.run_id} in experiment {tmp_path.name}" in said
+    assert f"`mlflow ui --backend-store-uri {database}`, then http://127.0.0.1:5000" in said

@@ -1,0 +1,66 @@
+"""A toy task that a random two-layer network learns: a word decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from distilspark.config import TrainConfig
+from distilspark.features.encoding import Encoded, encode, load_tokenizer
+from distilspark.model.network import build_network
+from distilspark.training.fit import FitResult, fit, seed_everything
+
+Rows = tuple[Encoded, NDArray[np.float64]]
+WORDS = ("the", "dog", "that", "it", "she", "was", "who", "not")
+
+
+@pytest.fixture(scope="session")
+def toy_rows(tiny_folder: Path) -> Callable[..., Rows]:
+    """`toy_rows(n, seed)`: sentences of 3 to 20 words; the label is 1 where one of them is `dog` (a third)."""
+    tokenizer = load_tokenizer(tiny_folder)
+
+    def make(n: int, seed: int = 0) -> Rows:
+        rng = np.random.default_rng(seed)
+        labels = (rng.random(n) < 1 / 3).astype(float)
+        texts = []
+        for label in labels:
+            words = rng.choice([word for word in WORDS if word != "dog"], rng.integers(3, 20)).tolist()
+            texts.append(" ".join(["dog" if label else "the", *words]))
+        return encode(tokenizer, texts, None, 64), labels
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train_toy(tiny_folder: Path, toy_rows: Callable[..., Rows], compose_config: Callable[..., TrainConfig]) -> Any:
+    """`train_toy(*overrides, task=, train=, validation=)`: the network, what `fit` returned and what it reported."""
+
+    def run(
+        *overrides: str,
+        task: str = "cola",
+        train: Rows | None = None,
+        validation: Rows | None = None,
+        pooling: str = "cls",
+    ) -> tuple[keras.Model, FitResult, list[tuple[int, dict[str, float]]]]:
+        config = compose_config("model=tiny", f"task={task}", *overrides)
+        seed_everything(config.training.seed)
+        network = build_network(tiny_folder, config.task.head, len(config.task.labels), pooling=pooling)
+        reported: list[tuple[int, dict[str, float]]] = []
+        result = fit(
+            network,
+            train or toy_rows(200),
+            validation or toy_rows(80, seed=1),
+            config.task,
+            config.training,
+            1024,
+            lambda epoch, metrics: reported.append((epoch, metrics)),
+        )
+        return network, result, reported
+
+    return run

@@ -1,0 +1,170 @@
+"""Fine-tuning on a toy task: it learns, keeps the best epoch, and is the same twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distilspark.errors import WorkError
+from distilspark.evaluation.metrics import compute_metrics
+from distilspark.model.losses import make_loss
+from distilspark.training.fit import LabelScale
+from distilspark.training.prediction import OUTPUTS, Predictor
+
+Train = Callable[..., Any]
+pytestmark = pytest.mark.slow
+FAST = ("training.batch_size=16", "training.learning_rate=5e-3")
+
+
+def weights(network: Any) -> list[Any]:
+    return [variable.numpy() for variable in network.weights]
+
+
+@pytest.fixture(scope="module")
+def learned(train_toy: Train) -> Any:
+    return train_toy(*FAST, "training.epochs=6", "training.early_stopping.patience=6")
+
+
+def test_it_learns_what_can_be_learnt(learned: Any) -> None:
+    _, result, _ = learned
+    history = result.history
+    assert history["val/mcc"].max() > 0.9
+    assert history["train/loss"].iloc[-1] < 0.5 * history["train/loss"].iloc[0]
+
+
+def test_history_and_reports_are_the_same_and_complete(learned: Any) -> None:
+    _, result, reported = learned
+    assert [epoch for epoch, _ in reported] == result.history["epoch"].tolist() == list(range(1, len(reported) + 1))
+    metrics = {"val/loss", *(f"val/{name}" for name in ("accuracy", "precision", "recall", "f1", "mcc"))}
+    for epoch, values in reported:
+        assert set(values) == {"train/loss", "time/epoch", *metrics}
+        assert result.history.set_index("epoch").loc[epoch, "val/mcc"] == values["val/mcc"]
+        assert values["time/epoch"] > 0
+
+
+def test_the_network_has_the_weights_of_the_best_epoch(learned: Any, toy_rows: Callable[..., Any]) -> None:
+    network, result, _ = learned
+    encoded, labels = toy_rows(80, seed=1)
+    now = compute_metrics(
+        "classification", labels, OUTPUTS["classification"](Predictor(network, 999, 8).raw_outputs(encoded))
+    )
+    kept = result.history.set_index("epoch").loc[result.best_epoch]
+    assert now["mcc"] == pytest.approx(kept["val/mcc"]) == pytest.approx(result.history["val/mcc"].max())
+
+
+@pytest.mark.parametrize("monitor, mode", [("metric", np.argmax), ("loss", np.argmin)])
+def test_the_best_epoch_is_kept_and_training_stops(
+    train_toy: Train, toy_rows: Callable[..., Any], monitor: str, mode: Any
+) -> None:
+    """Validation labels are turned round, so that each epoch of learning is worse than the one before."""
+    encoded, labels = toy_rows(80, seed=1)
+    turned = (encoded, 1 - labels)
+    stopping = [f"training.early_stopping.monitor={monitor}", "training.early_stopping.patience=2"]
+    network, result, _ = train_toy(*FAST, "training.epochs=12", *stopping, validation=turned)
+    watched = result.history[{"metric": "val/mcc", "loss": "val/loss"}[monitor]].to_numpy()
+    assert result.best_epoch == int(mode(watched)) + 1
+    assert len(watched) == result.best_epoch + 2 < 12
+    raw = Predictor(network, 999, 8).raw_outputs(encoded)
+    log_shares = np.log(OUTPUTS["classification"](raw))
+    loss = -log_shares[np.arange(80), turned[1].astype(int)].mean()
+    assert loss == pytest.approx(result.history["val/loss"][result.best_epoch - 1], rel=1e-4)
+    assert abs(loss - result.history["val/loss"].iloc[-1]) > 1e-3
+
+
+def test_the_last_epoch_is_not_kept_where_another_was_better(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    encoded, labels = toy_rows(80, seed=1)
+    patient = ["training.epochs=4", "training.early_stopping.patience=50", "training.early_stopping.monitor=loss"]
+    network, result, _ = train_toy(*FAST, *patient, validation=(encoded, 1 - labels))
+    assert len(result.history) == 4 and result.best_epoch < 4
+    log_shares = np.log(OUTPUTS["classification"](Predictor(network, 999, 8).raw_outputs(encoded)))
+    loss = -log_shares[np.arange(80), (1 - labels).astype(int)].mean()
+    assert loss == pytest.approx(result.history["val/loss"].min(), rel=1e-4)
+
+
+def scores(toy_rows: Callable[..., Any], n: int, seed: int) -> Any:
+    """Labels far from zero and wide, as a score of 100 to 140 is."""
+    encoded, labels = toy_rows(n, seed)
+    return encoded, 100 + 40 * labels
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber"])
+def test_standardized_labels_fold_back(train_toy: Train, toy_rows: Callable[..., Any], loss: str) -> None:
+    train, validation = scores(toy_rows, 200, 0), scores(toy_rows, 80, 1)
+    changed = ["training.epochs=5", "training.standardize_labels=true", f"training.loss={loss}"]
+    network, result, _ = train_toy(*FAST, *changed, task="stsb", train=train, validation=validation)
+    outputs = OUTPUTS["regression"](Predictor(network, 999, 8).raw_outputs(validation[0]))
+    now = compute_metrics("regression", validation[1], outputs)
+    kept = result.history.set_index("epoch").loc[result.best_epoch]
+    for name in ("pearson", "mse", "mae", "r2"):
+        assert now[name] == pytest.approx(kept[f"val/{name}"], rel=1e-3, abs=1e-3), name
+    assert now["pearson"] > 0.8
+    assert now["r2"] > 0.5
+    assert result.class_weights is None
+    assert result.history["train/loss"].iloc[0] < 2  # on the standardized scale; on the labels' own it is thousands
+
+
+def test_losses_differ(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    train, validation = scores(toy_rows, 64, 0), scores(toy_rows, 32, 1)
+    first = {
+        loss: train_toy("training.epochs=1", f"training.loss={loss}", task="stsb", train=train, validation=validation)[
+            1
+        ]
+        for loss in ("mse", "huber")
+    }
+    assert first["mse"].history["val/loss"][0] > 5000  # about 113 squared
+    assert 80 < first["huber"].history["val/loss"][0] < 150
+
+
+def test_a_label_scale_and_its_inverse() -> None:
+    scale = LabelScale(2.5, 1.5)
+    values = np.array([0.0, 2.5, 5.0])
+    np.testing.assert_allclose(scale.standardize(values), [-5 / 3, 0, 5 / 3])
+    np.testing.assert_allclose(scale.rescale(scale.standardize(values)), values)
+    np.testing.assert_array_equal(LabelScale().rescale(values), values)
+
+
+def test_constant_labels_do_not_divide_by_zero(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    encoded, labels = toy_rows(32)
+    same = (encoded, np.full(len(labels), 3.0))
+    changed = ["training.epochs=1", "training.standardize_labels=true"]
+    network, _, _ = train_toy(*changed, task="stsb", train=same, validation=same)
+    assert abs(OUTPUTS["regression"](Predictor(network, 999, 8).raw_outputs(encoded)) - 3).max() < 1
+
+
+def test_class_weights_change_the_training_only(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    rows = toy_rows(64)
+    ended = {
+        choice: train_toy("training.epochs=1", f"training.class_weights={choice}", train=rows, validation=rows)
+        for choice in ("balanced", "off")
+    }
+    balanced, off = ended["balanced"][1], ended["off"][1]
+    assert off.class_weights is None
+    assert balanced.class_weights[1] > 1 > balanced.class_weights[0]
+    assert balanced.history["train/loss"][0] != pytest.approx(off.history["train/loss"][0], rel=1e-4)
+    assert not np.array_equal(
+        ended["balanced"][0].get_layer("classifier").bias, ended["off"][0].get_layer("classifier").bias
+    )
+
+
+def test_nan_is_told_and_ends_the_training(train_toy: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Callable[..., Any]:
+        loss = make_loss(name)
+        return lambda labels, outputs: loss(labels, outputs) * float("nan")
+
+    monkeypatch.setattr("distilspark.training.fit.make_loss", broken)
+    with pytest.raises(WorkError, match=r"NaN or infinite after epoch 1: lower training\.learning_rate"):
+        train_toy("training.epochs=3")
+
+
+def test_the_same_seed_gives_the_same_bits(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    rows = {"train": toy_rows(64), "validation": toy_rows(32, seed=1)}
+    runs = [train_toy("training.epochs=2", f"training.seed={seed}", **rows) for seed in (3, 3, 4)]
+    first, second, other = (weights(network) for network, _, _ in runs)
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert any(not np.array_equal(one, two) for one, two in zip(first, other, strict=True))
+    columns = [name for name in runs[0][1].history if name != "time/epoch"]
+    assert runs[0][1].history[columns].equals(runs[1][1].history[columns])

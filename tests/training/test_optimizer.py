@@ -1,0 +1,128 @@
+"""Schedule and optimizer against values by hand and against Keras's own Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from distilspark.config import TrainConfig
+from distilspark.training.optimizer import FusedAdam, LinearWarmup, make_optimizer
+
+Composer = Callable[..., TrainConfig]
+
+
+def rates(schedule: LinearWarmup, steps: int) -> list[float]:
+    return [float(schedule(step)) for step in range(steps)]
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    expected = [0.25, 0.5, 0.75, 1.0, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0.0, 0.0]
+    assert rates(LinearWarmup(1.0, 4, 10, decay=True), 12) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_rate_stays_without_decay() -> None:
+    assert rates(LinearWarmup(2.0, 2, 4, decay=False), 6) == pytest.approx([1.0, 2.0, 2.0, 2.0, 2.0, 2.0])
+
+
+def test_no_warm_up_and_nothing_but_warm_up() -> None:
+    assert rates(LinearWarmup(1.0, 0, 4, decay=True), 5) == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
+    assert rates(LinearWarmup(1.0, 4, 4, decay=True), 4) == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates(LinearWarmup(3.0, 0, 1, decay=False), 3) == pytest.approx([3.0] * 3)
+
+
+def test_the_schedule_can_be_made_again() -> None:
+    schedule = LinearWarmup(1e-3, 3, 20, decay=True)
+    assert rates(LinearWarmup(**schedule.get_config()), 20) == rates(schedule, 20)
+
+
+def test_the_config_decides(compose_config: Composer) -> None:
+    training = compose_config("model=tiny", "training.learning_rate=1e-3", "training.warmup_fraction=0.25").training
+    optimizer = make_optimizer(training, 40)
+    assert isinstance(optimizer._learning_rate, LinearWarmup)
+    assert optimizer._learning_rate.get_config() == {
+        "peak": 1e-3,
+        "warmup_steps": 10,
+        "total_steps": 40,
+        "decay": True,
+    }
+    assert (optimizer.weight_decay, optimizer.global_clipnorm) == (0.01, 1.0)
+    plain = compose_config("model=tiny", "experiment=paper").training
+    optimizer = make_optimizer(plain, 40)
+    assert (optimizer.weight_decay, optimizer.global_clipnorm) == (None, None)
+    assert rates(optimizer._learning_rate, 41) == pytest.approx([plain.learning_rate] * 41)
+
+
+def small_network() -> keras.Model:
+    """An embedding (its gradient is sparse), a norm and a dense layer."""
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input((None,), dtype="int32")
+    hidden = keras.layers.Embedding(50, 8)(inputs)
+    hidden = keras.layers.LayerNormalization()(hidden)
+    hidden = keras.layers.GlobalAveragePooling1D()(hidden)
+    return keras.Model(inputs, keras.layers.Dense(1)(hidden))
+
+
+def trained_weights(optimizer: keras.optimizers.Optimizer, scale: float = 1.0) -> dict[str, Any]:
+    """After ten steps on the same batches.
+
+    No token stands twice in a batch: Keras squares the parts of a sparse gradient one by one, not their sum.
+    """
+    network = small_network()
+    network.compile(optimizer=optimizer, loss="mse", jit_compile=False)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        network.train_on_batch(rng.permutation(30)[:20].reshape(4, 5), scale * rng.normal(size=(4, 1)))
+    return {variable.path: variable.numpy() for variable in network.weights}
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam"])
+@pytest.mark.parametrize("clip, scale", [(0.0, 1.0), (0.1, 100.0)])
+def test_the_fused_optimizer_is_keras_s_own(compose_config: Composer, name: str, clip: float, scale: float) -> None:
+    changed = [f"training.optimizer={name}", f"training.clip_norm={clip}", "training.weight_decay=0.3"]
+    training = compose_config("model=tiny", "training.learning_rate=0.01", *changed).training
+    ours = trained_weights(make_optimizer(training, 10), scale)
+    schedule = LinearWarmup(0.01, 1, 10, decay=True)
+    classes = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
+    decay = {"weight_decay": 0.3} if name == "adamw" else {}
+    reference = classes[name](learning_rate=schedule, global_clipnorm=clip or None, **decay)
+    if name == "adamw":
+        reference.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    theirs = trained_weights(reference, scale)
+    start = {variable.path: variable.numpy() for variable in small_network().weights}
+    assert len(ours) == 5
+    for (path, mine), other, before in zip(ours.items(), theirs.values(), start.values(), strict=True):
+        np.testing.assert_allclose(mine, other, atol=2e-6, rtol=1e-4, err_msg=path)
+        assert not np.allclose(mine, before, atol=1e-4), path
+
+
+def test_tokens_that_repeat_count_with_the_sum_of_their_gradients() -> None:
+    ours, reference = FusedAdam(0.01), keras.optimizers.Adam(0.01)
+    start, rows = np.ones((4, 2), np.float32), np.array([[1.0, -2.0], [0.5, 1.0], [3.0, 0.1]], np.float32)
+    sparse = tf.IndexedSlices(tf.constant(rows), tf.constant([2, 0, 2]), tf.constant([4, 2]))
+    ended = []
+    for optimizer, gradient in ((ours, sparse), (reference, tf.convert_to_tensor(sparse))):
+        variable = keras.Variable(start)
+        for _ in range(3):
+            optimizer.apply([gradient], [variable])
+        ended.append(variable.numpy())
+    np.testing.assert_allclose(ended[0], ended[1], atol=1e-6)
+    assert (ended[0] != start).tolist() == [[True, True], [False, False], [True, True], [False, False]]
+
+
+def test_weight_decay_spares_biases_and_norms(compose_config: Composer, tiny_folder: Any) -> None:
+    from distilspark.model.network import build_network
+
+    network = build_network(tiny_folder, "classification", 2)
+    optimizer = make_optimizer(compose_config("model=tiny").training, 10)
+    optimizer.build(network.trainable_variables)
+    decayed = {variable.path for variable in network.trainable_variables if optimizer._use_weight_decay(variable)}
+    spared = {variable.path for variable in network.trainable_variables} - decayed
+    assert all(path.rsplit("/", 1)[-1] in ("bias", "gamma", "beta") for path in spared)
+    assert all(path.rsplit("/", 1)[-1] in ("kernel", "embeddings", "position_embeddings") for path in decayed)
+    assert len(decayed) == 2 + 2 * 6 + 2
+    assert len(spared) == 2 + 2 * (6 + 4) + 2
