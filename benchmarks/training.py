@@ -48,7 +48,7 @@ def main() -> None:
 
 def measure_epochs(folder: Path, rows: int) -> dict[str, Any]:
     """Seconds of the second epoch (the first one traces), bucket widths taken in turns, twice each; the best counts."""
-    widths = {"bucketed": 8, "padded_to_64": 64}
+    widths = {"bucketed": _config().training.bucket_width, "padded_to_64": 64}
     seconds: dict[str, list[float]] = {name: [] for name in widths}
     for _ in range(2):
         for name, width in widths.items():
@@ -60,7 +60,7 @@ def measure_epochs(folder: Path, rows: int) -> dict[str, Any]:
 
 def measure_memory(folder: Path, rows: int) -> dict[str, Any]:
     """Resident memory after each of ten epochs, each with its validation predictions."""
-    after = [round(epoch["memory_mib"]) for epoch in _train(folder, rows, 8, epochs=10)]
+    after = [round(epoch["memory_mib"]) for epoch in _train(folder, rows, _config().training.bucket_width, epochs=10)]
     return {"rows": rows, "mib_after_epoch": after, "growth_from_epoch_2_to_10_mib": after[-1] - after[1]}
 
 

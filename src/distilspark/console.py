@@ -18,9 +18,9 @@ terminal = Console(highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
-    """Print a line for the person at the terminal, and write it to the log."""
-    terminal.print(message, markup=False)
+    """Write a line to the log, and print it for the person at the terminal: who has read it finds it in the log."""
     logger.info(message)
+    terminal.print(message, markup=False)
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -41,4 +41,6 @@ class TrainingBatches:
         """A dataset whose every iteration is the next epoch; its length is known."""
         signature = (INPUTS, tf.TensorSpec((None,), tf.float32))
         batches = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
-        return batches.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # nothing to tune, and its thread delays the end of an epoch by up to its length
+        return batches.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2).with_options(options)

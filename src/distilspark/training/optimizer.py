@@ -30,10 +30,24 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
 
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
-    """Keras's Adam, its update in one pass over the weights by TensorFlow's kernel instead of a dozen.
+    """Keras's Adam with as few passes over the weights as TensorFlow's kernels allow, instead of a dozen.
 
-    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). On small batches the optimizer is most of a step.
+    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). On short batches these passes are half of a step.
     """
+
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        if self.global_clipnorm is None:
+            return grads
+        clipped, _ = tf.clip_by_global_norm(grads, self.global_clipnorm)
+        return list(clipped)
+
+    def _apply_weight_decay(self, variables: list[Any]) -> None:
+        if self.weight_decay is None:
+            return
+        decay = self.learning_rate * self.weight_decay
+        for variable in variables:
+            if self._use_weight_decay(variable):
+                variable.value.assign_sub(variable.value * decay)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a variable and its moments (Kingma and Ba 2015, the formulation before section 2.1)."""
