@@ -195,6 +195,36 @@ class TrainConfig:
             )
 
 
+@config
+class PredictionConfig:
+    """How rows are scored and what becomes of them."""
+
+    format: Literal["parquet", "csv", "json"]  # of the output
+    overwrite: bool  # replace an output, and a staging folder, that are there
+    max_characters: Positive  # a longer text is an error
+    max_error_fraction: Fraction  # more rows in error than this fail the job
+    batch_tokens: Literal["auto"] | Positive  # padded tokens in one call of the runtime; auto: from memory and cores
+    rows_per_chunk: Positive  # what a job that is killed may lose
+
+
+@config
+class PredictConfig:
+    """`conf/predict.yaml`."""
+
+    task: TaskConfig
+    input: str | None  # a file, a folder or a glob, anywhere that Spark can read
+    output: str | None  # a folder that does not exist yet
+    model_uri: Annotated[str, Field(min_length=1)]  # whatever MLflow takes: alias, version, run, folder
+    predict: PredictionConfig
+    spark: SparkConfig
+
+    def __post_init__(self) -> None:
+        if not self.input:
+            raise UserError("input is not set: give a file, a folder or a glob, e.g. input=/data/sentences.txt")
+        if not self.output:
+            raise UserError("output is not set: give the folder to write, e.g. output=/data/scored")
+
+
 def from_hydra(schema: type[T], composed: DictConfig) -> T:
     """Convert a composed config to its dataclass; an unknown key, a wrong type or a bad value is a `UserError`."""
     try:
