@@ -19,6 +19,7 @@ from distilspark.errors import UserError
 
 T = TypeVar("T")
 Head = Literal["classification", "regression"]
+Precision = Literal["float32", "int8"]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -154,6 +155,15 @@ class EvaluationConfig:
 
 
 @config
+class ScoringConfig:
+    """In which precision a model is packaged, and what int8 may cost on the validation split."""
+
+    precision: Literal["auto", "float32", "int8"]  # auto: int8 within the bounds below, else float32
+    max_metric_drop: Fraction  # of the task's own metric
+    max_flips: Fraction  # classification: share of labels that change; regression: 1 - Spearman of old and new values
+
+
+@config
 class SparkConfig:
     """Spark's resources: `conf/spark/*.yaml`."""
 
@@ -183,6 +193,7 @@ class TrainConfig:
     model: ModelConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
+    scoring: ScoringConfig
     spark: SparkConfig
     registry: RegistryConfig
 
