@@ -145,14 +145,13 @@ def find_files(spark: SparkSession, path: str) -> list[InputFile]:
 
 def _files_below(filesystem: Any, root: Any) -> Iterator[InputFile]:
     """The visible files of a folder, at any depth; a file itself."""
-    base = len(root.toString().rstrip("/"))
-    listed = filesystem.listFiles(filesystem.makeQualified(root), True)
+    base = len(root.toUri().getPath().rstrip("/"))
+    listed = filesystem.listFiles(root, True)
     while listed.hasNext():
         status = listed.next()
-        uri = status.getPath().toString()
-        parts = uri[base:].split("/") if len(uri) > base else []
-        if not any(part.startswith((".", "_")) for part in parts):
-            yield InputFile(uri, status.getLen(), status.getModificationTime())
+        below = status.getPath().toUri().getPath()[base:].split("/")
+        if not any(part.startswith((".", "_")) for part in below):
+            yield InputFile(status.getPath().toString(), status.getLen(), status.getModificationTime())
 
 
 def exists(spark: SparkSession, uri: str) -> bool:

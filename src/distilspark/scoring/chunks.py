@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import mlflow
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from distilspark.config import Head, PredictConfig
-from distilspark.console import progress_bar
+from distilspark.console import progress_bar, say
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of, exists, list_folder, name_of, to_spark
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring.inputs import OWN, Inputs, read_inputs
@@ -74,8 +75,8 @@ def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, places: P
 
 def _ingest_error(error: Exception, inputs: Inputs, places: Places) -> Exception:
     """Whose fault it is: an input file that is named in the error, or the folder that is written."""
-    whole = str(error)
-    bad = [file.uri for file in inputs.files if name_of(file.uri) in whole]
+    whole = unquote(str(error))
+    bad = [file.uri for file in inputs.files if file.uri.partition(":")[2].lstrip("/") in whole]
     if bad and "No space left" not in whole:
         return UserError(f"{bad[0]} cannot be read: {cause_of(error)}. Mend it, or leave it out of the input")
     return WorkError(f"the input cannot be copied to {places.staging}: {cause_of(error)}")
@@ -167,18 +168,18 @@ def score_chunks(
     """
     udf = make_udf(spark, config, model)
     schema = spark.read.parquet(*to_spark(places.of("rows"))).schema
-    done: list[Counts] = []
+    marks = {chunk.name: places.of("done", f"{chunk.name}.json") for chunk in chunks}
+    left = [chunk for chunk in chunks if not exists(spark, marks[chunk.name])]
+    if len(left) < len(chunks):
+        say(f"{len(chunks) - len(left)} of {len(chunks)} chunks were done before")
     with progress_bar() as progress:
-        bar = progress.add_task("scoring", total=len(chunks))
-        for chunk in chunks:
-            mark = places.of("done", f"{chunk.name}.json")
-            if not exists(spark, mark):
-                files = [places.of("rows", file) for file in chunk.files]
-                rows = spark.read.schema(schema).parquet(*to_spark(files))
-                write_json(spark, mark, asdict(_score_chunk(rows, config, model, udf, places, chunk)))
-            done.append(Counts(**read_json(spark, mark)))
+        bar = progress.add_task("scoring", total=len(chunks), completed=len(chunks) - len(left))
+        for chunk in left:
+            rows = spark.read.schema(schema).parquet(*to_spark([places.of("rows", file) for file in chunk.files]))
+            counts = _score_chunk(rows, config, model, udf, places, chunk)
+            write_json(spark, marks[chunk.name], asdict(counts))
             progress.advance(bar)
-    return add_up(done)
+    return add_up([Counts(**read_json(spark, mark)) for mark in marks.values()])
 
 
 def _score_chunk(

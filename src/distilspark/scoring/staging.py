@@ -15,9 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig
@@ -75,6 +79,36 @@ def _normal(uri: str) -> str:
     return f"file:/{rest.lstrip('/')}" if scheme == "file" else uri
 
 
+@contextmanager
+def only_scoring(places: Places) -> Iterator[None]:
+    """Keep other scorings of this machine from the same output; what a killed one held is free again.
+
+    Raises:
+        UserError: there is one already, or the folder that the output goes to cannot be written.
+
+    """
+    if not places.output.startswith("file:"):
+        yield
+        return
+    file = Path(_normal(f"{places.staging}.lock").removeprefix("file:"))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file, timeout=0).acquire()
+    except Timeout as error:
+        raise UserError(
+            f"output={places.output} is being written by another scoring. Wait, or choose another"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"output={places.output} cannot be written: {error.strerror or error}. Choose another folder"
+        ) from error
+    with lock:
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
 def fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict[str, Any]:
     """What the predictions depend on, and a sha256 over it."""
     settings = config.predict
@@ -106,7 +140,8 @@ def open_staging(spark: SparkSession, places: Places, wanted: dict[str, Any], ov
             return
         if not overwrite:
             raise UserError(
-                f"{places.staging} is an unfinished scoring with another {_difference(there, wanted)}. "
+                f"{places.staging} is left from an unfinished scoring that differs in its "
+                f"{_difference(there, wanted)}. "
                 "Start it again as it was, or delete that folder, or set predict.overwrite=true"
             )
     delete(spark, places.staging)

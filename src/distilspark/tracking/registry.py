@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+from mlflow.entities import LoggedModelInput
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -76,6 +77,23 @@ def fetch_model(uri: str, folder: Path) -> FoundModel:
         ) from error
     known_as = version or described.model_id or uri
     return FoundModel(exact, name, known_as, described.run_id, described.model_id, local, data)
+
+
+def link_model(model: FoundModel) -> None:
+    """Tag the active run with the model, and have MLflow show it among the run's inputs."""
+    tags = {"uri": model.uri, "name": model.name, "version": model.version, "run_id": model.run_id}
+    mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
+    if model.model_id and _is_logged(model.model_id):
+        mlflow.log_inputs(models=[LoggedModelInput(model.model_id)])
+
+
+def _is_logged(model_id: str) -> bool:
+    """Whether this store knows the model: a folder may come from another one."""
+    try:
+        mlflow.get_logged_model(model_id)
+    except MlflowException:
+        return False
+    return True
 
 
 def _registered(uri: str) -> tuple[str | None, str | None]:
