@@ -75,8 +75,19 @@ def cause_of(error: Exception) -> str:
         kind, text = java.getClass().getSimpleName(), java.getMessage()
     else:
         kind, text = type(error).__name__, str(error)
-    first = (text or "").strip().splitlines() or [""]
-    return f"{kind}: {first[0]}".rstrip(".: ")
+    first = _raised_in_python(text or "") or (text or "").strip().partition("\n")[0]
+    return f"{kind}: {first}".rstrip(".: ")
+
+
+def _raised_in_python(text: str) -> str:
+    r"""The last line of a Python worker's traceback, before those of Java; empty where there is none.
+
+    >>> _raised_in_python("A worker:\nTraceback (most recent call last):\n  at x\nValueError: no\n\tat java")
+    'ValueError: no'
+    """
+    _, _, traceback = text.partition("Traceback (most recent call last):\n")
+    python = re.split(r"\n\tat |\n+JVM stacktrace", traceback)[0]
+    return next((line for line in reversed(python.splitlines()) if line and not line[0].isspace()), "")
 
 
 def data_files(spark: SparkSession, uri: str) -> list[str]:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BinaryType, MapType, StringType, StructField, StructType, VariantType
 
 from distilspark.config import TaskConfig
-from distilspark.data.filesystem import InputFile, find_files, read_head, reading, to_spark
+from distilspark.data.filesystem import SPARK_ERRORS, InputFile, find_files, read_head, reading, to_spark
 from distilspark.data.formats import (
     PARQUET,
     PROBLEM,
@@ -132,12 +132,22 @@ def _read_plain(spark: SparkSession, uris: list[str]) -> DataFrame:
 def _all_columns(spark: SparkSession, known: Format, uris: list[str]) -> tuple[str, ...]:
     """The columns of all files: of parquet by their schemas, of JSON Lines by the keys of every row."""
     if _is_plain_parquet(known) and len(uris) > 1:
-        return tuple(spark.read.parquet(*to_spark(uris), mergeSchema=True).schema.names)
+        return _merged_columns(spark, uris)
     if known.kind == "jsonl":
         keys = read_fields(spark, uris, known).select(F.explode(F.json_object_keys(ROW)).alias("key")).distinct()
         more = sorted({row["key"] for row in keys.collect()} - set(known.columns))
         return (*known.columns, *more)
     return known.columns
+
+
+def _merged_columns(spark: SparkSession, uris: list[str]) -> tuple[str, ...]:
+    try:
+        return tuple(spark.read.parquet(*to_spark(uris), mergeSchema=True).schema.names)
+    except SPARK_ERRORS:
+        for uri in uris:  # the error need not name the file that it is about
+            with reading(uri):
+                spark.read.parquet(*to_spark(uri))
+        raise
 
 
 def _wrong_type(name: str) -> Column:

@@ -128,8 +128,10 @@ def fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict
 def open_staging(spark: SparkSession, places: Places, wanted: dict[str, Any], overwrite: bool) -> None:
     """Make the staging folder, or take up the one that is there if it is of the same fingerprint.
 
+    One of another fingerprint that has scored nothing yet is made anew.
+
     Raises:
-        UserError: it is of another one.
+        UserError: it is of another one, and has scored rows.
         WorkError: it cannot be made.
 
     """
@@ -138,7 +140,7 @@ def open_staging(spark: SparkSession, places: Places, wanted: dict[str, Any], ov
         there = json.loads(read_text(spark, file))
         if there["sha256"] == wanted["sha256"]:
             return
-        if not overwrite:
+        if exists(spark, places.of("done")) and not overwrite:
             raise UserError(
                 f"{places.staging} is left from an unfinished scoring that differs in its "
                 f"{_difference(there, wanted)}. "
