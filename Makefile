@@ -7,7 +7,7 @@ RUN := PYTHONPATH=src $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ui check format test test-fast bench lock clean
+.PHONY: help setup train predict ui check format test test-fast bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s%s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ $(READY): requirements.lock
 
 train: $(READY) ## Fine-tune, evaluate, log and register: make train TASK=stsb ARGS="training.epochs=1 model=minilm"
 	@$(RUN) -m distilspark train task=$(TASK) $(ARGS)
+
+predict: $(READY) ## Score files with the champion: make predict TASK=cola ARGS="input=sentences.txt output=scored"
+	@$(RUN) -m distilspark predict task=$(TASK) $(ARGS)
 
 ui: $(READY) ## Open the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow ui --workers 1 --host 127.0.0.1 --port 5000

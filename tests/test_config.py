@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 import distilspark.config
-from distilspark.config import SparkConfig, TrainConfig, flatten
+from distilspark.config import PredictConfig, SparkConfig, TrainConfig, flatten
 from distilspark.data.sample import corpora
 from distilspark.errors import UserError
 from distilspark.evaluation.metrics import METRICS
@@ -23,7 +23,7 @@ EXPECTED = {
     "model": {"auto", "distilbert", "minilm", "tiny"},
     "data": {"auto", "files", "hub", "sample"},
     "training": {"default"},
-    "spark": {"local"},
+    "spark": {"kubernetes", "local", "standalone", "yarn"},
 }
 MODEL_AUTO = ("model", "auto")
 PATH = "data.path=/nowhere"  # what data=files asks for
@@ -114,8 +114,8 @@ def attributes_read() -> set[str]:
 
 
 def test_every_key_is_read_somewhere() -> None:
-    names = list(keys(TrainConfig))
-    assert len(names) > 60
+    names = [*keys(TrainConfig), *keys(PredictConfig)]
+    assert len(names) > 90
     for_people = {"license"}  # stands in the run's params and nowhere else
     for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml
     assert "model.recipe." in (CONF / "training" / "default.yaml").read_text()
@@ -174,6 +174,9 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("features.text=lower", "features.text"),
         ("evaluation.confidence=1", "evaluation.confidence"),
         ("evaluation.resamples=99", "evaluation.resamples"),
+        ("scoring.precision=int4", "scoring.precision"),
+        ("scoring.max_metric_drop=-0.01", "scoring.max_metric_drop"),
+        ("scoring.max_flips=1.1", "scoring.max_flips"),
         ("spark.executor_cores=0", "spark.executor_cores"),
         ("registry.name=a/b", "registry.name"),
         ("registry.name=' '", "registry.name"),
@@ -206,6 +209,9 @@ def test_what_does_not_fit_is_refused_by_its_name(compose_config: Composer, over
         "model.max_length=512",
         "model.dropout=0",
         "evaluation.resamples=100",
+        "scoring.precision=int8",
+        "scoring.max_metric_drop=0",
+        "scoring.max_flips=1",
         "registry.name='our model'",
     ],
 )

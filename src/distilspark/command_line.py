@@ -15,7 +15,10 @@ from distilspark.errors import UserError, WorkError
 from distilspark.paths import CONF
 from distilspark.preflight import check_java
 
-COMMANDS = {"train": "fine-tune, evaluate, log and register one model"}
+COMMANDS = {
+    "train": "fine-tune, evaluate, log and register one model",
+    "predict": "score files with a registered model in Spark",
+}
 HYDRA_FLAGS = {
     *("--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--shell-completion"),
     *("--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info"),

@@ -19,6 +19,7 @@ from distilspark.errors import UserError
 
 T = TypeVar("T")
 Head = Literal["classification", "regression"]
+Precision = Literal["float32", "int8"]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -154,6 +155,15 @@ class EvaluationConfig:
 
 
 @config
+class ScoringConfig:
+    """In which precision a model is packaged, and what int8 may cost on the validation split."""
+
+    precision: Literal["auto", "float32", "int8"]  # auto: int8 within the bounds below, else float32
+    max_metric_drop: Fraction  # of the task's own metric
+    max_flips: Fraction  # classification: share of labels that change; regression: 1 - Spearman of old and new values
+
+
+@config
 class SparkConfig:
     """Spark's resources: `conf/spark/*.yaml`."""
 
@@ -183,6 +193,7 @@ class TrainConfig:
     model: ModelConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
+    scoring: ScoringConfig
     spark: SparkConfig
     registry: RegistryConfig
 
@@ -193,6 +204,36 @@ class TrainConfig:
                 f"training.loss={self.training.loss} does not fit task={self.task.name} ({self.task.head}): "
                 f"it takes {' or '.join(losses)}"
             )
+
+
+@config
+class PredictionConfig:
+    """How rows are scored and what becomes of them."""
+
+    format: Literal["parquet", "csv", "json"]  # of the output
+    overwrite: bool  # replace an output, and a staging folder, that are there
+    max_characters: Positive  # a longer text is an error
+    max_error_fraction: Fraction  # more rows in error than this fail the job
+    batch_tokens: Literal["auto"] | Positive  # padded tokens in one call of the runtime; auto: from memory and cores
+    rows_per_chunk: Positive  # what a job that is killed may lose
+
+
+@config
+class PredictConfig:
+    """`conf/predict.yaml`."""
+
+    task: TaskConfig
+    input: str | None  # a file, a folder or a glob, anywhere that Spark can read
+    output: str | None  # a folder that does not exist yet
+    model_uri: Annotated[str, Field(min_length=1)]  # whatever MLflow takes: alias, version, run, folder
+    predict: PredictionConfig
+    spark: SparkConfig
+
+    def __post_init__(self) -> None:
+        if not self.input:
+            raise UserError("input is not set: give a file, a folder or a glob, e.g. input=/data/sentences.txt")
+        if not self.output:
+            raise UserError("output is not set: give the folder to write, e.g. output=/data/scored")
 
 
 def from_hydra(schema: type[T], composed: DictConfig) -> T:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
@@ -38,6 +40,17 @@ def _settings(config: SparkConfig) -> dict[str, str]:
         **flatten(config.settings),
     }
     return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
+
+
+def with_retries(config: SparkConfig, attempts: int = 4) -> SparkConfig:
+    """The same resources, with as many attempts at a task on this machine as a cluster makes; Spark makes only one.
+
+    >>> local = SparkConfig("local[2]", "1g", "1g", 1, 8, False, {})
+    >>> with_retries(local).master, with_retries(replace(local, master="yarn")).master
+    ('local[2,4]', 'yarn')
+    """
+    threads = re.fullmatch(r"local(?:\[(\*|\d+)\])?", config.master)
+    return replace(config, master=f"local[{threads[1] or 1},{attempts}]") if threads else config  # type: ignore[type-var]
 
 
 @contextmanager

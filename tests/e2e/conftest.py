@@ -38,8 +38,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(tmp_path_factory.mktemp("e2e"))
 
 
-def _train(place: Place, task: str, *overrides: str) -> Trained:
-    output = place.folder / "out" / task
+def _train(place: Place, task: str, *overrides: str, folder: str | None = None) -> Trained:
+    output = place.folder / "out" / (folder or task)
     ended = place.train(f"task={task}", f"hydra.run.dir={output}", *overrides)
     assert ended.returncode == 0, ended.stderr
     run_id = ended.stdout.partition("\nrun ")[2].split()[0]
@@ -62,3 +62,9 @@ def stsb_training(place: Place) -> Trained:
         "features.text=filtered",
     ]
     return _train(place, "stsb", *changed, "+spark.settings={spark.log.level: ERROR}")
+
+
+@pytest.fixture(scope="session")
+def int8_training(place: Place) -> Trained:
+    """One epoch of classification, packaged in int8."""
+    return _train(place, "cola", "scoring.precision=int8", "registry.name=int8", folder="int8")

@@ -20,6 +20,7 @@ TINY = (
     "data=sample",
     "data.sample_rows.train=300",
     "data.sample_rows.dev=100",
+    "scoring.precision=float32",
     "spark.master=local[2]",
     "spark.driver_memory=1g",
     "spark.shuffle_partitions=2",

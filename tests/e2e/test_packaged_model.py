@@ -40,6 +40,7 @@ answers = [model.predict(pd.DataFrame(rows)).to_dict("list") for rows in json.lo
 assert not BLOCKED & set(sys.modules)
 print(json.dumps(answers))
 """
+COUNTS = ["error", "tokens", "unknown_tokens"]
 SAFE = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": ""}
 
 
@@ -47,6 +48,12 @@ def score(trained: Trained, *tables: dict[str, list[Any]]) -> list[pd.DataFrame]
     ended = trained.place.python(SCORE, trained.model_uri, json.dumps(tables), **SAFE)
     assert ended.returncode == 0, ended.stderr
     return [pd.DataFrame(answer) for answer in json.loads(ended.stdout.splitlines()[-1])]
+
+
+def package_of(trained: Trained) -> Path:
+    """The folder of the logged model."""
+    logged = trained.place.client.get_logged_model(trained.model_uri.rpartition("/")[2])
+    return Path(logged.artifact_location.removeprefix("file://"))
 
 
 def examples(trained: Trained) -> pd.DataFrame:
@@ -62,9 +69,10 @@ def test_classification_says_what_training_said(cola_training: Trained) -> None:
     assert whole["label"].tolist()[: len(said)] == said["prediction"].tolist()
     np.testing.assert_allclose(whole["score"][: len(said)], said["confidence"], atol=1e-5)
     assert (whole["prediction"] == (whole["label"] == "acceptable")).all()
-    assert whole["score"].between(0.5, 1).all()
+    assert whole["error"].tolist() == [""] * (len(said) + 1) + ["sentence1 is empty", ""]
+    assert whole["score"][whole["error"] == ""].between(0.5, 1).all()
     assert len(whole) == len(said) + 3
-    assert list(whole.columns) == ["prediction", "label", "score"]
+    assert list(whole.columns) == ["prediction", "label", "score", *COUNTS]
     np.testing.assert_allclose(backwards["score"][::-1], said["confidence"], atol=1e-5)
     assert np.ptp(said["confidence"]) > 1e-4, "rows that all say the same would hide a wrong order"
     assert len(single) == 1
@@ -76,7 +84,7 @@ def test_regression_of_pairs_says_what_training_said(stsb_training: Trained) -> 
     pairs = said[["sentence1", "sentence2"]].to_dict("list")
     backwards = said[["sentence2", "sentence1"]][::-1].to_dict("list")  # the columns go by their names
     whole, other = score(stsb_training, pairs, backwards)
-    assert list(whole.columns) == ["prediction"]
+    assert list(whole.columns) == ["prediction", *COUNTS]
     np.testing.assert_allclose(whole["prediction"], said["prediction"], atol=1e-4)
     np.testing.assert_allclose(other["prediction"][::-1], said["prediction"], atol=1e-4)
     assert 0 < whole["prediction"].mean() < 5
@@ -84,31 +92,80 @@ def test_regression_of_pairs_says_what_training_said(stsb_training: Trained) -> 
 
 
 def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Trained) -> None:
-    folder = cola_training.place.client.get_logged_model(cola_training.model_uri.rpartition("/")[2]).artifact_location
-    root = Path(folder.removeprefix("file://"))
+    root = package_of(cola_training)
     files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
     assert {"MLmodel", "requirements.txt", "data/scorer/model.onnx", "data/scorer/tokenizer.json"} <= files
     assert not [file for file in files if file.endswith((".pkl", ".pickle", ".h5", ".keras", ".pyc"))]
     requirements = set((root / "requirements.txt").read_text().split())
     assert requirements == {
-        f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnxruntime", "pandas", "tokenizers")
+        f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnxruntime", "pandas", "psutil", "tokenizers")
     }
     described = yaml.safe_load((root / "MLmodel").read_text())
     assert described["flavors"]["python_function"]["loader_module"] == "distilspark.scoring.pyfunc"
     assert [each["name"] for each in json.loads(described["signature"]["inputs"])] == ["sentence1"]
     outputs = {each["name"]: each["type"] for each in json.loads(described["signature"]["outputs"])}
-    assert outputs == {"prediction": "long", "label": "string", "score": "double"}
+    counts = {"error": "string", "tokens": "long", "unknown_tokens": "long"}
+    assert outputs == {"prediction": "long", "label": "string", "score": "double", **counts}
+    params = {each["name"]: each["default"] for each in json.loads(described["signature"]["params"])}
+    assert params == {"max_characters": 10_000, "batch_tokens": 0}
 
 
 def test_signature_of_regression(stsb_training: Trained) -> None:
     code = "import sys, mlflow; print(mlflow.models.get_model_info(sys.argv[1]).signature.to_dict())"
     ended = stsb_training.place.python(code, stsb_training.model_uri)
-    assert re.findall(r'"name": "(\w+)"', ended.stdout) == ["sentence1", "sentence2", "prediction"]
+    named = re.findall(r'"name": "(\w+)"', ended.stdout)
+    assert named == ["sentence1", "sentence2", "prediction", *COUNTS, "max_characters", "batch_tokens"]
 
 
 def test_difference_to_the_network_is_logged(cola_training: Trained, stsb_training: Trained) -> None:
     assert 0 <= cola_training.run.data.metrics["package/max_difference"] < 1e-5
     assert 0 <= stsb_training.run.data.metrics["package/max_difference"] < 1e-4
+
+
+def test_a_model_in_int8_keeps_to_the_difference_that_is_logged(int8_training: Trained) -> None:
+    metrics, tags = int8_training.run.data.metrics, int8_training.run.data.tags
+    assert tags["model.precision"] == "int8"
+    said = examples(int8_training)
+    (answer,) = score(int8_training, {"sentence1": said["sentence1"].tolist()})
+    probability = np.where(answer["label"] == said["prediction"], answer["score"], 1 - answer["score"])
+    assert abs(probability - said["confidence"]).max() <= metrics["parity/dev_max_difference"] + 1e-6
+    assert 0 < metrics["parity/dev_max_difference"] < 0.1
+    assert metrics["package/max_difference"] < 1e-5
+    assert 0 < metrics["parity/mean_difference"] < metrics["parity/max_difference"] < 0.1
+    assert metrics["parity/metric_drop"] == pytest.approx(metrics["parity/float32"] - metrics["parity/int8"])
+    assert 0 <= metrics["parity/flips"] < 1
+    settings = json.loads((package_of(int8_training) / "data/scorer/scorer.json").read_text())
+    assert settings["precision"] == "int8"
+    assert f"packaged in int8: on the validation split int8 has mcc {metrics['parity/int8']:.4f}" in (
+        int8_training.ended.stdout
+    )
+
+
+def test_float32_is_packaged_where_it_is_asked_for(cola_training: Trained) -> None:
+    assert cola_training.run.data.tags["model.precision"] == "float32"
+    assert {"parity/int8", "parity/flips"} <= cola_training.run.data.metrics.keys()
+    assert "parity/dev_max_difference" not in cola_training.run.data.metrics
+    settings = json.loads((package_of(cola_training) / "data/scorer/scorer.json").read_text())
+    assert settings["precision"] == "float32"
+
+
+# A table with a fault in every second row, as MLflow hands it on.
+FAULTS = """
+import sys, mlflow, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+texts = ["It is.", None, "", "\\ufffd", "It\\0is", "x" * 90]
+rows = pd.DataFrame({"sentence1": texts})
+answer = model.predict(rows, params={"max_characters": 80, "batch_tokens": 64})
+print(*answer["error"], sep="|")
+"""
+
+
+def test_faults_and_params_pass_through_mlflow(cola_training: Trained) -> None:
+    ended = cola_training.place.python(FAULTS, cola_training.model_uri, **SAFE)
+    assert ended.stdout.splitlines()[-1:] == [
+        "|sentence1 is missing|sentence1 is empty|sentence1 is not valid UTF-8||"
+        "sentence1 has 90 characters, more than 80"
+    ], ended.stderr
 
 
 def free_port() -> int:

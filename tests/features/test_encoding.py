@@ -41,7 +41,10 @@ def test_single_sentences_equal_transformers(tiny_folder: Path, transformers_tok
     expected = transformers_tokenizer(SENTENCES, truncation=True, max_length=max_length)["input_ids"]
     assert as_lists(encoded.token_ids) == expected
     assert encoded.lengths.tolist() == [len(ids) for ids in expected]
-    assert encoded.full_lengths.tolist() == [len(ids) for ids in transformers_tokenizer(SENTENCES)["input_ids"]]
+    whole = transformers_tokenizer(SENTENCES)["input_ids"]
+    assert encoded.full_lengths.tolist() == [len(ids) for ids in whole]
+    assert encoded.unknown.tolist() == [ids.count(transformers_tokenizer.unk_token_id) for ids in whole]
+    assert encoded.unknown.sum() > 2
 
 
 @pytest.mark.parametrize("max_length", [8, 9, 20, 37, 64, 512])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from tokenizers import Tokenizer
 
-from distilspark.config import TrainConfig
+from distilspark.config import Precision, TrainConfig
 from distilspark.console import say, show_table, working
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.evaluation.plots import history_plot
@@ -25,7 +26,15 @@ from distilspark.features.pipeline import stop_words, with_model_texts
 from distilspark.features.profile import profile
 from distilspark.model.checkpoints import fetch
 from distilspark.model.network import build_network, export_arrays
-from distilspark.scoring.package import check_parity, log_package, write_package
+from distilspark.scoring.package import (
+    GRAPHS,
+    check_parity,
+    compare_packages,
+    largest_difference,
+    log_package,
+    write_package,
+)
+from distilspark.scoring.quantization import choose_precision
 from distilspark.spark import open_session
 from distilspark.tracking.datasets import log_datasets
 from distilspark.tracking.registry import register
@@ -53,6 +62,14 @@ class Split:
     def labels(self) -> Any:
         """(n,) float."""
         return self.rows["label"].to_numpy(dtype=float)
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """The logged model."""
+
+    uri: str  # MLflow's
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -87,8 +104,8 @@ def fine_tune(config: TrainConfig, folder: Path) -> None:
         evaluation = judge(config, predictions, splits["train"])
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
-        uri = package(config, network, checkpoint, prepared.stop_words, predictions, result.best_epoch)
-    publish(config, uri, evaluation, result)
+        packaged = package(config, network, checkpoint, prepared, predictions, result.best_epoch)
+    publish(config, packaged, evaluation, result)
 
 
 def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Prepared:
@@ -171,24 +188,47 @@ def package(
     config: TrainConfig,
     network: keras.Model,
     checkpoint: Path,
-    removed: list[str],
+    prepared: Prepared,
     predictions: Predictions,
     epoch: int,
-) -> str:
-    """Log the network for scoring, once it says the same as the network about every row of dev; its MLflow URI."""
+) -> Packaged:
+    """Log the network for scoring, once it says the same as the network about every row of dev."""
+    arrays, rows, outputs = export_arrays(network), predictions.rows, predictions.outputs
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "scorer"
-        folder.mkdir()
-        write_package(folder, export_arrays(network), checkpoint, config.task, config.model, removed)
-        mlflow.log_metric("package/max_difference", check_parity(folder, predictions.rows, predictions.outputs))
-        return log_package(folder, config.task, predictions.rows.head(5), epoch).model_uri
+        folders = {precision: Path(scratch) / precision / "scorer" for precision in GRAPHS}
+        for precision, folder in folders.items():
+            write_package(folder, arrays, checkpoint, config.task, config.model, prepared.stop_words, precision)
+        mlflow.log_metric("package/max_difference", check_parity(folders["float32"], rows, outputs))
+        chosen = settle_precision(config, folders, prepared.splits["validation"])
+        if chosen != "float32":
+            mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
+        return Packaged(log_package(folders[chosen], config.task, rows.head(5), epoch).model_uri, chosen)
 
 
-def publish(config: TrainConfig, uri: str, evaluation: Evaluation, result: FitResult) -> None:
+def settle_precision(config: TrainConfig, folders: Mapping[Precision, Path], validation: Split) -> Precision:
+    """Compare the packages on validation, log what int8 costs, and choose."""
+    comparison = compare_packages(folders["float32"], folders["int8"], config.task, validation.rows, validation.labels)
+    mlflow.log_metrics({f"parity/{name}": value for name, value in asdict(comparison).items()})
+    chosen = choose_precision(comparison, config.scoring)
+    mlflow.set_tag("model.precision", chosen)
+    say(
+        f"packaged in {chosen}: on the validation split int8 has {config.task.metric} {comparison.int8:.4f}, "
+        f"float32 {comparison.float32:.4f} (flips: {comparison.flips:.4f})"
+    )
+    return chosen
+
+
+def publish(config: TrainConfig, packaged: Packaged, evaluation: Evaluation, result: FitResult) -> None:
     """Register the model, describe the run, and show the result."""
     task = config.task
-    tags = {f"dev.{task.metric}": f"{evaluation.metrics[task.metric]:.4f}", "model.checkpoint": config.model.name}
-    version, aliases = register(uri, config.registry.name, tags, beats_baseline=beats_baseline(evaluation, task.metric))
+    tags = {
+        f"dev.{task.metric}": f"{evaluation.metrics[task.metric]:.4f}",
+        "model.checkpoint": config.model.name,
+        "model.precision": packaged.precision,
+    }
+    version, aliases = register(
+        packaged.uri, config.registry.name, tags, beats_baseline=beats_baseline(evaluation, task.metric)
+    )
     registered = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
     lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch), "registered": registered}
     mlflow.set_tag("mlflow.note.content", describe(lines, evaluation, task))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from distilspark.errors import UserError
+from distilspark.errors import UserError, WorkError
 
+SPARK_ERRORS = (Py4JJavaError, PySparkException)
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
@@ -29,9 +31,10 @@ def to_uri(path: str) -> str:
     return "file:" + os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - Path.absolute keeps `..`
 
 
-def to_spark(uri: str) -> str:
-    """The URI for `spark.read`, which takes `*`, `?`, brackets and braces in a name for patterns."""
-    return re.sub(r"([*?{}\[\]\\])", r"\\\1", uri)
+def to_spark(uris: str | Sequence[str]) -> list[str]:
+    """URIs for `spark.read`, which takes `*`, `?`, brackets and braces in a name for patterns."""
+    every = [uris] if isinstance(uris, str) else uris
+    return [re.sub(r"([*?{}\[\]\\])", r"\\\1", uri) for uri in every]
 
 
 def name_of(uri: str) -> str:
@@ -48,13 +51,23 @@ def reading(uri: str) -> Iterator[None]:
     """Turn what Spark, Hadoop or Java raise while they read `uri` into a `UserError` with its cause."""
     try:
         yield
-    except (Py4JJavaError, PySparkException) as error:
+    except SPARK_ERRORS as error:
         raise UserError(
-            f"{uri} cannot be read: {_cause(error)}. Check the path, its permissions and its content"
+            f"{uri} cannot be read: {cause_of(error)}. Check the path, its permissions and its content"
         ) from error
 
 
-def _cause(error: Exception) -> str:
+@contextmanager
+def writing(uri: str) -> Iterator[None]:
+    """Turn what Hadoop or Java raise while they change something at `uri` into a `WorkError` with its cause."""
+    try:
+        yield
+    except SPARK_ERRORS as error:
+        raise WorkError(f"{uri} cannot be written: {cause_of(error)}. Check its permissions and free space") from error
+
+
+def cause_of(error: Exception) -> str:
+    """What began it, on one line: kind and message of the innermost exception that is known."""
     if isinstance(error, Py4JJavaError):
         java = error.java_exception
         while java.getCause() is not None:
@@ -62,8 +75,19 @@ def _cause(error: Exception) -> str:
         kind, text = java.getClass().getSimpleName(), java.getMessage()
     else:
         kind, text = type(error).__name__, str(error)
-    first = (text or "").strip().splitlines() or [""]
-    return f"{kind}: {first[0]}".rstrip(".: ")
+    first = _raised_in_python(text or "") or (text or "").strip().partition("\n")[0]
+    return f"{kind}: {first}".rstrip(".: ")
+
+
+def _raised_in_python(text: str) -> str:
+    r"""The last line of a Python worker's traceback, before those of Java; empty where there is none.
+
+    >>> _raised_in_python("A worker:\nTraceback (most recent call last):\n  at x\nValueError: no\n\tat java")
+    'ValueError: no'
+    """
+    _, _, traceback = text.partition("Traceback (most recent call last):\n")
+    python = re.split(r"\n\tat |\n+JVM stacktrace", traceback)[0]
+    return next((line for line in reversed(python.splitlines()) if line and not line[0].isspace()), "")
 
 
 def data_files(spark: SparkSession, uri: str) -> list[str]:
@@ -101,6 +125,90 @@ def read_head(spark: SparkSession, uri: str, size: int) -> bytes:
             return bytes(stream.readNBytes(size))
         finally:
             stream.close()
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file as it stood when it was listed."""
+
+    uri: str
+    size: int  # bytes
+    modified: int  # milliseconds since 1970
+
+
+def find_files(spark: SparkSession, path: str) -> list[InputFile]:
+    """The files that a file, a folder (its own folders too) or a glob stand for, sorted, hidden ones left out.
+
+    Raises:
+        UserError: nothing is there, or it cannot be read.
+
+    """
+    uri = to_uri(path)
+    filesystem = _filesystem(spark, uri)
+    with reading(uri):
+        there = filesystem.exists(_path(spark, uri))
+        roots = [_path(spark, uri)] if there else [each.getPath() for each in filesystem.globStatus(_path(spark, uri))]
+        files = sorted((file for root in roots for file in _files_below(filesystem, root)), key=lambda file: file.uri)
+    if not files:
+        raise UserError(f"{uri} holds no data files. Give a file, a folder that holds some, or a glob")
+    return files
+
+
+def _files_below(filesystem: Any, root: Any) -> Iterator[InputFile]:
+    """The visible files of a folder, at any depth; a file itself."""
+    base = len(root.toUri().getPath().rstrip("/"))
+    listed = filesystem.listFiles(root, True)
+    while listed.hasNext():
+        status = listed.next()
+        below = status.getPath().toUri().getPath()[base:].split("/")
+        if not any(part.startswith((".", "_")) for part in below):
+            yield InputFile(status.getPath().toString(), status.getLen(), status.getModificationTime())
+
+
+def exists(spark: SparkSession, uri: str) -> bool:
+    """Whether there is anything."""
+    with reading(uri):
+        return bool(_filesystem(spark, uri).exists(_path(spark, uri)))
+
+
+def read_text(spark: SparkSession, uri: str) -> str:
+    """A small file's text."""
+    return read_head(spark, uri, 2**31 - 1).decode("utf-8")
+
+
+def write_text(spark: SparkSession, uri: str, text: str) -> None:
+    """Write a small file and the folders above it; it appears whole or not at all."""
+    partial = f"{uri}.partial"
+    with writing(uri):
+        stream = _filesystem(spark, uri).create(_path(spark, partial), True)
+        try:
+            stream.write(bytearray(text.encode("utf-8")))
+        finally:
+            stream.close()
+    delete(spark, uri)
+    rename(spark, partial, uri)
+
+
+def rename(spark: SparkSession, source: str, target: str) -> None:
+    """Give a file or folder another name, where nothing has that name yet; atomic on local disks and HDFS."""
+    with writing(target):
+        renamed = _filesystem(spark, source).rename(_path(spark, source), _path(spark, target))
+    if not renamed:
+        raise WorkError(f"{source} cannot be renamed to {target}. Check its permissions")
+
+
+def delete(spark: SparkSession, uri: str) -> None:
+    """Delete a file, or a folder with all in it; nothing where there is nothing."""
+    with writing(uri):
+        _filesystem(spark, uri).delete(_path(spark, uri), True)
+
+
+def make_folder(spark: SparkSession, uri: str) -> None:
+    """Make a folder and those above it."""
+    with writing(uri):
+        made = _filesystem(spark, uri).mkdirs(_path(spark, uri))
+    if not made:
+        raise WorkError(f"{uri} cannot be made. Check the permissions of the folder above it")
 
 
 def _path(spark: SparkSession, uri: str) -> Any:

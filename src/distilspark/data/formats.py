@@ -11,7 +11,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,10 +27,15 @@ from distilspark.data.validation import ROW_LENGTH, is_allowed, problem_of
 from distilspark.errors import UserError
 
 Kind = Literal["tsv", "csv", "jsonl", "parquet"]
+Uris = str | Sequence[str]
 HEAD_BYTES = 1 << 16
 FIRST_ROWS = 50
 GZIP, PARQUET, BYTE_ORDER_MARK = b"\x1f\x8b", b"PAR1", "\ufeff"
 ROW, PROBLEM = "_row", "_problem"
+
+
+class EmptyFileError(UserError):
+    """A file without a single character."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def recognise(spark: SparkSession, task: TaskConfig, uri: str, require_label: bo
     gzipped = raw.startswith(GZIP)
     head = _gunzip_head(raw) if gzipped else raw
     if not head:
-        raise UserError(f"{file} is empty. Expected {_expected(task, require_label)}")
+        raise EmptyFileError(f"{file} is empty. Expected {_expected(task, require_label)}")
     if head.startswith(PARQUET):
         return _recognise_parquet(spark, task, file, gzipped, require_label)
     if gzipped != file.endswith(".gz"):
@@ -114,13 +119,11 @@ def _recognise_parquet(spark: SparkSession, task: TaskConfig, file: str, gzipped
 def _recognise_text(
     task: TaskConfig, file: str, head: bytes, is_cut: bool, gzipped: bool, require_label: bool
 ) -> Format:
-    if b"\0" in head:
-        raise _unrecognised(task, file, f"binary content, first bytes {head[:8].hex(' ')}", require_label)
     text = head.decode("utf-8", errors="replace").removeprefix(BYTE_ORDER_MARK)
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     lines = [line for line in (lines[:-1] if is_cut and len(lines) > 1 else lines) if line.strip()]
     if not lines:
-        raise UserError(f"{file} is empty. Expected {_expected(task, require_label)}")
+        raise EmptyFileError(f"{file} is empty. Expected {_expected(task, require_label)}")
     for seen in filter(None, (_as_json(lines), _as_tsv(lines), _as_csv(lines))):
         roles = _roles(seen.rows[0], task)
         if _is_complete(roles, task, require_label):
@@ -129,7 +132,8 @@ def _recognise_text(
             if seen.kind != "jsonl" and _fits(seen.rows, layout, task):
                 columns = _unique("" if name == "-" else name for name in layout)
                 return Format(seen.kind, gzipped, None, columns, {name: name for name in layout if name != "-"})
-    raise _unrecognised(task, file, _describe(lines), require_label)
+    seen_as = f"binary content, first bytes {head[:8].hex(' ')}" if b"\0" in head else _describe(lines)
+    raise _unrecognised(task, file, seen_as, require_label)
 
 
 def _as_json(lines: list[str]) -> _Seen | None:
@@ -150,7 +154,7 @@ def _as_tsv(lines: list[str]) -> _Seen | None:
 
 
 def _as_csv(lines: list[str]) -> _Seen:
-    rows = list(csv.reader(io.StringIO("\n".join(lines)), strict=False))
+    rows = list(csv.reader(io.StringIO("\n".join(lines).replace("\r", " ")), strict=False))
     return _Seen("csv", rows[:FIRST_ROWS], lines[0])
 
 
@@ -209,25 +213,30 @@ def _expected(task: TaskConfig, require_label: bool) -> str:
     return " ".join([f"TSV, CSV, JSON Lines or parquet with the columns {header};", *layouts]).rstrip(";")
 
 
-def read_fields(spark: SparkSession, uri: str, recognised: Format) -> DataFrame:
-    """The own columns (text unless it is parquet), then `_row`, its text, and `_problem`, null for a good row."""
-    readers: dict[Kind, Callable[[SparkSession, str, Format], DataFrame]] = {
+def read_fields(spark: SparkSession, uri: Uris, recognised: Format) -> DataFrame:
+    """The rows of a file, of a folder, or of several files of one format.
+
+    Returns:
+        the own columns (text unless it is parquet), then `_row`, the row's text, and `_problem`, null for a good row.
+
+    """
+    readers: dict[Kind, Callable[[SparkSession, Uris, Format], DataFrame]] = {
         "tsv": _tsv_fields,
         "csv": _csv_fields,
         "jsonl": _json_fields,
         "parquet": _parquet_fields,
     }
-    with reading(uri):
+    with reading(uri if isinstance(uri, str) else f"{uri[0]} (and {len(uri) - 1} more)"):
         return readers[recognised.kind](spark, uri, recognised)
 
 
-def _lines(spark: SparkSession, uri: str) -> DataFrame:
+def _lines(spark: SparkSession, uri: Uris) -> DataFrame:
     lines = spark.read.text(to_spark(uri), lineSep="\n")
     clean = F.regexp_replace(F.make_valid_utf8("value"), "\r$", "")
     return lines.select(clean.alias(ROW)).where(F.trim(ROW) != "")
 
 
-def _tsv_fields(spark: SparkSession, uri: str, recognised: Format) -> DataFrame:
+def _tsv_fields(spark: SparkSession, uri: Uris, recognised: Format) -> DataFrame:
     lines = _lines(spark, uri)
     if recognised.header is not None:
         lines = lines.where(F.col(ROW) != recognised.header)
@@ -241,7 +250,7 @@ def _tsv_fields(spark: SparkSession, uri: str, recognised: Format) -> DataFrame:
     )
 
 
-def _csv_fields(spark: SparkSession, uri: str, recognised: Format) -> DataFrame:
+def _csv_fields(spark: SparkSession, uri: Uris, recognised: Format) -> DataFrame:
     rows = spark.read.csv(
         to_spark(uri),
         schema=_strings((*recognised.columns, PROBLEM)),
@@ -251,13 +260,13 @@ def _csv_fields(spark: SparkSession, uri: str, recognised: Format) -> DataFrame:
         multiLine=True,
         columnNameOfCorruptRecord=PROBLEM,
     )
-    names = [_quoted(name) for name in recognised.columns]
+    names = [quoted(name) for name in recognised.columns]
     whole = F.coalesce(F.col(PROBLEM), F.to_csv(F.struct(*names)))
     wrong = F.when(F.col(PROBLEM).isNotNull(), f"not {len(names)} columns of CSV")
     return rows.select(*names, whole.alias(ROW), wrong.alias(PROBLEM))
 
 
-def _json_fields(spark: SparkSession, uri: str, recognised: Format) -> DataFrame:
+def _json_fields(spark: SparkSession, uri: Uris, recognised: Format) -> DataFrame:
     schema = _strings((*recognised.columns, PROBLEM))
     parsed = F.from_json(ROW, schema, {"columnNameOfCorruptRecord": PROBLEM})
     rows = _lines(spark, uri).select(ROW, parsed.alias("_parsed"))
@@ -268,16 +277,16 @@ def _json_fields(spark: SparkSession, uri: str, recognised: Format) -> DataFrame
     )
 
 
-def _parquet_fields(spark: SparkSession, uri: str, recognised: Format) -> DataFrame:
+def _parquet_fields(spark: SparkSession, uri: Uris, recognised: Format) -> DataFrame:
     rows = _read_parquet(spark, uri, recognised.gzipped)
-    names = [_quoted(name) for name in recognised.columns]
+    names = [quoted(name) for name in recognised.columns]
     return rows.select(*names, F.to_json(F.struct(*names)).alias(ROW), F.lit(None).cast("string").alias(PROBLEM))
 
 
-def _read_parquet(spark: SparkSession, uri: str, gzipped: bool) -> DataFrame:
+def _read_parquet(spark: SparkSession, uri: Uris, gzipped: bool) -> DataFrame:
     """Gzip round parquet, which compresses by itself, is for single small files: the driver unpacks it."""
     if not gzipped:
-        return spark.read.parquet(to_spark(uri))
+        return spark.read.parquet(*to_spark(uri), mergeSchema=not isinstance(uri, str))
     packed = spark.read.format("binaryFile").load(to_spark(uri)).select("content").collect()
     tables = [pyarrow.parquet.read_table(io.BytesIO(gzip.decompress(row.content))) for row in packed]
     return spark.createDataFrame(pyarrow.concat_tables(tables))
@@ -287,14 +296,15 @@ def _strings(names: Iterable[str]) -> StructType:
     return StructType([StructField(name, StringType()) for name in names])
 
 
-def _quoted(name: str) -> Column:
+def quoted(name: str) -> Column:
+    """A column by its exact name, whatever stands in it."""
     return F.col(f"`{name.replace('`', '``')}`")
 
 
 def to_canonical(fields: DataFrame, task: TaskConfig, roles: dict[str, str], require_label: bool) -> DataFrame:
     """The file's columns under their canonical names, checked; see `read_rows`."""
     as_text = {
-        canonical: F.make_valid_utf8(_quoted(roles[canonical]).cast("string"))
+        canonical: F.make_valid_utf8(quoted(roles[canonical]).cast("string"))
         if canonical in roles
         else F.lit(None).cast("string")
         for canonical in ("id", "sentence1", "sentence2", "label", "source")

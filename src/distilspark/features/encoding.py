@@ -14,6 +14,7 @@ from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
 from distilspark.errors import UserError
 
+UNKNOWN = "[UNK]"
 CHUNK = 10_000  # rows: a tokenizers.Encoding takes many times the memory of its ids
 
 
@@ -24,6 +25,7 @@ class Encoded:
     token_ids: list[NDArray[np.int32]]
     lengths: NDArray[np.int64]
     full_lengths: NDArray[np.int64]  # before cutting to the maximum
+    unknown: NDArray[np.int64]  # how many of those are the unknown token
 
     @property
     def cut(self) -> int:
@@ -73,17 +75,20 @@ def encode(tokenizer: Tokenizer, sentence1: Sequence[str], sentence2: Sequence[s
     is left as it is; it must neither cut nor pad (`load_tokenizer`), and may be shared by threads.
     """
     rows = list(sentence1) if sentence2 is None else list(zip(sentence1, sentence2, strict=True))
-    token_ids, full_lengths = [], []
+    unknown_id = tokenizer.token_to_id(UNKNOWN)
+    token_ids, full_lengths, unknown = [], [], []
     for start in range(0, len(rows), CHUNK):
         for encoding in tokenizer.encode_batch_fast(rows[start : start + CHUNK]):
-            token_ids.append(_cut(encoding, max_length))
-            full_lengths.append(len(encoding))
-    lengths = [len(ids) for ids in token_ids]
-    return Encoded(token_ids, np.array(lengths, dtype=np.int64), np.array(full_lengths, dtype=np.int64))
+            ids = encoding.ids
+            token_ids.append(_cut(encoding, ids, max_length))
+            full_lengths.append(len(ids))
+            unknown.append(ids.count(unknown_id) if unknown_id is not None else 0)
+    counts = ([len(ids) for ids in token_ids], full_lengths, unknown)
+    return Encoded(token_ids, *(np.array(count, dtype=np.int64) for count in counts))
 
 
-def _cut(encoding: Encoding, max_length: int) -> NDArray[np.int32]:
-    ids = np.array(encoding.ids, dtype=np.int32)
+def _cut(encoding: Encoding, all_ids: list[int], max_length: int) -> NDArray[np.int32]:
+    ids = np.array(all_ids, dtype=np.int32)
     if len(ids) <= max_length:
         return ids
     # None, for special tokens, becomes NaN: no sentence's

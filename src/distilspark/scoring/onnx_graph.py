@@ -21,7 +21,7 @@ MASKED = np.float32(-1e9)  # added to the attention scores of padding
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
-class _Graph:
+class Graph:
     """Nodes and initializers in the making; every method returns the name of a tensor."""
 
     def __init__(self) -> None:
@@ -39,6 +39,7 @@ class _Graph:
         return output
 
     def dense(self, inputs: str, arrays: Arrays, name: str) -> str:
+        """The layer that has the weights `name.weight` (out, in) and `name.bias` (out,)."""
         product = self.node("MatMul", inputs, self.constant(arrays[f"{name}.weight"].T, f"{name}.weight"))
         return self.node("Add", product, self.constant(arrays[f"{name}.bias"], f"{name}.bias"))
 
@@ -47,7 +48,7 @@ class _Graph:
         return self.node("LayerNormalization", inputs, scale, bias, axis=-1, epsilon=LAYER_NORM_EPSILON)
 
 
-def build_graph(arrays: Arrays, head: str, *, heads: int, pooling: str) -> onnx.ModelProto:
+def build_graph(arrays: Arrays, head: str, *, heads: int, pooling: str, graph: Graph | None = None) -> onnx.ModelProto:
     """The graph of a fine-tuned network.
 
     Args:
@@ -55,13 +56,14 @@ def build_graph(arrays: Arrays, head: str, *, heads: int, pooling: str) -> onnx.
         head: `classification` or `regression`.
         heads: attention heads a layer.
         pooling: `cls` or `mean`.
+        graph: an empty one; its class decides how a layer computes.
 
     Returns:
         inputs `token_ids` and `padding_mask`, (B, L) int64; output `outputs`: probabilities (B, classes) for
         classification, values (B, 1) for regression.
 
     """
-    graph = _Graph()
+    graph = graph or Graph()
     hidden = _embeddings(graph, arrays)
     visible = graph.node("Cast", "padding_mask", to=TensorProto.FLOAT)
     bias = _attention_bias(graph, visible)
@@ -73,7 +75,7 @@ def build_graph(arrays: Arrays, head: str, *, heads: int, pooling: str) -> onnx.
     return _model(graph, head, arrays["classifier.bias"].shape[0])
 
 
-def _embeddings(graph: _Graph, arrays: Arrays) -> str:
+def _embeddings(graph: Graph, arrays: Arrays) -> str:
     name = "distilbert.embeddings"
     words = graph.constant(arrays[f"{name}.word_embeddings.weight"], f"{name}.word_embeddings.weight")
     positions = graph.constant(arrays[f"{name}.position_embeddings.weight"], f"{name}.position_embeddings.weight")
@@ -84,14 +86,14 @@ def _embeddings(graph: _Graph, arrays: Arrays) -> str:
     )
 
 
-def _attention_bias(graph: _Graph, visible: str) -> str:
+def _attention_bias(graph: Graph, visible: str) -> str:
     """(B, 1, 1, L): 0 for tokens, a large negative number for padding."""
     hidden = graph.node("Sub", graph.constant(np.float32(1)), visible)
     bias = graph.node("Mul", hidden, graph.constant(MASKED))
     return graph.node("Unsqueeze", bias, graph.constant(np.array([1, 2])))
 
 
-def _transformer_layer(graph: _Graph, arrays: Arrays, name: str, hidden: str, bias: str, heads: int) -> str:
+def _transformer_layer(graph: Graph, arrays: Arrays, name: str, hidden: str, bias: str, heads: int) -> str:
     attended = graph.dense(
         _attention(graph, arrays, f"{name}.attention", hidden, bias, heads), arrays, f"{name}.attention.out_lin"
     )
@@ -101,7 +103,7 @@ def _transformer_layer(graph: _Graph, arrays: Arrays, name: str, hidden: str, bi
     return graph.layer_norm(graph.node("Add", narrow, hidden), arrays, f"{name}.output_layer_norm")
 
 
-def _attention(graph: _Graph, arrays: Arrays, name: str, hidden: str, bias: str, heads: int) -> str:
+def _attention(graph: Graph, arrays: Arrays, name: str, hidden: str, bias: str, heads: int) -> str:
     """Multi-head attention (Vaswani et al. 2017) before its output layer: (B, L, dim)."""
     dim = arrays[f"{name}.q_lin.bias"].shape[0]
     split = graph.constant(np.array([0, 0, heads, dim // heads]))
@@ -121,22 +123,22 @@ def _attention(graph: _Graph, arrays: Arrays, name: str, hidden: str, bias: str,
     return graph.node("Reshape", context, graph.constant(np.array([0, 0, dim])))
 
 
-def _first_token(graph: _Graph, hidden: str, visible: str) -> str:
+def _first_token(graph: Graph, hidden: str, visible: str) -> str:
     return graph.node("Gather", hidden, graph.constant(np.int64(0)), axis=1)
 
 
-def _masked_mean(graph: _Graph, hidden: str, visible: str) -> str:
+def _masked_mean(graph: Graph, hidden: str, visible: str) -> str:
     axis = graph.constant(np.array([1]))
     weights = graph.node("Unsqueeze", visible, graph.constant(np.array([2])))
     total = graph.node("ReduceSum", graph.node("Mul", hidden, weights), axis, keepdims=0)
     return graph.node("Div", total, graph.node("ReduceSum", visible, axis, keepdims=1))
 
 
-def _probabilities(graph: _Graph, logits: str) -> None:
+def _probabilities(graph: Graph, logits: str) -> None:
     graph.node("Softmax", logits, axis=-1, output="outputs")
 
 
-def _values(graph: _Graph, values: str) -> None:
+def _values(graph: Graph, values: str) -> None:
     graph.node("Identity", values, output="outputs")
 
 
@@ -148,7 +150,7 @@ def _layers(arrays: Arrays) -> int:
     return len({name.split(".")[3] for name in arrays if name.startswith("distilbert.transformer.layer.")})
 
 
-def _model(graph: _Graph, name: str, units: int) -> onnx.ModelProto:
+def _model(graph: Graph, name: str, units: int) -> onnx.ModelProto:
     inputs = [
         helper.make_tensor_value_info(part, TensorProto.INT64, ["batch", "length"])
         for part in ("token_ids", "padding_mask")

@@ -15,21 +15,29 @@ import onnx
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.types.schema import ColSpec, DataType, Schema
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from numpy.typing import NDArray
 
-from distilspark.config import ModelConfig, TaskConfig
+from distilspark.config import ModelConfig, Precision, TaskConfig
 from distilspark.errors import WorkError
-from distilspark.scoring.onnx_graph import Arrays, build_graph
-from distilspark.scoring.pyfunc import Scorer
+from distilspark.scoring.onnx_graph import Arrays, Graph, build_graph
+from distilspark.scoring.pyfunc import GRAPH, PARAMS, SETTINGS, Scorer
+from distilspark.scoring.quantization import Comparison, Int8Graph, compare
 
-REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas", "tokenizers")
+REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas", "psutil", "tokenizers")
 SOURCE = Path(__file__).resolve().parents[1]
 PARITY = 1e-4
+GRAPHS: dict[Precision, type[Graph]] = {"float32": Graph, "int8": Int8Graph}
 
 
 def write_package(
-    folder: Path, arrays: Arrays, checkpoint: Path, task: TaskConfig, model: ModelConfig, stop_words: Sequence[str]
+    folder: Path,
+    arrays: Arrays,
+    checkpoint: Path,
+    task: TaskConfig,
+    model: ModelConfig,
+    stop_words: Sequence[str],
+    precision: Precision = "float32",
 ) -> None:
     """Write what `distilspark.scoring.pyfunc` loads.
 
@@ -40,10 +48,13 @@ def write_package(
         task: its labels and text columns.
         model: pooling and maximum length.
         stop_words: removed from a text before it is encoded; empty where the network reads raw text.
+        precision: of the transformer's layers.
 
     """
+    folder.mkdir(parents=True, exist_ok=True)
     heads = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["n_heads"]
-    onnx.save(build_graph(arrays, task.head, heads=heads, pooling=model.pooling), folder / "model.onnx")
+    graph = build_graph(arrays, task.head, heads=heads, pooling=model.pooling, graph=GRAPHS[precision]())
+    onnx.save(graph, folder / GRAPH)
     shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
     settings = {
         "task": task.name,
@@ -51,8 +62,14 @@ def write_package(
         "labels": task.labels,
         "max_length": model.max_length,
         "stop_words": list(stop_words),
+        "precision": precision,
     }
-    (folder / "scorer.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def largest_difference(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> float:
+    """Between what a package says about rows and `outputs`, which are as in `Predictions`."""
+    return float(np.abs(Scorer(folder).outputs(rows).reshape(outputs.shape) - outputs).max())
 
 
 def check_parity(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> float:
@@ -67,11 +84,20 @@ def check_parity(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> flo
         WorkError: it is above `PARITY`.
 
     """
-    packaged = Scorer(folder).outputs(rows).reshape(outputs.shape)
-    difference = float(np.abs(packaged - outputs).max())
+    difference = largest_difference(folder, rows, outputs)
     if not difference <= PARITY:
         raise WorkError(f"the packaged model differs from the network by {difference:.2g}, more than {PARITY:.0e}")
     return difference
+
+
+def compare_packages(
+    float32: Path, int8: Path, task: TaskConfig, rows: pd.DataFrame, labels: NDArray[Any]
+) -> Comparison:
+    """What both packages say about rows whose labels are known."""
+    before, after = (Scorer(folder).outputs(rows) for folder in (float32, int8))
+    if task.head == "regression":
+        before, after = before[:, 0], after[:, 0]
+    return compare(task, labels, before, after)
 
 
 def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int) -> ModelInfo:
@@ -89,11 +115,15 @@ def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int
 
 
 def signature(task: TaskConfig) -> ModelSignature:
-    """Text in; `prediction`, for classification also `label` and `score`, out."""
+    """Text in; `Scorer.predict`'s columns out; its params with their defaults."""
     numbers = {"classification": DataType.long, "regression": DataType.double}
     outputs: list[Any] = [ColSpec(numbers[task.head], "prediction")]
     if task.head == "classification":
         outputs += [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]
+    outputs.append(ColSpec(DataType.string, "error"))
+    outputs += [ColSpec(DataType.long, name) for name in ("tokens", "unknown_tokens")]
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, name) for name in task.text_columns]), outputs=Schema(outputs)
+        inputs=Schema([ColSpec(DataType.string, name) for name in task.text_columns]),
+        outputs=Schema(outputs),
+        params=ParamSchema([ParamSpec(name, DataType.long, default) for name, default in PARAMS.items()]),
     )

@@ -6,63 +6,89 @@ Travels with the model (`code_paths`), and imports nothing of the project but wh
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 from numpy.typing import NDArray
 
+from distilspark.errors import UserError
 from distilspark.features.buckets import pad, scoring_batches
-from distilspark.features.encoding import encode, load_tokenizer
+from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.features.stop_words import drop_stop_words
+from distilspark.scoring.faults import find_faults
+from distilspark.scoring.runtime import (
+    available_memory,
+    available_threads,
+    derive_batch_tokens,
+    limit_tokenizer,
+    open_session,
+)
 
-BUCKET_WIDTH = 8
-BATCH_TOKENS = 4096
+GRAPH = "model.onnx"
+SETTINGS = "scorer.json"
+PARAMS = {"max_characters": 10_000, "batch_tokens": 0}  # batch_tokens 0: derived from memory and threads
+FAILED = -1  # the label id of a row in error
+BUCKET_WIDTH = 1  # rows come sorted: padding to a common multiple would only add work
 
 
 class Scorer:
-    """Raw text in, predictions out."""
+    """Raw text in, predictions out. May be shared by threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
         """`folder` holds `model.onnx`, `tokenizer.json` and `scorer.json` (`distilspark.scoring.package`)."""
-        settings = json.loads((folder / "scorer.json").read_text(encoding="utf-8"))
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         self.labels: list[str] = settings["labels"]
         self.columns: list[str] = settings["columns"]
         self.max_length: int = settings["max_length"]
         self.stop_words = frozenset(settings["stop_words"])
+        self.threads = threads or available_threads()
+        limit_tokenizer()
         self.tokenizer = load_tokenizer(folder)
-        self.session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+        self.session = open_session(folder / GRAPH, self.threads)
+        self.batch_tokens = derive_batch_tokens(self.threads, available_memory())
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row of predictions for each row of text.
+        """One row of predictions for each row of text, in the same order, whatever stands in it.
 
         Classification: `prediction` (label id), `label` (its name), `score` (its probability).
-        Regression: `prediction`.
+        Regression: `prediction`. Both: `error`, `tokens` (the row's before cutting, special tokens included) and
+        `unknown_tokens` (how many of them the vocabulary lacks).
+        A row that cannot be scored has an `error`, prediction -1 or NaN, label "", score NaN and no tokens.
+
+        Args:
+            model_input: the task's text columns; others are not read.
+            params: `max_characters`, more are an error; `batch_tokens`, padded tokens in one call of the network.
+
+        Raises:
+            UserError: a param is out of its range.
+
         """
-        outputs = self.outputs(model_input)
-        if not self.labels:
-            return pd.DataFrame({"prediction": outputs[:, 0].astype(np.float64)})
-        predicted = outputs.argmax(axis=1)
-        return pd.DataFrame(
-            {
-                "prediction": predicted.astype(np.int64),
-                "label": [self.labels[label] for label in predicted],
-                "score": outputs[np.arange(len(outputs)), predicted].astype(np.float64),
-            }
-        )
+        limits = _check_params(PARAMS | (params or {}))
+        errors = find_faults(model_input, self.columns, limits["max_characters"])
+        good = np.flatnonzero(errors == "")
+        encoded = self._encode(model_input.iloc[good])
+        outputs = np.full((len(errors), self._units), np.nan)
+        outputs[good] = self._run(encoded, limits["batch_tokens"] or self.batch_tokens)
+        counts = np.zeros((2, len(errors)), np.int64)
+        counts[:, good] = encoded.full_lengths, encoded.unknown
+        told = {"error": errors, "tokens": counts[0], "unknown_tokens": counts[1]}
+        return pd.DataFrame(self._predictions(outputs, good) | told)
 
     def outputs(self, rows: pd.DataFrame) -> NDArray[np.float32]:
-        """(n, units): probabilities or values, in the order of the rows."""
+        """(n, units): probabilities or values, in the order of the rows; all of them must be text."""
+        return self._run(self._encode(rows), self.batch_tokens)
+
+    @property
+    def _units(self) -> int:
+        return self.session.get_outputs()[0].shape[1]
+
+    def _encode(self, rows: pd.DataFrame) -> Encoded:
         sentences = [self._read(rows[column]) for column in self.columns]
-        encoded = encode(self.tokenizer, sentences[0], sentences[1] if len(sentences) > 1 else None, self.max_length)
-        units = self.session.get_outputs()[0].shape[1]
-        outputs = np.empty((len(rows), units), np.float32)
-        for batch in scoring_batches(encoded.lengths, BATCH_TOKENS, BUCKET_WIDTH):
-            inputs = pad([encoded.token_ids[row] for row in batch], BUCKET_WIDTH)
-            outputs[batch] = self.session.run(None, {name: value.astype(np.int64) for name, value in inputs.items()})[0]
-        return outputs
+        return encode(self.tokenizer, sentences[0], sentences[1] if len(sentences) > 1 else None, self.max_length)
 
     def _read(self, texts: pd.Series[str]) -> list[str]:
         """The texts as the network was trained on them."""
@@ -70,7 +96,40 @@ class Scorer:
             return texts.tolist()
         return [drop_stop_words(text, self.stop_words) for text in texts]
 
+    def _run(self, encoded: Encoded, batch_tokens: int) -> NDArray[np.float32]:
+        outputs = np.empty((len(encoded.lengths), self._units), np.float32)
+        for batch in scoring_batches(encoded.lengths, batch_tokens, BUCKET_WIDTH):
+            inputs = pad([encoded.token_ids[row] for row in batch], BUCKET_WIDTH)
+            outputs[batch] = self.session.run(None, {name: value.astype(np.int64) for name, value in inputs.items()})[0]
+        return outputs
+
+    def _predictions(self, outputs: NDArray[np.float64], good: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        if not self.labels:
+            return {"prediction": outputs[:, 0]}
+        predicted = np.full(len(outputs), FAILED, np.int64)
+        predicted[good] = outputs[good].argmax(axis=1)
+        names = np.array([*self.labels, ""], dtype=object)  # the last for FAILED
+        return {"prediction": predicted, "label": names[predicted], "score": outputs.max(axis=1)}
+
+
+def _check_params(params: dict[str, Any]) -> dict[str, int]:
+    for name, least in (("max_characters", 1), ("batch_tokens", 0)):
+        if params[name] < least:
+            raise UserError(f"{name}={params[name]}: it is {least} or more")
+    return params
+
 
 def _load_pyfunc(path: str) -> Scorer:
-    """What `mlflow.pyfunc.load_model` calls with the model's data folder."""
-    return Scorer(Path(path))
+    """What `mlflow.pyfunc.load_model` calls with the model's data folder: loaded once a process."""
+    folder = Path(path).resolve()
+    stamp = tuple((folder / name).stat().st_mtime_ns for name in (GRAPH, SETTINGS))
+    with _LOADING:
+        return _load(folder, stamp, available_threads())
+
+
+_LOADING = Lock()
+
+
+@lru_cache(maxsize=2)  # a champion and its challenger
+def _load(folder: Path, stamp: tuple[int, ...], threads: int) -> Scorer:
+    return Scorer(folder, threads)

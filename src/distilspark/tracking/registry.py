@@ -2,12 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
+from mlflow.entities import LoggedModelInput
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.store.artifact.utils.models import get_model_name_and_version
+
+from distilspark.errors import UserError, WorkError
+from distilspark.tracking.runs import use_project_store
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """One model and no other, in a folder of its own: an alias that moves on does not change it."""
+
+    uri: str
+    name: str | None  # of the registered model; None for a run's or a folder's
+    version: str  # of the registered model; else the logged model's id, else the URI
+    run_id: str | None
+    model_id: str | None
+    folder: Path  # MLmodel and all that belongs to it
+    data: Path  # what the model's loader gets
+
+
+def check_store() -> None:
+    """Raise `WorkError` where the tracking store does not answer, without MLflow's minutes of retries."""
+    use_project_store()
+    try:
+        with _few_retries():
+            mlflow.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise WorkError(
+            f"the tracking store {mlflow.get_tracking_uri()} does not answer: {_first_line(error)}. "
+            "Start it, or set MLFLOW_TRACKING_URI to another one"
+        ) from error
+
+
+@contextmanager
+def _few_retries() -> Iterator[None]:
+    name = MLFLOW_HTTP_REQUEST_MAX_RETRIES.name
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
+
+
+def fetch_model(uri: str, folder: Path) -> FoundModel:
+    """Download a model into an empty folder, whatever kind of URI MLflow knows it by.
+
+    Raises:
+        UserError: there is no such model; names the key, the versions that there are, and the way out.
+
+    """
+    try:
+        name, version = _registered(uri)
+        exact = f"models:/{name}/{version}" if name else uri
+        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=exact, dst_path=str(folder)))
+        described = Model.load(str(local))
+        data = local / described.flavors["python_function"]["data"]
+    except (MlflowException, OSError, KeyError) as error:
+        raise UserError(
+            f"model_uri={uri} is no model that can be loaded: {_first_line(error)}. {_way_out(uri)}"
+        ) from error
+    known_as = version or described.model_id or uri
+    return FoundModel(exact, name, known_as, described.run_id, described.model_id, local, data)
+
+
+def link_model(model: FoundModel) -> None:
+    """Tag the active run with the model, and have MLflow show it among the run's inputs."""
+    tags = {"uri": model.uri, "name": model.name, "version": model.version, "run_id": model.run_id}
+    mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
+    if model.model_id and _is_logged(model.model_id):
+        mlflow.log_inputs(models=[LoggedModelInput(model.model_id)])
+
+
+def _is_logged(model_id: str) -> bool:
+    """Whether this store knows the model: a folder may come from another one."""
+    try:
+        mlflow.get_logged_model(model_id)
+    except MlflowException:
+        return False
+    return True
+
+
+def _registered(uri: str) -> tuple[str | None, str | None]:
+    """Name and version of a registered model; None and None for any other URI."""
+    if not uri.startswith("models:/"):
+        return None, None
+    client = mlflow.MlflowClient()
+    found = get_model_name_and_version(client, uri)
+    if len(found) == 1:
+        return None, None
+    client.get_model_version(*found)  # raises where there is none
+    return str(found[0]), str(found[1])
+
+
+def _way_out(uri: str) -> str:
+    advice = "Train one (`python -m distilspark train task=TASK`), or set model_uri"
+    if not uri.startswith("models:/"):
+        return advice
+    name = uri.removeprefix("models:/").partition("/")[0].rpartition("@")[0] or uri.split("/")[1]
+    versions = [each for each in mlflow.MlflowClient().search_model_versions(max_results=1000) if each.name == name]
+    if not versions:
+        return f"No model {name} is registered. {advice}"
+    known = ", ".join(f"{each.version}{''.join(f' (@{alias})' for alias in each.aliases)}" for each in versions[:10])
+    return f"Registered versions of {name}: {known}. Set model_uri=models:/{name}/VERSION"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
 
 
 def register(

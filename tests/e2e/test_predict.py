@@ -1,0 +1,168 @@
+"""`predict` as a user starts it, with what a training registered."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from processes import Place, end_group
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.slow
+SMALL = ("spark.master=local[2]", "spark.driver_memory=1g", "spark.shuffle_partitions=2")
+LATEST = "model_uri=models:/distilspark-${task.name}/latest"  # tiny models need not beat the baseline
+
+
+def predict_command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "distilspark", "predict", *SMALL, *overrides]
+
+
+def predict(place: Place, source: Path, output: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    out = f"hydra.run.dir={output.parent / 'hydra'}"
+    return place.run(*predict_command(f"input='{source}'", f"output='{output}'", LATEST, out, *overrides))
+
+
+def last_run(place: Place, task: str) -> Run:
+    return place.runs(f"distilspark-{task}-scoring")[0]
+
+
+def write_dev(trained: Trained, folder: Path) -> tuple[Path, pd.DataFrame]:
+    """What the training said about some rows of dev, and a file of their texts and labels."""
+    said = pd.DataFrame(**json.loads(trained.artifact("evaluation/examples.json").read_text()))
+    texts = [name for name in ("sentence1", "sentence2") if name in said]
+    frame = said[[*texts, "label"]].rename(columns={"sentence1": "sentence"} if len(texts) == 1 else {})
+    file = folder / "dev.csv"
+    frame.to_csv(file, index=False)
+    return file, said
+
+
+def test_it_says_what_training_said_and_measures_labels(cola_training: Trained, tmp_path: Path) -> None:
+    place = cola_training.place
+    source, said = write_dev(cola_training, tmp_path)
+    ended = predict(place, source, tmp_path / "scored")
+    assert ended.returncode == 0, ended.stderr
+    assert f"{len(said)} rows, 0 with an error" in ended.stdout
+    rows = pd.read_parquet(tmp_path / "scored")
+    columns = ["sentence", "input_label", "prediction", "label", "score", "error", "model_version"]
+    assert rows.columns.tolist() == columns
+    assert rows["label"].tolist() == said["prediction"].tolist()
+    np.testing.assert_allclose(rows["score"], said["confidence"], atol=1e-4)
+    run = last_run(place, "cola")
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["rows/in"] == run.data.metrics["rows/scored"] == len(said)
+    accuracy = (said["prediction"] == said["label"]).mean()
+    assert run.data.metrics["scored/accuracy"] == pytest.approx(accuracy)
+    assert {"scored/mcc", "speed/scoring", "time/scoring", "time/job"} <= run.data.metrics.keys()
+    tags = run.data.tags
+    assert tags["model.run_id"] == cola_training.run.info.run_id
+    assert tags["model.uri"] == f"models:/distilspark-cola/{tags['model.version']}"
+    assert set(rows["model_version"]) == {tags["model.version"]}
+    assert [each.model_id for each in run.inputs.model_inputs] == [cola_training.model_uri.rpartition("/")[2]]
+    assert {"manifest.json", "profile/profile.json", "profile/tokens.png", "profile/predictions.png"} <= set(
+        place.artifacts(run)
+    )
+    profile = json.loads(place.artifact(run, "profile/profile.json").read_text())
+    assert sum(profile["tokens"].values()) == sum(profile["predictions"].values()) == len(said)
+    assert sum(profile["scores"]["rows"]) == len(said)
+
+
+def test_pairs_by_the_runs_own_uri(stsb_training: Trained, tmp_path: Path) -> None:
+    place = stsb_training.place
+    source, said = write_dev(stsb_training, tmp_path)
+    uri = f"model_uri={stsb_training.model_uri}"
+    ended = predict(place, source, tmp_path / "scored", "task=stsb", uri, "predict.format=csv")
+    assert ended.returncode == 0, ended.stderr
+    (file,) = (tmp_path / "scored").glob("*.csv")
+    rows = pd.read_csv(file)
+    assert rows.columns.tolist() == ["sentence1", "sentence2", "label", "prediction", "error", "model_version"]
+    np.testing.assert_allclose(rows["prediction"], said["prediction"], atol=1e-3)
+    run = last_run(place, "stsb")
+    assert run.data.tags["model.version"] == stsb_training.model_uri.rpartition("/")[2]
+    assert run.data.metrics["scored/mse"] == pytest.approx(((said["prediction"] - said["label"]) ** 2).mean(), rel=0.01)
+
+
+def wait_for(found: Any, process: subprocess.Popen[str], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, "nothing happens"
+        time.sleep(0.05)
+
+
+def test_a_killed_driver_goes_on_and_scores_nothing_twice(cola_training: Trained, tmp_path: Path) -> None:
+    place = cola_training.place
+    source = tmp_path / "rows.txt"
+    source.write_text("".join(f"The cat number {number} sleeps.\n" for number in range(4000)))
+    staging = tmp_path / ".scored.staging"
+    many = ("predict.rows_per_chunk=400", LATEST, f"hydra.run.dir={tmp_path / 'hydra'}")
+    process = place.start(*predict_command(f"input={source}", f"output={tmp_path / 'scored'}", *many))
+    try:
+        wait_for(lambda: len(list(staging.glob("done/[0-9]*.json"))) >= 2, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    finally:
+        end_group(process)
+    assert not (tmp_path / "scored").exists()
+    done = list(staging.glob("done/[0-9]*.json"))
+    assert 2 <= len(done) < 10
+    ended = predict(place, source, tmp_path / "scored", "predict.rows_per_chunk=400")
+    assert ended.returncode == 0, ended.stderr
+    rows = pd.read_parquet(tmp_path / "scored")
+    assert rows["sentence1"].tolist() == source.read_text().splitlines()
+    assert (rows["error"] == "").all()
+    assert not staging.exists()
+    log = (tmp_path / "hydra" / "predict.log").read_text()
+    assert f"{len(done)} of 10 chunks were done before" in log
+    again = predict(place, source, tmp_path / "scored")
+    assert again.returncode == 2
+    assert "predict.overwrite=true" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "overrides, code, named",
+    [
+        (["model_uri=models:/distilspark-cola/999"], 2, ["models:/distilspark-cola/999", "1 (@challenger"]),
+        (["model_uri=models:/distilspark-cola@nobody"], 2, ["@nobody", "1 (@challenger"]),
+        (["model_uri=models:/nothing/1"], 2, ["models:/nothing/1", "No model nothing is registered"]),
+        (["model_uri=runs:/0123456789abcdef0123456789abcdef/model"], 2, ["runs:/0123", "Train one"]),
+        (["task=sst2", "model_uri=models:/distilspark-cola/1"], 2, ["a model of another task: cola"]),
+        (["input=/no/such/file"], 2, ["/no/such/file"]),
+        (["predict.format=orc"], 2, ["predict.format=orc"]),
+        (["predict.batch_tokens=0"], 2, ["predict.batch_tokens"]),
+        (["output=null"], 2, ["output is not set"]),
+    ],
+)
+def test_mistakes_are_named_on_one_line(
+    cola_training: Trained, tmp_path: Path, overrides: list[str], code: int, named: list[str]
+) -> None:
+    source = tmp_path / "rows.txt"
+    source.write_text("A row.\n")
+    ended = predict(cola_training.place, source, tmp_path / "scored", *overrides)
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.startswith("distilspark: ") and ended.stderr.count("\n") == 1, ended.stderr
+    assert all(name in ended.stderr for name in named), ended.stderr
+    assert not list(tmp_path.glob("*scored*"))
+
+
+def test_a_tracking_server_that_is_down_is_said_at_once(place: Place, tmp_path: Path) -> None:
+    source = tmp_path / "rows.txt"
+    source.write_text("A row.\n")
+    command = predict_command(f"input={source}", f"output={tmp_path / 'scored'}", f"hydra.run.dir={tmp_path / 'hydra'}")
+    started = time.monotonic()
+    ended = place.run(*command, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert time.monotonic() - started < 60
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "http://127.0.0.1:9 does not answer" in ended.stderr and "MLFLOW_TRACKING_URI" in ended.stderr

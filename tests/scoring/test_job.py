@@ -1,0 +1,385 @@
+"""The scoring job: every row that goes in comes out, once, with an answer or an error."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from pyspark.sql import SparkSession
+
+from distilspark.config import PredictConfig, TaskConfig, from_hydra
+from distilspark.errors import UserError, WorkError
+from distilspark.paths import CONF
+from distilspark.scoring import chunks
+from distilspark.scoring.job import score_in
+from distilspark.scoring.package import SOURCE, signature
+from distilspark.scoring.packaged import load_task_model
+from distilspark.scoring.pyfunc import Scorer
+
+pytestmark = pytest.mark.slow
+TEXTS = ["A cat sleeps.", "Cat a the sleeps on.", "The dog, 3 birds & a cow", "Birds"]
+ANSWERS = ["prediction", "label", "score", "error", "model_version"]
+
+
+def compose_predict(*overrides: str) -> PredictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return from_hydra(PredictConfig, compose("predict", list(overrides)))
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores files below a folder in the tests' session."""
+
+    spark: SparkSession
+    folder: Path
+    save: Callable[[str], Path]
+
+    def __call__(self, source: Path | str, *overrides: str, task: str = "cola", model: Path | None = None) -> Any:
+        """The output as Spark reads it, in pandas."""
+        given = [f"task={task}", f"input='{source}'", f"output='{self.output}'"]
+        config = compose_predict(*given, f"model_uri='{model or self.save(task)}'", *overrides)
+        scratch = self.folder / "fetched"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        score_in(self.spark, config, load_task_model(config.model_uri, config.task, scratch))
+        assert not self.staging.exists()
+        return self.read(config.predict.format)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "scored"
+
+    @property
+    def staging(self) -> Path:
+        return self.folder / ".scored.staging"
+
+    @property
+    def manifest(self) -> Any:
+        return json.loads((self.output / "_manifest.json").read_text())
+
+    def read(self, kind: str = "parquet") -> pd.DataFrame:
+        options: dict[str, Any] = {"header": True, "escape": '"', "multiLine": True} if kind == "csv" else {}
+        return self.spark.read.format(kind).options(**options).load(str(self.output)).toPandas()
+
+    def text(self, lines: list[str], name: str = "rows.txt") -> Path:
+        return self.bytes("".join(f"{line}\n" for line in lines).encode(), name)
+
+    def bytes(self, content: bytes, name: str) -> Path:
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        return file
+
+
+@pytest.fixture(scope="session")
+def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A task's package as an MLflow model in a folder."""
+
+    @cache
+    def save(task: str) -> Path:
+        folder = tmp_path_factory.mktemp("saved") / task
+        mlflow.pyfunc.save_model(
+            str(folder),
+            loader_module="distilspark.scoring.pyfunc",
+            data_path=str(package(task)),
+            code_paths=[str(SOURCE)],
+            signature=signature(task_of(task)),
+            pip_requirements=[],
+        )
+        return folder
+
+    return save
+
+
+def task_of(name: str) -> TaskConfig:
+    return compose_predict(f"task={name}", "input=x", "output=y").task
+
+
+@pytest.fixture
+def score(spark: SparkSession, tmp_path: Path, saved: Callable[[str], Path]) -> Scoring:
+    return Scoring(spark, tmp_path, saved)
+
+
+def expected(package: Callable[..., Path], task: str, **texts: list[str]) -> pd.DataFrame:
+    return Scorer(package(task)).predict(pd.DataFrame(texts))
+
+
+def test_plain_text_gives_a_row_a_line(score: Scoring, package: Callable[..., Path]) -> None:
+    rows = score(score.text(TEXTS))
+    assert rows.columns.tolist() == ["sentence1", *ANSWERS]
+    assert rows["sentence1"].tolist() == TEXTS
+    wanted = expected(package, "cola", sentence1=TEXTS)
+    assert rows["label"].tolist() == wanted["label"].tolist()
+    np.testing.assert_allclose(rows["score"], wanted["score"], atol=1e-5)
+    assert rows["error"].tolist() == [""] * 4
+    assert rows["prediction"].tolist() == wanted["prediction"].tolist()
+    assert score.manifest["rows"] == {"in": 4, "scored": 4, "failed": 0, "cut": 0}
+
+
+def test_pairs_keep_every_column_under_its_name(score: Scoring, package: Callable[..., Path]) -> None:
+    frame = pd.DataFrame(
+        {
+            "key": [7, 7, 9],  # the same twice: both stay
+            "sentence1": TEXTS[:3],
+            "sentence2": TEXTS[1:],
+            "label": [0.0, 2.5, 5.0],
+            "prediction": ["x", "y", "z"],
+            "when": pd.to_datetime(["2024-01-01"] * 3),
+            "tags": [["a"], [], None],
+        }
+    )
+    frame.to_parquet(score.folder / "pairs.parquet")
+    rows = score(score.folder / "pairs.parquet", task="stsb")
+    own = ["key", "sentence1", "sentence2", "label", "input_prediction", "when", "tags"]
+    assert rows.columns.tolist() == [*own, "prediction", "error", "model_version"]
+    assert rows["key"].tolist() == [7, 7, 9]
+    assert rows["input_prediction"].tolist() == ["x", "y", "z"]
+    assert rows["tags"].iloc[0].tolist() == ["a"]
+    wanted = expected(package, "stsb", sentence1=TEXTS[:3], sentence2=TEXTS[1:])
+    np.testing.assert_allclose(rows["prediction"], wanted["prediction"], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+def test_output_formats_hold_the_same(score: Scoring, kind: str) -> None:
+    frame = pd.DataFrame({"sentence": ['Say "no",\ntwice', "", "é 🙂"], "n": [1, 2, 3], "list": [[1, 2], None, []]})
+    frame.to_parquet(score.folder / "rows.parquet")
+    allowed = "predict.max_error_fraction=0.5"
+    rows = score(score.folder / "rows.parquet", f"predict.format={kind}", allowed)
+    assert rows["sentence"].fillna("").tolist() == frame["sentence"].tolist()
+    assert rows["n"].astype(int).tolist() == [1, 2, 3]
+    assert rows["error"].fillna("").tolist() == ["", "sentence1 is empty", ""]
+    assert rows["prediction"].isna().tolist() == [False, True, False]
+    assert rows["score"].isna().tolist() == [False, True, False]
+    assert rows["label"].isna().tolist() == [False, True, False]
+    assert (json.loads(rows["list"][0]) if kind == "csv" else list(rows["list"][0])) == [1, 2]
+
+
+def test_whatever_stands_in_a_row_it_comes_out(score: Scoring) -> None:
+    lines = [
+        '{"sentence": "fine", "n": 1}',
+        '{"sentence": null}',
+        '{"sentence": 5, "late": "column"}',
+        '{"sentence": ["a"]}',
+        '{"sentence": ""}',
+        "{broken",
+        '{"sentence": "nul \\u0000 in it"}',
+        '{"sentence": "🙂 emoji \\ud83d\\ude00"}',
+        json.dumps({"sentence": "long " * 3000}),
+        '{"n": 5}',
+        '{"sentence": "fine", "sentence": "twice"}',
+    ]
+    rows = score(score.text(lines, "rows.jsonl"), "predict.max_error_fraction=1")
+    assert len(rows) == len(lines)
+    assert rows["error"].tolist() == [
+        "",
+        "sentence1 is missing",
+        "sentence is no text but bigint",
+        "sentence is no text but array<string>",
+        "sentence1 is empty",
+        "not a JSON object",
+        "",
+        "",
+        "sentence1 has 15000 characters, more than 10000",
+        "sentence1 is missing",
+        "",
+    ]
+    assert rows["prediction"].notna().equals(rows["error"] == "")
+    assert rows["late"].tolist()[2] == "column"
+    assert score.manifest["rows"] == {"in": 11, "scored": 4, "failed": 7, "cut": 0}
+    assert score.manifest["errors"]["sentence1 has too many characters, more than 10000"] == 1
+
+
+def test_bytes_that_are_no_text(score: Scoring) -> None:
+    content = b"good one\nbad \xff\xfe one\nnul \0 byte\n\xf0\x9f\x99\x82 emoji\n\nlast without end"
+    rows = score(score.bytes(content, "rows.txt"), "predict.max_error_fraction=1")
+    assert rows["error"].tolist() == ["", "sentence1 is not valid UTF-8", "", "", "sentence1 is empty", ""]
+    assert rows["sentence1"].tolist()[2:] == ["nul \0 byte", "🙂 emoji", "", "last without end"]
+
+
+def test_a_line_of_ten_megabytes(score: Scoring) -> None:
+    long = "word " * 2_000_000
+    rows = score(score.text(["before", long, "after"]), "predict.max_error_fraction=0.5")
+    assert rows["error"].tolist() == ["", "sentence1 has 10000000 characters, more than 10000", ""]
+    assert len(rows["sentence1"][1]) == 10_000_000
+    assert rows["prediction"].notna().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("name", ["rows.tsv", "rows.csv"])
+def test_nul_bytes_in_tables(score: Scoring, name: str) -> None:
+    end = "," if name.endswith("csv") else "\t"
+    lines = [f"sentence{end}n", f"a\0b{end}1", f"\0first{end}2", f"last{end}3", f"one column too many{end}4{end}5"]
+    rows = score(score.text(lines, name), "predict.max_error_fraction=1")
+    assert rows["sentence"].tolist()[:3] == ["a\0b", "\0first", "last"]
+    assert rows["error"].tolist()[:3] == ["", "", ""]
+    assert "columns" in rows["error"][3]
+    assert len(rows) == 4
+
+
+def test_rows_in_error_only(score: Scoring) -> None:
+    rows = score(score.text(["sentence,n", "a,b,c"], "rows.csv"), "predict.max_error_fraction=1")
+    assert rows["error"].tolist() == ["not 2 columns of CSV"]
+    assert rows["prediction"].isna().all()
+
+
+def test_one_row(score: Scoring) -> None:
+    rows = score(score.text(["One."]))
+    assert rows["error"].tolist() == [""]
+    assert len(list(score.output.glob("part-*"))) == 1
+
+
+def test_no_rows_is_an_output_without_rows(score: Scoring) -> None:
+    rows = score(score.text(["sentence,n"], "rows.csv"))
+    assert rows.columns.tolist() == ["sentence", "n", *ANSWERS]
+    assert len(rows) == 0
+    assert score.manifest["rows"] == {"in": 0, "scored": 0, "failed": 0, "cut": 0}
+
+
+def test_an_empty_file_is_refused_alone_and_skipped_among_others(score: Scoring) -> None:
+    empty = score.bytes(b"", "many/empty.csv")
+    with pytest.raises(UserError, match=r"holds no rows: .*empty\.csv is empty"):
+        score(empty)
+    score.text(["sentence", "One"], "many/rows.csv")
+    score.bytes(gzip.compress(b""), "many/zipped.csv.gz")
+    assert score(empty.parent)["sentence"].tolist() == ["One"]
+    assert len(score.manifest["input"]) == 3
+
+
+def test_a_corrupt_file_among_good_ones_is_named_and_nothing_is_written(score: Scoring) -> None:
+    many = score.folder / "many"
+    many.mkdir()
+    frame = pd.DataFrame({"sentence": TEXTS * 50})
+    for name in ("a", "b", "c"):
+        frame.to_parquet(many / f"{name}.parquet")
+    whole = (many / "b.parquet").read_bytes()
+    for damaged in (
+        whole[: len(whole) // 2],
+        b"PAR1" + bytes(len(whole) - 8) + b"PAR1",
+        whole[:200] + b"\xff" * 300 + whole[500:],
+    ):
+        (many / "b.parquet").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"b\.parquet") as refused:
+            score(many)
+        print(refused.value)
+        assert not score.output.exists()
+    (many / "b.parquet").write_bytes(whole)
+    assert len(score(many)) == 600
+
+
+def test_files_of_many_formats_below_a_folder(score: Scoring) -> None:
+    score.text(["sentence,n", "One,1"], "many/a.csv")
+    score.text(["n,sentence", "2,Two"], "many/deep/b.csv")
+    score.text(["sentence\tn", "Three\t3"], "many/c.tsv")
+    score.text(['{"sentence": "Four", "m": 4}'], "many/d.jsonl")
+    score.text(["sentence", "hidden"], "many/_hidden.csv")
+    pd.DataFrame({"sentence": ["Five"], "n": [5], "when": [pd.Timestamp("2024-01-01")]}).to_parquet(
+        score.folder / "many" / "e.parquet"
+    )
+    score.text(["Six"], "many/f.txt")
+    rows = score(score.folder / "many")
+    assert set(rows["sentence"].fillna(rows["sentence1"])) == {"One", "Two", "Three", "Four", "Five", "Six"}
+    assert rows.set_index("sentence")["n"].dropna().to_dict() == {"One": "1", "Two": "2", "Three": "3", "Five": "5"}
+    assert (rows["error"] == "").all()
+
+
+def test_globs_and_odd_names(score: Scoring) -> None:
+    for name in ("my [rows] é 1%", "my [rows] é 2%"):
+        score.text(TEXTS, f"{name}/part.txt")
+    assert len(score(score.folder / r"my \[rows\] é *" / "*.txt")) == 8
+    shutil.rmtree(score.output)
+    assert len(score(score.folder / "my [rows] é 1%")) == 4
+    shutil.rmtree(score.output)
+    with pytest.raises(UserError, match="holds no data files"):
+        score(score.folder / "nothing*")
+
+
+def test_an_output_is_never_replaced_unasked(score: Scoring) -> None:
+    source = score.text(TEXTS)
+    score(source)
+    with pytest.raises(UserError, match=r"is there already.*predict\.overwrite=true"):
+        score(source)
+    assert len(score(score.text(TEXTS[:2], "other.txt"), "predict.overwrite=true")) == 2
+    assert not list(score.folder.glob(".scored*"))
+
+
+def test_overwrite_only_replaces_what_scoring_wrote(score: Scoring) -> None:
+    source = score.text(TEXTS)
+    score.text(["precious"], "scored/notes.txt")
+    with pytest.raises(UserError, match=r"has no _manifest\.json"):
+        score(source, "predict.overwrite=true")
+    with pytest.raises(UserError, match="holds the input"):
+        score(score.output / "notes.txt", "predict.overwrite=true")
+    assert (score.output / "notes.txt").read_text() == "precious\n"
+
+
+def test_too_many_errors_fail_the_job_and_nothing_is_scored_twice(
+    score: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = score.text([*TEXTS, ""])
+    with pytest.raises(
+        WorkError, match=r"1 of 5 rows have an error.*max_error_fraction=0\.01.*1 row: sentence1 is empty"
+    ):
+        score(source)
+    assert not score.output.exists()
+    monkeypatch.setattr(chunks, "score_rows", None)
+    assert len(score(source, "predict.max_error_fraction=0.2")) == 5
+
+
+def test_a_job_goes_on_where_it_stopped(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = score.text([f"Line {number}." for number in range(100)])
+    small = "predict.rows_per_chunk=30"
+    real, scored = chunks._score_chunk, []
+
+    def stops(*arguments: Any) -> Any:
+        if len(scored) == 2:
+            raise KeyboardInterrupt
+        scored.append(arguments[-1].name)
+        return real(*arguments)
+
+    monkeypatch.setattr(chunks, "_score_chunk", stops)
+    with pytest.raises(KeyboardInterrupt):
+        score(source, small)
+    assert not score.output.exists()
+    with pytest.raises(UserError, match=r"unfinished scoring that differs in its settings.*predict\.overwrite=true"):
+        score(source, small, "predict.max_characters=50")
+    with pytest.raises(UserError, match="differs in its input"):
+        score(score.text(["another"], "other.txt"), small)
+
+    def goes_on(*arguments: Any) -> Any:
+        scored.append(arguments[-1].name)
+        return real(*arguments)
+
+    monkeypatch.setattr(chunks, "_score_chunk", goes_on)
+    rows = score(source, small)
+    assert scored == ["00000", "00001", "00002", "00003"]
+    assert rows["sentence1"].tolist() == [f"Line {number}." for number in range(100)]
+
+
+def test_a_model_of_another_task_or_of_none_is_refused(score: Scoring, saved: Callable[[str], Path]) -> None:
+    source = score.text(TEXTS)
+    with pytest.raises(UserError, match="a model of another task: stsb"):
+        score(source, model=saved("stsb"))
+    with pytest.raises(UserError, match=r"model_uri=.*nowhere"):
+        score(source, model=score.folder / "nowhere")
+
+
+def test_the_model_answers_each_row_once(score: Scoring, saved: Callable[[str], Path]) -> None:
+    """Fields of its answer are read several times; Spark must not run it for each of them."""
+    config = compose_predict("input=x", "output=y", f"model_uri='{saved('cola')}'")
+    scratch = score.folder / "fetched"
+    scratch.mkdir()
+    model = load_task_model(config.model_uri, config.task, scratch)
+    schema = "input struct<a:string>, row bigint, sentence1 string, label double, problem string"
+    rows = score.spark.createDataFrame([(("a",), 1, "a", None, None)], schema)
+    plan = chunks.score_rows(rows, config, chunks.make_udf(score.spark, config, model))
+    assert str(plan._jdf.queryExecution().executedPlan()).count("ArrowEvalPython") == 1
