@@ -42,5 +42,5 @@ class TrainingBatches:
         signature = (INPUTS, tf.TensorSpec((None,), tf.float32))
         batches = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
         options = tf.data.Options()
-        options.autotune.enabled = False  # nothing to tune, and its thread delays the end of an epoch by up to its length
+        options.autotune.enabled = False  # its thread holds up an epoch's end by up to its length
         return batches.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2).with_options(options)
