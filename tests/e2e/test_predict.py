@@ -133,8 +133,8 @@ def test_a_killed_driver_goes_on_and_scores_nothing_twice(cola_training: Trained
 @pytest.mark.parametrize(
     "overrides, code, named",
     [
-        (["model_uri=models:/distilspark-cola/999"], 2, ["models:/distilspark-cola/999", "1 (@challenger"]),
-        (["model_uri=models:/distilspark-cola@nobody"], 2, ["@nobody", "1 (@challenger"]),
+        (["model_uri=models:/distilspark-cola/999"], 2, ["models:/distilspark-cola/999", "@challenger is 1"]),
+        (["model_uri=models:/distilspark-cola@nobody"], 2, ["@nobody", "@challenger is 1"]),
         (["model_uri=models:/nothing/1"], 2, ["models:/nothing/1", "No model nothing is registered"]),
         (["model_uri=runs:/0123456789abcdef0123456789abcdef/model"], 2, ["runs:/0123", "Train one"]),
         (["task=sst2", "model_uri=models:/distilspark-cola/1"], 2, ["a model of another task: cola"]),

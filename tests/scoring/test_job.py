@@ -268,9 +268,8 @@ def test_a_corrupt_file_among_good_ones_is_named_and_nothing_is_written(score: S
         whole[:200] + b"\xff" * 300 + whole[500:],
     ):
         (many / "b.parquet").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"b\.parquet") as refused:
+        with pytest.raises(UserError, match=r"b\.parquet cannot be read"):
             score(many)
-        print(refused.value)
         assert not score.output.exists()
     (many / "b.parquet").write_bytes(whole)
     assert len(score(many)) == 600

@@ -83,8 +83,10 @@ def link_model(model: FoundModel) -> None:
     """Tag the active run with the model, and have MLflow show it among the run's inputs."""
     tags = {"uri": model.uri, "name": model.name, "version": model.version, "run_id": model.run_id}
     mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
-    if model.model_id and _is_logged(model.model_id):
-        mlflow.log_inputs(models=[LoggedModelInput(model.model_id)])
+    run = mlflow.active_run()
+    if run and model.model_id and _is_logged(model.model_id):
+        # not mlflow.log_inputs, which takes models on Databricks only
+        mlflow.MlflowClient().log_inputs(run.info.run_id, models=[LoggedModelInput(model.model_id)])
 
 
 def _is_logged(model_id: str) -> bool:
@@ -113,10 +115,12 @@ def _way_out(uri: str) -> str:
     if not uri.startswith("models:/"):
         return advice
     name = uri.removeprefix("models:/").partition("/")[0].rpartition("@")[0] or uri.split("/")[1]
-    versions = [each for each in mlflow.MlflowClient().search_model_versions(max_results=1000) if each.name == name]
+    client = mlflow.MlflowClient()
+    versions = [each.version for each in client.search_model_versions(max_results=1000) if each.name == name]
     if not versions:
         return f"No model {name} is registered. {advice}"
-    known = ", ".join(f"{each.version}{''.join(f' (@{alias})' for alias in each.aliases)}" for each in versions[:10])
+    aliases = [f"@{alias} is {version}" for alias, version in client.get_registered_model(name).aliases.items()]
+    known = ", ".join([*map(str, sorted(versions, key=int)[-10:]), *aliases])
     return f"Registered versions of {name}: {known}. Set model_uri=models:/{name}/VERSION"
 
 
