@@ -35,7 +35,8 @@ def predict(place: Place, source: Path, output: Path, *overrides: str) -> subpro
 
 
 def last_run(place: Place, task: str) -> Run:
-    return place.runs(f"distilspark-{task}-scoring")[0]
+    newest = place.runs(f"distilspark-{task}-scoring")[0]
+    return place.client.get_run(newest.info.run_id)  # a search leaves the models among a run's inputs out
 
 
 def write_dev(trained: Trained, folder: Path) -> tuple[Path, pd.DataFrame]:
