@@ -33,8 +33,8 @@ GLUE = ROOT.parent / "shared" / "glue" / "CoLA"
 def main() -> None:
     """Run both measurements and write them down."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=1000, help="training rows in the measured epochs")
-    parser.add_argument("--memory-rows", type=int, default=400, help="training rows in the ten epochs")
+    parser.add_argument("--rows", type=int, default=6840, help="training rows in the measured epochs")
+    parser.add_argument("--memory-rows", type=int, default=320, help="training rows in the ten epochs")
     arguments = parser.parse_args()
     before = machine()
     folder = GLUE if GLUE.is_dir() else sample_corpus("cola", {"train": 4000, "dev": 1000}, 42)

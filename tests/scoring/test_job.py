@@ -298,8 +298,12 @@ def test_globs_and_odd_names(score: Scoring) -> None:
     shutil.rmtree(score.output)
     assert len(score(score.folder / "my [rows] é 1%")) == 4
     shutil.rmtree(score.output)
+    for nothing in ("nothing*", "nothing"):
+        with pytest.raises(UserError, match="is not there"):
+            score(score.folder / nothing)
+    (score.folder / "empty").mkdir()
     with pytest.raises(UserError, match="holds no data files"):
-        score(score.folder / "nothing*")
+        score(score.folder / "empty")
 
 
 def test_an_output_is_never_replaced_unasked(score: Scoring) -> None:

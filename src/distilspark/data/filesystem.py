@@ -146,12 +146,21 @@ def find_files(spark: SparkSession, path: str) -> list[InputFile]:
     uri = to_uri(path)
     filesystem = _filesystem(spark, uri)
     with reading(uri):
-        there = filesystem.exists(_path(spark, uri))
-        roots = [_path(spark, uri)] if there else [each.getPath() for each in filesystem.globStatus(_path(spark, uri))]
+        roots = _roots(filesystem, _path(spark, uri))
         files = sorted((file for root in roots for file in _files_below(filesystem, root)), key=lambda file: file.uri)
+    if not roots:
+        raise UserError(f"{uri} is not there. Give a file, a folder, or a glob that fits some")
     if not files:
         raise UserError(f"{uri} holds no data files. Give a file, a folder that holds some, or a glob")
     return files
+
+
+def _roots(filesystem: Any, path: Any) -> list[Any]:
+    """The path itself where it is there, whatever its name, else what fits it as a glob."""
+    if filesystem.exists(path):
+        return [path]
+    # null, not an empty array, for a path without a pattern
+    return [status.getPath() for status in filesystem.globStatus(path) or []]
 
 
 def _files_below(filesystem: Any, root: Any) -> Iterator[InputFile]:

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 def use_project_store() -> None:
     """MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the log would hold its every step
     if not mlflow.environment_variables.MLFLOW_TRACKING_URI.get():
         mlflow.set_tracking_uri(_project_store())
 
