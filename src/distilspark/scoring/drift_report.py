@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from distilspark.console import say
 from distilspark.evaluation.predictions import Array
-from distilspark.figures import BLUE, DARK_ORANGE, GREY, INK, count_rows, decimal, new_figure, percent, styled
+from distilspark.figures import BLUE, DARK_ORANGE, INK, PALE_GREY, count_rows, decimal, new_figure, percent, styled
 from distilspark.scoring.drift import CONFIDENCE, DRIFTED, MOVED, Drift, Shift, as_records, describe, is_ordered, worst
 from distilspark.scoring.packaged import TaskModel
 from distilspark.tracking.results import log_figures, log_tables
@@ -44,17 +44,18 @@ def drift_figure(drift: Drift) -> Figure:
     found = describe(drift)
     title = "No drift from the model's validation rows" if found == "none" else found[0].upper() + found[1:]
     with styled():
-        figure = new_figure(title, _caption(drift), width=8.4, height=6.2)
+        figure = new_figure(title.replace("PSI ", "PSI\N{NO-BREAK SPACE}"), _caption(drift), width=8.4, height=6.2)
         panels = figure.subplot_mosaic([["tokens", "unknown_share"], ["predictions", list(drift)[-1]]])
         for name, shift in drift.items():
-            _draw(panels[name], name, shift.rows / shift.rows.sum())
+            _draw(panels[name], name, shift.counts / shift.counts.sum())
             _write_title(panels[name], TITLES[name], shift)
-        panels["tokens"].legend()
+        # the one panel that has room, whatever was found
+        panels["unknown_share"].legend(*panels["tokens"].get_legend_handles_labels(), loc="upper left")
     return figure
 
 
 def _caption(drift: Drift) -> str:
-    before, now = (count_rows(int(drift["tokens"].rows[side].sum())) for side in ("reference", "now"))
+    before, now = (count_rows(int(drift["tokens"].counts[side].sum())) for side in ("reference", "now"))
     return (
         f"{now} that were scored, {before} of the model's validation split; population stability index (PSI) above "
         f"{decimal(MOVED)}: moved, above {decimal(DRIFTED)}: drifted, where chance alone would exceed it in less than "
@@ -64,8 +65,8 @@ def _caption(drift: Drift) -> str:
 
 def _write_title(axes: Axes, title: str, shift: Shift) -> None:
     is_found = shift.verdict != "none"
-    by_chance = "by chance" if shift.psi > MOVED else "stable"
-    note = shift.verdict if is_found else by_chance
+    within = "within chance" if shift.psi > MOVED else "stable"
+    note = shift.verdict if is_found else within
     axes.set_title(f"{title}: PSI {decimal(shift.psi)}, {note}", color=DARK_ORANGE if is_found else INK)
 
 
@@ -73,8 +74,8 @@ def _draw(axes: Axes, name: str, shares: pd.DataFrame) -> None:
     if name == "tokens":
         _draw_lengths(axes, shares)
     elif name == "unknown_share":
-        _draw_bars(axes, shares.loc[["unknown"]])
-        axes.set_ylabel("Share of the tokens")
+        _draw_bars(axes, shares.loc[["unknown"]], digits=2)
+        axes.set(xlim=(-1.6, 0.6), ylim=(0, max(0.01, axes.get_ylim()[1])), ylabel="Share of the tokens")
     elif is_ordered(shares):
         _draw_bins(axes, shares)
     else:
@@ -83,10 +84,9 @@ def _draw(axes: Axes, name: str, shares: pd.DataFrame) -> None:
 
 
 def _draw_lengths(axes: Axes, shares: pd.DataFrame) -> None:
-    lengths = shares.index.to_numpy()
-    low, high = lengths[0], lengths[(shares.cumsum() >= SHOWN).all(axis=1)][0]
+    low, high = shares.index[0], shares.index[(shares.cumsum() >= SHOWN).all(axis=1)][0]
     width = 1 + (high - low) // MOST_STEPS
-    _draw_steps(axes, shares.set_axis(np.minimum(lengths, high)), np.arange(low, high + width + 1, width) - 0.5)
+    _draw_steps(axes, shares, np.arange(low, high + width + 1, width) - 0.5)
 
 
 def _draw_bins(axes: Axes, shares: pd.DataFrame) -> None:
@@ -98,16 +98,16 @@ def _draw_bins(axes: Axes, shares: pd.DataFrame) -> None:
 
 def _draw_steps(axes: Axes, shares: pd.DataFrame, edges: Array) -> None:
     before, now = (np.histogram(shares.index, edges, weights=shares[side])[0] for side in ("reference", "now"))
-    axes.stairs(before, edges, fill=True, color=GREY, alpha=0.35, label="validation rows")
+    axes.stairs(before, edges, fill=True, color=PALE_GREY, label="validation rows")
     axes.stairs(now, edges, color=BLUE, linewidth=2, label="rows that were scored")
     axes.set_ylabel("Share of the rows")
 
 
-def _draw_bars(axes: Axes, shares: pd.DataFrame) -> None:
+def _draw_bars(axes: Axes, shares: pd.DataFrame, digits: int = 1) -> None:
     places = np.arange(len(shares))
-    for side, offset, colour, opacity in (("reference", -0.2, GREY, 0.35), ("now", 0.2, BLUE, 1)):
-        bars = axes.bar(places + offset, shares[side], width=0.38, color=colour, alpha=opacity)
-        axes.bar_label(bars, [percent(share, 1) for share in shares[side]], padding=2, fontsize=9)
+    for side, offset, colour in (("reference", -0.2, PALE_GREY), ("now", 0.2, BLUE)):
+        bars = axes.bar(places + offset, shares[side], width=0.38, color=colour)
+        axes.bar_label(bars, [percent(share, digits) for share in shares[side]], padding=2, fontsize=9)
     axes.set_xticks(places, shares.index)
     axes.margins(y=0.15)
     axes.set_ylabel("Share of the rows")
