@@ -24,9 +24,11 @@ from distilspark.scoring.drift import (
     quantile_bins,
     worst,
 )
-from distilspark.scoring.drift_report import drift_figure
+from distilspark.scoring.drift_report import drift_figure, report_drift
 from distilspark.scoring.package import outputs_of
+from distilspark.scoring.packaged import TaskModel
 from distilspark.scoring.profile import profile_of_outputs
+from distilspark.tracking.registry import FoundModel
 
 Profiler = Callable[[list[str]], dict[str, Any]]
 
@@ -156,6 +158,13 @@ def test_a_label_that_is_never_predicted_changes_nothing(reference: dict[str, An
 def test_without_a_reference_or_rows_there_is_nothing_to_compare(reference: dict[str, Any]) -> None:
     empty = {**reference, "rows": 0, "tokens": {}}
     assert measure_drift(None, reference) == measure_drift(reference, empty) == measure_drift(empty, reference) == {}
+
+
+def test_a_model_without_a_profile_is_said_to_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+    found = FoundModel("models:/m/1", "m", "1", None, None, Path(), Path())
+    report_drift({}, TaskModel(found, digest="", max_length=16, profile=None))
+    said = "drift is not measured: the model was packaged without a profile of its validation rows\n"
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.filterwarnings("error")

@@ -57,9 +57,9 @@ def drift_figure(drift: Drift) -> Figure:
 def _caption(drift: Drift) -> str:
     before, now = (count_rows(int(drift["tokens"].counts[side].sum())) for side in ("reference", "now"))
     return (
-        f"{now} that were scored, {before} of the model's validation split; population stability index (PSI) above "
-        f"{decimal(MOVED)}: moved, above {decimal(DRIFTED)}: drifted, where chance alone would exceed it in less than "
-        f"{percent(1 - CONFIDENCE)} of such samples"
+        f"{now} that were scored, {before} of the model's validation split; population stability index (PSI): above "
+        f"{decimal(MOVED)} moved, above {decimal(DRIFTED)} drifted, unless it is within the {percent(CONFIDENCE)} bound "
+        "of chance in samples of this size"
     )
 
 
