@@ -17,7 +17,7 @@ DPI = 200
 PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
 BLUE, ORANGE = PALETTE[0], PALETTE[1]
 PALE_BLUE, DARK_ORANGE = "#8dbfdd", "#9a6200"
-INK, GREY = "#262626", "#6b6b6b"
+INK, GREY, PALE_GREY = "#262626", "#6b6b6b", "#c9c9c9"
 MINUS = "\N{MINUS SIGN}"
 
 METRIC_TITLES = {

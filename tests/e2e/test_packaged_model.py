@@ -94,7 +94,9 @@ def test_regression_of_pairs_says_what_training_said(stsb_training: Trained) -> 
 def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Trained) -> None:
     root = package_of(cola_training)
     files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
-    assert {"MLmodel", "requirements.txt", "data/scorer/model.onnx", "data/scorer/tokenizer.json"} <= files
+    assert {"MLmodel", "requirements.txt"} <= files
+    scorer = {file for file in files if file.startswith("data/")}
+    assert scorer == {f"data/scorer/{name}" for name in ("model.onnx", "profile.json", "scorer.json", "tokenizer.json")}
     assert not [file for file in files if file.endswith((".pkl", ".pickle", ".h5", ".keras", ".pyc"))]
     requirements = set((root / "requirements.txt").read_text().split())
     assert requirements == {
@@ -108,6 +110,15 @@ def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Train
     assert outputs == {"prediction": "long", "label": "string", "score": "double", **counts}
     params = {each["name"]: each["default"] for each in json.loads(described["signature"]["params"])}
     assert params == {"max_characters": 10_000, "batch_tokens": 0}
+
+
+def test_the_profile_of_the_validation_rows_travels_with_the_model(
+    cola_training: Trained, stsb_training: Trained
+) -> None:
+    for trained in (cola_training, stsb_training):
+        profile = json.loads((package_of(trained) / "data/scorer/profile.json").read_text())
+        assert profile["rows"] == trained.run.data.metrics["data/validation"]
+        assert json.loads(trained.artifact("package/profile.json").read_text()) == profile
 
 
 def test_signature_of_regression(stsb_training: Trained) -> None:

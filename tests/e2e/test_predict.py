@@ -77,6 +77,15 @@ def test_it_says_what_training_said_and_measures_labels(cola_training: Trained, 
     profile = json.loads(place.artifact(run, "profile/profile.json").read_text())
     assert sum(profile["tokens"].values()) == sum(profile["predictions"].values()) == len(said)
     assert sum(profile["scores"]["rows"]) == len(said)
+    drift = pd.DataFrame(**json.loads(place.artifact(run, "drift/drift.json").read_text()))
+    assert drift["distribution"].tolist() == ["tokens", "unknown_share", "predictions", "scores"]
+    for row in drift.itertuples():
+        assert run.data.metrics[f"drift/{row.distribution}"] == pytest.approx(row.psi)
+    assert tags["drift"] in drift["verdict"].tolist()
+    assert f"drift from the model's validation rows: {'none' if tags['drift'] == 'none' else ''}" in ended.stdout
+    assert "drift/distributions.png" in place.artifacts(run)
+    manifest = json.loads((tmp_path / "scored" / "_manifest.json").read_text())
+    assert [each["verdict"] for each in manifest["drift"]] == drift["verdict"].tolist()
 
 
 def test_pairs_by_the_runs_own_uri(stsb_training: Trained, tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def test_plain_text_gives_a_row_a_line(score: Scoring, package: Callable[..., Pa
     assert rows["error"].tolist() == [""] * 4
     assert rows["prediction"].tolist() == wanted["prediction"].tolist()
     assert score.manifest["rows"] == {"in": 4, "scored": 4, "failed": 0, "cut": 0}
+    assert score.manifest["drift"] == []  # packaged without a profile
 
 
 def test_pairs_keep_every_column_under_its_name(score: Scoring, package: Callable[..., Path]) -> None:

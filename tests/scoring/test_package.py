@@ -12,8 +12,9 @@ import pytest
 
 from distilspark.config import TrainConfig
 from distilspark.errors import WorkError
-from distilspark.scoring.package import check_parity, compare_packages, signature
+from distilspark.scoring.package import check_parity, outputs_of, signature
 from distilspark.scoring.pyfunc import PARAMS, Scorer
+from distilspark.scoring.quantization import compare
 
 Package = Callable[..., Path]
 Composer = Callable[..., TrainConfig]
@@ -70,10 +71,12 @@ def test_settings_say_what_the_package_is(package: Package, precision: str) -> N
 def test_packages_are_compared_by_what_they_say(package: Package, compose_config: Composer, task: str) -> None:
     texts = [f"the dog was {'not ' * number}it" for number in range(12)]
     rows = pd.DataFrame({"sentence1": texts, "sentence2": texts[::-1]})
+    config = compose_config(f"task={task}", "model=tiny").task
     folders = package(task), package(task, precision="int8")
-    labels = np.arange(12.0) % 2
-    comparison = compare_packages(*folders, compose_config(f"task={task}", "model=tiny").task, rows, labels)
-    one, other = (Scorer(folder).outputs(rows) for folder in folders)
+    one, other = (outputs_of(folder, config, rows) for folder in folders)
+    comparison = compare(config, np.arange(12.0) % 2, one, other)
+    assert one.shape == ((12, 2) if task == "cola" else (12,))
+    np.testing.assert_array_equal(one, Scorer(folders[0]).outputs(rows).reshape(one.shape))
     assert comparison.max_difference == pytest.approx(float(abs(one - other).max()))
     assert 0 < comparison.mean_difference < comparison.max_difference
     assert comparison.metric_drop == comparison.float32 - comparison.int8

@@ -19,7 +19,7 @@ from distilspark.config import Precision, TrainConfig
 from distilspark.console import say, show_table, working
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.evaluation.plots import history_plot
-from distilspark.evaluation.predictions import Predictions
+from distilspark.evaluation.predictions import Array, Predictions
 from distilspark.evaluation.report import Evaluation, evaluate
 from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.features.pipeline import stop_words, with_model_texts
@@ -29,12 +29,14 @@ from distilspark.model.network import build_network, export_arrays
 from distilspark.scoring.package import (
     GRAPHS,
     check_parity,
-    compare_packages,
     largest_difference,
     log_package,
+    outputs_of,
     write_package,
+    write_profile,
 )
-from distilspark.scoring.quantization import choose_precision
+from distilspark.scoring.profile import profile_of_outputs
+from distilspark.scoring.quantization import choose_precision, compare
 from distilspark.spark import open_session
 from distilspark.tracking.datasets import log_datasets
 from distilspark.tracking.registry import register
@@ -192,22 +194,28 @@ def package(
     predictions: Predictions,
     epoch: int,
 ) -> Packaged:
-    """Log the network for scoring, once it says the same as the network about every row of dev."""
+    """Log the network for scoring, once it says the same as the network about every row of dev.
+
+    What the package says about validation travels with it, as a profile that scoring compares its own rows with.
+    """
     arrays, rows, outputs = export_arrays(network), predictions.rows, predictions.outputs
+    validation = prepared.splits["validation"]
     with tempfile.TemporaryDirectory() as scratch:
         folders = {precision: Path(scratch) / precision / "scorer" for precision in GRAPHS}
         for precision, folder in folders.items():
             write_package(folder, arrays, checkpoint, config.task, config.model, prepared.stop_words, precision)
         mlflow.log_metric("package/max_difference", check_parity(folders["float32"], rows, outputs))
-        chosen = settle_precision(config, folders, prepared.splits["validation"])
+        said = {name: outputs_of(folder, config.task, validation.rows) for name, folder in folders.items()}
+        chosen = settle_precision(config, said, validation.labels)
         if chosen != "float32":
             mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
+        write_profile(folders[chosen], profile_of_outputs(validation.encoded, said[chosen], config.task))
         return Packaged(log_package(folders[chosen], config.task, rows.head(5), epoch).model_uri, chosen)
 
 
-def settle_precision(config: TrainConfig, folders: Mapping[Precision, Path], validation: Split) -> Precision:
-    """Compare the packages on validation, log what int8 costs, and choose."""
-    comparison = compare_packages(folders["float32"], folders["int8"], config.task, validation.rows, validation.labels)
+def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array) -> Precision:
+    """Compare what the packages say about validation, log what int8 costs, and choose."""
+    comparison = compare(config.task, labels, outputs["float32"], outputs["int8"])
     mlflow.log_metrics({f"parity/{name}": value for name, value in asdict(comparison).items()})
     chosen = choose_precision(comparison, config.scoring)
     mlflow.set_tag("model.precision", chosen)

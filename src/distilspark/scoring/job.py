@@ -16,6 +16,8 @@ from distilspark.console import format_metrics, say, working
 from distilspark.data.filesystem import to_spark
 from distilspark.figures import count_rows
 from distilspark.scoring.chunks import ingest, score_chunks
+from distilspark.scoring.drift import Drift, measure_drift
+from distilspark.scoring.drift_report import report_drift
 from distilspark.scoring.inputs import find_inputs
 from distilspark.scoring.manifest import check_errors, check_nothing_is_lost, count_errors, make_manifest
 from distilspark.scoring.output import write_output
@@ -42,6 +44,7 @@ class Scored:
 
     manifest: dict[str, Any]
     profile: dict[str, Any]  # as `profile_of`
+    drift: Drift
     metrics: dict[str, float]  # on the rows that have a label
 
 
@@ -75,11 +78,12 @@ def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Sc
             errors = count_errors(rows)
             check_errors(counts, errors, config, places)
             profile, metrics = profile_of(rows, config.task), labelled_metrics(rows, config.task)
+            drift = measure_drift(model.profile, profile)
             write_output(rows, counts.rows, config, model.found.version, places.of("output"))
-            manifest = make_manifest(config, model, wanted, counts, errors, time.perf_counter() - started)
+            manifest = make_manifest(config, model, wanted, counts, errors, drift, time.perf_counter() - started)
             write_json(spark, places.of("output", MANIFEST), manifest)
             publish(spark, places)
-    return Scored(manifest, profile, metrics)
+    return Scored(manifest, profile, drift, metrics)
 
 
 def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
@@ -102,3 +106,4 @@ def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
     mlflow.log_dict(manifest, "manifest.json")
     mlflow.log_dict(scored.profile, "profile/profile.json")
     log_figures(profile_figures(scored.profile, model.max_length), "profile")
+    report_drift(scored.drift, model)

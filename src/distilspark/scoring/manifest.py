@@ -12,6 +12,7 @@ from distilspark.config import PredictConfig
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
 from distilspark.scoring.chunks import ROW_NUMBER, Chunk, Counts
+from distilspark.scoring.drift import Drift, as_records
 from distilspark.scoring.packaged import TaskModel
 from distilspark.scoring.staging import Places
 
@@ -52,6 +53,7 @@ def make_manifest(
     fingerprint: dict[str, Any],
     counts: Counts,
     errors: dict[str, int],
+    drift: Drift,
     seconds: float,
 ) -> dict[str, Any]:
     """What stands in `_manifest.json`; `seconds` is what the scoring took since it was last started."""
@@ -60,6 +62,7 @@ def make_manifest(
         "format": config.predict.format,
         "rows": {"in": counts.rows, "scored": counts.scored, "failed": counts.failed, "cut": counts.cut},
         "errors": errors,
+        "drift": as_records(drift),
         "model": asdict(model.found) | {"folder": None, "data": None, "digest": model.digest},
         "input": fingerprint["input"],
         "settings": fingerprint["settings"],

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from distilspark.config import ModelConfig, Precision, TaskConfig
 from distilspark.errors import WorkError
 from distilspark.scoring.onnx_graph import Arrays, Graph, build_graph
+from distilspark.scoring.profile import PROFILE
 from distilspark.scoring.pyfunc import GRAPH, PARAMS, SETTINGS, Scorer
-from distilspark.scoring.quantization import Comparison, Int8Graph, compare
+from distilspark.scoring.quantization import Int8Graph
 
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas", "psutil", "tokenizers")
 SOURCE = Path(__file__).resolve().parents[1]
@@ -90,14 +91,16 @@ def check_parity(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> flo
     return difference
 
 
-def compare_packages(
-    float32: Path, int8: Path, task: TaskConfig, rows: pd.DataFrame, labels: NDArray[Any]
-) -> Comparison:
-    """What both packages say about rows whose labels are known."""
-    before, after = (Scorer(folder).outputs(rows) for folder in (float32, int8))
-    if task.head == "regression":
-        before, after = before[:, 0], after[:, 0]
-    return compare(task, labels, before, after)
+def outputs_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> NDArray[Any]:
+    """What a package says about rows of text, as in `distilspark.evaluation.predictions.Predictions`."""
+    outputs = Scorer(folder).outputs(rows)
+    return outputs[:, 0] if task.head == "regression" else outputs
+
+
+def write_profile(folder: Path, profile: dict[str, Any]) -> None:
+    """Put a profile into the package and among the run's artifacts: what later scorings are compared with."""
+    (folder / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
+    mlflow.log_artifact(str(folder / PROFILE), "package")
 
 
 def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int) -> ModelInfo:

@@ -6,9 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distilspark.config import TaskConfig
 from distilspark.errors import UserError
+from distilspark.scoring.profile import PROFILE
 from distilspark.tracking.registry import FoundModel, fetch_model
 
 OF_THE_DOWNLOAD = "registered_model_meta"  # the one file that is not the model's own
@@ -21,6 +23,7 @@ class TaskModel:
     found: FoundModel
     digest: str  # sha256 over all its files
     max_length: int  # tokens; what is longer is cut
+    profile: dict[str, Any] | None  # of its validation rows, as `profile_of`; None: packaged before there was one
 
 
 def load_task_model(uri: str, task: TaskConfig, folder: Path) -> TaskModel:
@@ -40,7 +43,9 @@ def load_task_model(uri: str, task: TaskConfig, folder: Path) -> TaskModel:
             f"model_uri={uri} is a model of another task: {known['task']} (it reads {', '.join(known['columns'])}), "
             f"not {task.name}. Set task={known['task']}, or a model_uri of {task.name}"
         )
-    return TaskModel(found, digest_of(found.folder), known["max_length"])
+    profile = found.data / PROFILE
+    reference = json.loads(profile.read_text(encoding="utf-8")) if profile.is_file() else None
+    return TaskModel(found, digest_of(found.folder), known["max_length"], reference)
 
 
 def digest_of(folder: Path) -> str:

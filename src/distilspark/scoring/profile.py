@@ -15,13 +15,16 @@ from pyspark.sql import functions as F
 
 from distilspark.config import Head, TaskConfig
 from distilspark.evaluation.metrics import compute_metrics
+from distilspark.evaluation.predictions import Array
+from distilspark.features.encoding import Encoded
 from distilspark.figures import BLUE, GREY, count_rows, new_figure, percent, styled
 
+PROFILE = "profile.json"  # in a packaged model's folder: the profile of its validation rows
 BINS = 20  # of scores (from 0 to 1) and of predicted values (over the task's range)
 
 
 def profile_of(scored: DataFrame, task: TaskConfig) -> dict[str, Any]:
-    """The distributions of the rows that were scored, as JSON takes them.
+    """The distributions of the rows that were scored, as JSON takes them; one Spark action.
 
     Returns:
         `rows`; `tokens`: rows by their number of tokens before cutting; `unknown_share`: of all tokens;
@@ -29,42 +32,74 @@ def profile_of(scored: DataFrame, task: TaskConfig) -> dict[str, Any]:
         bins is `{"edges": [...], "rows": [...]}`; values outside are in the first or last one.
 
     """
-    good = scored.where("error = ''")
-    tokens = good.groupBy("tokens").agg(F.count("*").alias("rows"), F.sum("unknown_tokens").alias("unknown")).toPandas()
-    tokens = tokens.sort_values("tokens")
-    total = int((tokens["tokens"] * tokens["rows"]).sum())
-    return {
-        "rows": int(tokens["rows"].sum()),
-        "tokens": {str(length): int(rows) for length, rows in zip(tokens["tokens"], tokens["rows"], strict=True)},
-        "unknown_share": float(tokens["unknown"].sum()) / total if total else 0.0,
-        **_PREDICTIONS[task.head](good, task),
-    }
+    column, low, high = _BINNED[task.head](task)
+    place = F.floor((F.col(column) - low) / (high - low) * BINS)
+    bins = F.greatest(F.lit(0), F.least(F.lit(BINS - 1), place)).alias("bin")
+    labels = ["label"] if task.labels else []
+    counts = [F.count("*").alias("rows"), F.sum("unknown_tokens").alias("unknown")]
+    return _as_json(scored.where("error = ''").groupBy("tokens", *labels, bins).agg(*counts).toPandas(), task)
 
 
-def _classification(good: DataFrame, task: TaskConfig) -> dict[str, Any]:
-    counts = {row["label"]: row["count"] for row in good.groupBy("label").count().collect()}
-    return {
-        "predictions": {label: counts.get(label, 0) for label in task.labels},
-        "scores": _histogram(good, "score", 0.0, 1.0),
-    }
+def profile_of_outputs(encoded: Encoded, outputs: Array, task: TaskConfig) -> dict[str, Any]:
+    """What `profile_of` makes of the same rows once they are scored.
+
+    Args:
+        encoded: their tokens.
+        outputs: the model's, as in `distilspark.evaluation.predictions.Predictions`.
+        task: its head and labels.
+
+    """
+    column, low, high = _BINNED[task.head](task)
+    cells = pd.DataFrame({"tokens": encoded.full_lengths, "unknown": encoded.unknown, "rows": 1})
+    answers = _ANSWERS[task.head](outputs, task)
+    place = np.floor((answers[column].astype(float) - low) / (high - low) * BINS)
+    return _as_json(cells.assign(**answers, bin=np.clip(place, 0, BINS - 1).astype(int)), task)
 
 
-def _regression(good: DataFrame, task: TaskConfig) -> dict[str, Any]:
-    low, high = task.label_range
-    return {"predictions": _histogram(good, "prediction", low, high)}
-
-
-_PREDICTIONS: dict[Head, Callable[[DataFrame, TaskConfig], dict[str, Any]]] = {
-    "classification": _classification,
-    "regression": _regression,
+_BINNED: dict[Head, Callable[[TaskConfig], tuple[str, float, float]]] = {
+    "classification": lambda task: ("score", 0.0, 1.0),
+    "regression": lambda task: ("prediction", task.label_range[0], task.label_range[1]),
+}
+_ANSWERS: dict[Head, Callable[[Array, TaskConfig], dict[str, Array]]] = {
+    "classification": lambda outputs, task: {
+        "label": np.array(task.labels)[outputs.argmax(axis=1)],
+        "score": outputs.max(axis=1),
+    },
+    "regression": lambda outputs, task: {"prediction": outputs},
 }
 
 
-def _histogram(rows: DataFrame, column: str, low: float, high: float) -> dict[str, list[float]]:
-    place = F.floor((F.col(column) - low) / (high - low) * BINS)
-    bins = F.greatest(F.lit(0), F.least(F.lit(BINS - 1), place)).alias("bin")
-    counts = {row["bin"]: row["count"] for row in rows.groupBy(bins).count().collect()}
+def _as_json(cells: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
+    """`cells`: columns `rows` and `unknown` (tokens) for some `tokens`, `bin` and, for classification, `label`."""
+    tokens = int((cells["tokens"] * cells["rows"]).sum())
+    return {
+        "rows": int(cells["rows"].sum()),
+        "tokens": {str(length): rows for length, rows in _rows_by(cells, "tokens").items()},
+        "unknown_share": float(cells["unknown"].sum()) / tokens if tokens else 0.0,
+        **_PREDICTIONS[task.head](cells, task),
+    }
+
+
+def _classification(cells: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
+    counts = _rows_by(cells, "label")
+    return {"predictions": {label: counts.get(label, 0) for label in task.labels}, "scores": _histogram(cells, task)}
+
+
+_PREDICTIONS: dict[Head, Callable[[pd.DataFrame, TaskConfig], dict[str, Any]]] = {
+    "classification": _classification,
+    "regression": lambda cells, task: {"predictions": _histogram(cells, task)},
+}
+
+
+def _histogram(cells: pd.DataFrame, task: TaskConfig) -> dict[str, list[float]]:
+    _, low, high = _BINNED[task.head](task)
+    counts = _rows_by(cells, "bin")
     return {"edges": np.linspace(low, high, BINS + 1).tolist(), "rows": [counts.get(each, 0) for each in range(BINS)]}
+
+
+def _rows_by(cells: pd.DataFrame, column: str) -> dict[Any, int]:
+    """In the order of the column's values."""
+    return {value: int(rows) for value, rows in cells.groupby(column)["rows"].sum().items()}
 
 
 def labelled_metrics(scored: DataFrame, task: TaskConfig) -> dict[str, float]:
