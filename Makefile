@@ -5,12 +5,13 @@ ARGS ?=
 VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 READY := $(VENV)/.ready
+RIVALS := benchmarks/rivals/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train predict ui check format test test-fast bench lock clean
+.PHONY: help setup train predict ui check format test test-fast bench bench-predict lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s%s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
 
 setup: $(READY) ## Set up .venv from requirements.lock (Python 3.11 to 3.13)
 
@@ -49,8 +50,18 @@ test-fast: $(READY) ## The tests that take seconds
 bench: $(READY) ## Measure training: bucketed against padded, memory over ten epochs; writes benchmarks/results/
 	$(RUN) benchmarks/training.py
 
+bench-predict: $(READY) $(RIVALS)/.ready ## Measure scoring: Spark against its rivals, memory, a cluster; half an hour; writes benchmarks/results/
+	$(RUN) benchmarks/scoring.py $(ARGS)
+
+$(RIVALS)/.ready: requirements.lock benchmarks/rivals/requirements.txt
+	@echo "setting up $(RIVALS): a few minutes and 5 GB, once"
+	@$(PYTHON) -m venv --clear $(RIVALS)
+	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/rivals/requirements.txt
+	@touch $@
+
 lock: ## Pin everything in requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev --quiet pyproject.toml --output-file requirements.lock
 
-clean: ## Remove .venv and caches; runs and models stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+clean: ## Remove the environments and caches; runs and models stay
+	rm -rf $(VENV) $(RIVALS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

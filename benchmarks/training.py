@@ -8,26 +8,22 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-import pandas as pd
 import psutil
 from hydra import compose, initialize_config_dir
 
+from cola import NAME, read_cola
 from distilspark.config import TrainConfig, from_hydra
-from distilspark.data.sample import sample_corpus
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.checkpoints import fetch
 from distilspark.model.network import build_network
-from distilspark.paths import CONF, ROOT
+from distilspark.paths import CONF
 from distilspark.training.fit import fit, seed_everything
 from results_file import machine, write_results
-
-GLUE = ROOT.parent / "shared" / "glue" / "CoLA"
 
 
 def main() -> None:
@@ -37,40 +33,37 @@ def main() -> None:
     parser.add_argument("--memory-rows", type=int, default=320, help="training rows in the ten epochs")
     arguments = parser.parse_args()
     before = machine()
-    folder = GLUE if GLUE.is_dir() else sample_corpus("cola", {"train": 4000, "dev": 1000}, 42)
     figures = {
-        "data": "CoLA" if GLUE.is_dir() else "sample corpus",
-        "epoch": measure_epochs(folder, arguments.rows),
-        "memory": measure_memory(folder, arguments.memory_rows),
+        "data": NAME,
+        "epoch": measure_epochs(arguments.rows),
+        "memory": measure_memory(arguments.memory_rows),
     }
     write_results("training", figures | {"machine": before})
 
 
-def measure_epochs(folder: Path, rows: int) -> dict[str, Any]:
+def measure_epochs(rows: int) -> dict[str, Any]:
     """Seconds of the second epoch (the first one traces), bucket widths taken in turns, twice each; the best counts."""
     widths = {"bucketed": _config().training.bucket_width, "padded_to_64": 64}
     seconds: dict[str, list[float]] = {name: [] for name in widths}
     for _ in range(2):
         for name, width in widths.items():
-            seconds[name].append(_train(folder, rows, width, epochs=2)[-1]["seconds"])
+            seconds[name].append(_train(rows, width, epochs=2)[-1]["seconds"])
     best = {name: min(measured) for name, measured in seconds.items()}
     ratio = best["padded_to_64"] / best["bucketed"]
     return {"rows": rows, "seconds": seconds, "padded_over_bucketed": round(ratio, 2)}
 
 
-def measure_memory(folder: Path, rows: int) -> dict[str, Any]:
+def measure_memory(rows: int) -> dict[str, Any]:
     """Resident memory after each of ten epochs, each with its validation predictions."""
-    after = [round(epoch["memory_mib"]) for epoch in _train(folder, rows, _config().training.bucket_width, epochs=10)]
+    after = [round(epoch["memory_mib"]) for epoch in _train(rows, _config().training.bucket_width, epochs=10)]
     return {"rows": rows, "mib_after_epoch": after, "growth_from_epoch_2_to_10_mib": after[-1] - after[1]}
 
 
-def _train(folder: Path, rows: int, bucket_width: int, epochs: int) -> list[dict[str, float]]:
+def _train(rows: int, bucket_width: int, epochs: int) -> list[dict[str, float]]:
     config = _config(f"training.bucket_width={bucket_width}", f"training.epochs={epochs}")
     checkpoint = fetch(config.model)
     tokenizer = load_tokenizer(checkpoint)
-    names = ["source", "label", "mark", "sentence"]
-    table = pd.read_csv(folder / "train.tsv", sep="\t", header=None, quoting=3, names=names, keep_default_na=False)
-    table = table.sample(rows + rows // 4, random_state=1)
+    table = read_cola("train").sample(rows + rows // 4, random_state=1)
     parts = [table.iloc[:rows], table.iloc[rows:]]
     fitted, held_out = (
         (encode(tokenizer, part["sentence"].tolist(), None, 64), part["label"].to_numpy(np.float64)) for part in parts

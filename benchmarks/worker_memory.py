@@ -1,0 +1,34 @@
+"""Resident memory of Spark's Python workers while a job runs."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+
+import psutil
+
+EVERY = 0.2  # seconds
+
+
+def watch_workers(driver: subprocess.Popen[str], progress: Callable[[], int]) -> list[float]:
+    """Wait for the driver to end; the MiB that the largest worker reached while `progress()` was 0, 1, 2, ..."""
+    peaks: list[float] = []
+    while driver.poll() is None:
+        done = progress()
+        peaks += [0.0] * (done + 1 - len(peaks))
+        peaks[done] = max(peaks[done], largest_worker(driver.pid))
+        time.sleep(EVERY)
+    return peaks
+
+
+def largest_worker(driver: int) -> float:
+    """MiB of the largest Python process below the driver's JVM."""
+    sizes = [0]
+    for process in psutil.Process(driver).children(recursive=True):
+        try:
+            if any("pyspark.daemon" in word for word in process.cmdline()):
+                sizes.append(process.memory_info().rss)
+        except psutil.Error:  # it has ended
+            continue
+    return max(sizes) / 2**20
