@@ -58,8 +58,8 @@ def _caption(drift: Drift) -> str:
     before, now = (count_rows(int(drift["tokens"].counts[side].sum())) for side in ("reference", "now"))
     return (
         f"{now} that were scored, {before} of the model's validation split; population stability index (PSI): above "
-        f"{decimal(MOVED)} moved, above {decimal(DRIFTED)} drifted, unless it is within the {percent(CONFIDENCE)} bound "
-        "of chance in samples of this size"
+        f"{decimal(MOVED)} moved, above {decimal(DRIFTED)} drifted, unless it is within what chance alone does in "
+        f"{percent(CONFIDENCE)} of samples of this size"
     )
 
 
