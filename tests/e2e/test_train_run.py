@@ -17,7 +17,8 @@ from PIL import Image
 from processes import TINY, Place
 
 from distilspark.config import TrainConfig, flatten, from_hydra
-from distilspark.evaluation.metrics import METRICS
+from distilspark.evaluation.metrics import METRICS, compute_metrics
+from distilspark.evaluation.predictions import Predictions
 from distilspark.paths import CONF
 
 if TYPE_CHECKING:
@@ -133,6 +134,15 @@ def test_metrics_of_dev_once_at_the_epoch_that_was_kept(trained: Trained) -> Non
     assert metrics[f"dev/{headline}_low"] <= metrics[f"dev/{headline}"] <= metrics[f"dev/{headline}_high"]
     history = [point.value for point in client.get_metric_history(run_id, f"val/{headline}")]
     assert kept == int(np.argmax(history)) + 1
+    assert metrics[f"val/kept_{headline}"] == max(history)
+
+
+def test_predictions_of_dev_are_kept_row_by_row(trained: Trained) -> None:
+    config, metrics = config_of(trained), trained.run.data.metrics
+    predictions = Predictions.from_frame(pd.read_parquet(trained.artifact("evaluation/predictions.parquet")))
+    assert len(predictions.labels) == 100
+    found = compute_metrics(config.task.head, predictions.labels, predictions.outputs)
+    assert found == pytest.approx({name: metrics[f"dev/{name}"] for name in METRICS[config.task.head]})
 
 
 def test_times_and_speeds(trained: Trained) -> None:

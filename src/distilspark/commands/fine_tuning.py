@@ -46,6 +46,7 @@ from distilspark.tracking.results import (
     log_epoch,
     log_evaluation,
     log_figures,
+    log_predictions,
     log_tables,
 )
 from distilspark.tracking.runs import timed
@@ -104,6 +105,7 @@ def fine_tune(config: TrainConfig, folder: Path) -> None:
         predictions = predict_dev(config, network, splits["dev"])
     with timed("evaluate"), working("drawing plots and intervals"):
         evaluation = judge(config, predictions, splits["train"])
+    log_predictions(predictions)
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
         packaged = package(config, network, checkpoint, prepared, predictions, result.best_epoch)
@@ -165,8 +167,13 @@ def train(config: TrainConfig, network: keras.Model, splits: dict[str, Split]) -
         log_epoch,
     )
     rows_seen = len(fitted.rows) * len(result.history)
+    kept = result.history.loc[result.history["epoch"] == result.best_epoch, f"val/{config.task.metric}"].item()
     mlflow.log_metrics(
-        {"train/best_epoch": result.best_epoch, "speed/train": rows_seen / result.history["time/epoch"].sum()}
+        {
+            "train/best_epoch": result.best_epoch,
+            f"val/kept_{config.task.metric}": kept,
+            "speed/train": rows_seen / result.history["time/epoch"].sum(),
+        }
     )
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
     log_figures({"history": history_plot(result.history, config.task.metric, result.best_epoch)}, "training")

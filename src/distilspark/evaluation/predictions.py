@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+ROW_COLUMNS = ["id", "sentence1", "sentence2", "source", "tokens"]
+OUTPUT = "output_"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,20 @@ class Predictions:
     def predicted(self) -> Array:
         """(n,): the label ids that are most probable, or the predicted values themselves."""
         return np.argmax(self.outputs, axis=1) if self.outputs.ndim == 2 else self.outputs
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows with their label and the outputs: `output_0`, `output_1`, … for classes, `output_0` for values."""
+        outputs = self.outputs.reshape(len(self.labels), -1)
+        named = {f"{OUTPUT}{unit}": outputs[:, unit] for unit in range(outputs.shape[1])}
+        return self.rows[ROW_COLUMNS].reset_index(drop=True).assign(label=self.labels, **named)
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> Predictions:
+        """What `to_frame` made a frame of."""
+        outputs = frame[[name for name in frame.columns if name.startswith(OUTPUT)]].to_numpy()
+        return cls(
+            frame[ROW_COLUMNS], frame["label"].to_numpy(), outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        )
 
     def where(self, mask: Array) -> Predictions:
         """The rows where the boolean `mask` (n,) is true."""

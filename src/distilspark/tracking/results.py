@@ -13,7 +13,10 @@ from PIL import Image
 
 from distilspark.config import TaskConfig
 from distilspark.evaluation.plots import save_png
+from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import Evaluation
+
+PREDICTIONS = "predictions.parquet"
 
 
 def log_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -35,6 +38,14 @@ def log_tables(tables: Mapping[str, pd.DataFrame], prefix: str) -> None:
     """Tables as `PREFIX/NAME.json`, which the UI shows side by side."""
     for name, table in tables.items():
         mlflow.log_table(table.astype(object).where(table.notna(), None), f"{prefix}/{name}.json")
+
+
+def log_predictions(predictions: Predictions) -> None:
+    """What the kept weights say about every row of dev, so that runs can be compared row by row."""
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / PREDICTIONS
+        predictions.to_frame().to_parquet(file, index=False)
+        mlflow.log_artifact(str(file), "evaluation")
 
 
 def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None:
