@@ -1,12 +1,14 @@
 """What a task reaches on the real data: `mlflow run` over several seeds, the mean and spread of its dev metrics.
 
 `python benchmarks/quality.py --task cola --seeds 1 2 3 -- model=minilm data=files data.path=../shared/glue/CoLA`
-writes `results/quality_cola.json`. The runs land in the project's own MLflow store.
+writes `results/quality_cola.json`. The runs land in the project's own MLflow store. `--keep` trains only the seeds that
+the file lacks.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import mlflow
 
 from distilspark.paths import ROOT
 from distilspark.tracking.runs import use_project_store
-from results_file import machine, write_results
+from results_file import RESULTS, machine, write_results
 
 KEPT = ("dev/", "val/", "baseline/", "train/best_epoch", "time/")
 
@@ -28,10 +30,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--task", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--keep", action="store_true", help="the runs of the same settings that the file has")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of `train`")
     arguments = parser.parse_args()
     before = machine()
-    runs = [train(arguments.task, seed, arguments.overrides) for seed in arguments.seeds]
+    known = known_runs(arguments.task) if arguments.keep else {}
+    runs = [known.get(seed) or train(arguments.task, seed, arguments.overrides) for seed in arguments.seeds]
+    check_settings(runs)
     figures = {"seeds": arguments.seeds, "summary": summarise(runs), "runs": runs}
     write_results(f"quality_{arguments.task}", {"machine": before, **figures})
 
@@ -47,6 +52,19 @@ def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     newest = mlflow.search_runs(experiment_names=[f"distilspark-{task}"], max_results=1, output_format="list")[0]
     metrics = {name: value for name, value in newest.data.metrics.items() if name.startswith(KEPT)}
     return {"seed": seed, "params": _settings(newest.data.params), **dict(sorted(metrics.items()))}
+
+
+def known_runs(task: str) -> dict[int, dict[str, Any]]:
+    """The runs that the task's file has, by seed."""
+    file = RESULTS / f"quality_{task}.json"
+    return {run["seed"]: run for run in json.loads(file.read_text(encoding="utf-8"))["runs"]} if file.is_file() else {}
+
+
+def check_settings(runs: list[dict[str, Any]]) -> None:
+    """Raise where runs differ in more than their seed: their spread would mean nothing."""
+    settings = [run["params"] | {"training.seed": None} for run in runs]
+    if differing := {name for each in settings for name in each if each[name] != settings[0].get(name)}:
+        raise SystemExit(f"the runs differ in {', '.join(sorted(differing))}: train all of them anew, without --keep")
 
 
 def _settings(params: dict[str, str]) -> dict[str, str]:
