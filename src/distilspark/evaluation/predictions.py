@@ -53,9 +53,7 @@ class Predictions:
     def from_frame(cls, frame: pd.DataFrame) -> Predictions:
         """What `to_frame` made a frame of."""
         outputs = frame[[name for name in frame.columns if name.startswith(OUTPUT)]].to_numpy()
-        return cls(
-            frame[ROW_COLUMNS], frame["label"].to_numpy(), outputs[:, 0] if outputs.shape[1] == 1 else outputs
-        )
+        return cls(frame[ROW_COLUMNS], frame["label"].to_numpy(), outputs[:, 0] if outputs.shape[1] == 1 else outputs)
 
     def where(self, mask: Array) -> Predictions:
         """The rows where the boolean `mask` (n,) is true."""
