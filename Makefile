@@ -2,13 +2,20 @@
 PYTHON ?= python3
 TASK ?= cola
 ARGS ?=
+HOST =# make's own HOST=... only: shells and conda have a HOST of their own
+PORT =
+AUTH =
 VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 READY := $(VENV)/.ready
 RIVALS := benchmarks/rivals/.venv
 
+ifdef STORE
+export MLFLOW_BACKEND_STORE_URI = $(value STORE)
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help setup train predict ui check format test test-fast bench bench-predict lock clean
+.PHONY: help setup train predict server ui check format test test-fast bench bench-predict lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -28,8 +35,10 @@ train: $(READY) ## Fine-tune, evaluate, log and register: make train TASK=stsb A
 predict: $(READY) ## Score files with the champion: make predict TASK=cola ARGS="input=sentences.txt output=scored"
 	@$(RUN) -m distilspark predict task=$(TASK) $(ARGS)
 
-ui: $(READY) ## Open the MLflow UI on http://127.0.0.1:5000
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow ui --workers 1 --host 127.0.0.1 --port 5000
+server: $(READY) ## Serve the tracking store to a team: make server STORE=postgresql://... AUTH=on HOST=... PORT=...
+	@$(RUN) -m distilspark server $(if $(HOST),host=$(HOST)) $(if $(PORT),port=$(PORT)) $(if $(AUTH),auth=$(AUTH)) $(ARGS)
+
+ui: server ## Open the MLflow UI: `make server`, then http://127.0.0.1:5000
 
 check: $(READY) ## Lint, format, types, imports between layers
 	$(VENV)/bin/ruff check

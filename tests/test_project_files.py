@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from distilspark.command_line import COMMANDS
+from distilspark.command_line import COMMANDS, SERVICES
 from distilspark.paths import ROOT
 
 
@@ -48,12 +48,12 @@ def tracked_files() -> list[Path]:
 
 def test_entry_points_are_the_commands() -> None:
     entries = read_yaml("MLproject")["entry_points"]
-    assert set(entries) >= {"main", *COMMANDS}
+    assert set(entries) >= {"main", *COMMANDS} - SERVICES
     assert entries["main"]["command"] == entries["train"]["command"]
     for name, entry in entries.items():
         command = entry["command"]
         assert command.startswith("PYTHONPATH=src python -m distilspark "), name
-        assert command.split()[4] in COMMANDS, name
+        assert command.split()[4] in COMMANDS.keys() - SERVICES, name
         assert not re.search(r"""["']\{|\}["']""", command), "MLflow quotes values itself"
         declared = set(re.findall(r"\{(\w+)\}", command))
         assert declared == set(entry.get("parameters", {})), name
@@ -93,7 +93,12 @@ def test_the_lock_pins_everything_with_hashes_and_no_address(
 
 def test_what_src_imports_is_a_dependency(project: dict[str, Any]) -> None:
     modules = {"sklearn": "scikit-learn", "hydra": "hydra-core", "PIL": "pillow", "yaml": "pyyaml"}
-    through = {"pillow": "matplotlib", "pyyaml": "omegaconf", "py4j": "pyspark"}  # these always need them
+    through = {
+        "pillow": "matplotlib",
+        "pyyaml": "omegaconf",
+        "py4j": "pyspark",
+        "sqlalchemy": "mlflow",
+    }  # these always need them
     declared = {re.split(r"[<>=;\[ ]", each)[0] for each in project["project"]["dependencies"]}
     for file in (ROOT / "src").rglob("*.py"):
         for found in imported_packages(file) - set(sys.stdlib_module_names) - {"distilspark"}:
@@ -137,7 +142,15 @@ def test_make_refuses_a_python_that_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_what_runs_leave_behind_is_ignored() -> None:
-    produced = [".venv/x", "mlruns/1/x", "mlflow.db", "outputs/x", "spark-warehouse/x", "src/a/__pycache__/x.pyc"]
+    produced = [
+        ".venv/x",
+        ".server/x",
+        "mlruns/1/x",
+        "mlflow.db",
+        "outputs/x",
+        "spark-warehouse/x",
+        "src/a/__pycache__/x.pyc",
+    ]
     ended = subprocess.run(["git", "check-ignore", *produced], cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode == 128:
         pytest.skip("no repository")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from distilspark.console import log_to_stderr, logger, output_to, say
@@ -18,7 +18,9 @@ from distilspark.preflight import check_java
 COMMANDS = {
     "train": "fine-tune, evaluate, log and register one model",
     "predict": "score files with a registered model in Spark",
+    "server": "serve the tracking store and its UI to a team",
 }
+SERVICES = {"server"}  # need no Java, keep the terminal, end when they are stopped, and are no MLflow entry points
 HYDRA_FLAGS = {
     *("--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--shell-completion"),
     *("--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info"),
@@ -110,21 +112,29 @@ def _job(command: str, failures: list[Exception]) -> Callable[[object], None]:
 
         log = Path(HydraConfig.get().runtime.output_dir) / f"{command}.log"
         try:
-            check_java()
-            with output_to(log):
-                log_to_stderr()
-                with _unforeseen_to_log():
-                    importlib.import_module(f"distilspark.commands.{command}").run(composed, log)
+            with nullcontext() if command in SERVICES else _batch(log):
+                importlib.import_module(f"distilspark.commands.{command}").run(composed, log)
         except (UserError, WorkError) as error:
             failures.append(error)
         except Exception as error:
-            failures.append(WorkError(f"{type(error).__name__}: {_one_line(error)}\nThe whole story: {log}"))
+            story = f"\nThe whole story: {log}" if log.is_file() else ""
+            failures.append(WorkError(f"{type(error).__name__}: {_one_line(error)}{story}"))
 
     return job
 
 
 def _several(failures: list[Exception]) -> str:
     return "\n".join([f"{len(failures)} jobs failed", *(f"- {failure}" for failure in failures)])
+
+
+@contextmanager
+def _batch(log: Path) -> Iterator[None]:
+    """What the commands have around them that start Spark and write to a log."""
+    check_java()
+    with output_to(log):
+        log_to_stderr()
+        with _unforeseen_to_log():
+            yield
 
 
 @contextmanager

@@ -236,6 +236,20 @@ class PredictConfig:
             raise UserError("output is not set: give the folder to write, e.g. output=/data/scored")
 
 
+@config
+class ServerConfig:
+    """`conf/server.yaml`."""
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)]
+    workers: Positive
+    store: str | None  # a database's URL; None: the project's own
+    artifacts: str | None  # a folder or URI; None: the project's own
+    auth: bool
+    permission: Literal["NO_PERMISSIONS", "READ", "EDIT", "MANAGE"]  # of every user on what others made
+    folder: str | None  # for what auth keeps secret; None: the project's own
+
+
 def from_hydra(schema: type[T], composed: DictConfig) -> T:
     """Convert a composed config to its dataclass; an unknown key, a wrong type or a bad value is a `UserError`."""
     try:

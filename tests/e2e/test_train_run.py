@@ -56,7 +56,7 @@ def test_it_finishes_and_says_little(trained: Trained) -> None:
     assert any(re.fullmatch(r"data: sample \(24\d train, \d\d validation, 100 dev rows\)", line) for line in lines)
     assert any(line.startswith(f"epoch 1/{config_of(trained).training.epochs}  train/loss ") for line in lines)
     assert f"run {trained.run.info.run_id} in experiment distilspark-{task_of(trained)}" in lines
-    assert f"mlflow ui --backend-store-uri {trained.place.store}" in lines[-1]
+    assert f"make ui STORE={trained.place.store}" in lines[-1]
 
 
 def test_what_is_said_is_logged_too(trained: Trained) -> None:

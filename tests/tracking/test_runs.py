@@ -11,11 +11,13 @@ import mlflow
 import pytest
 import yaml
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from distilspark.config import TrainConfig, flatten
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
-from distilspark.tracking.runs import log_config, open_run, timed, use_project_store, where_to_look
+from distilspark.tracking.runs import log_config, open_run, timed, where_to_look
+from distilspark.tracking.store import use_project_store
 
 Composer = Callable[..., TrainConfig]
 
@@ -89,6 +91,33 @@ def test_a_log_that_is_gone_does_not_hide_the_failure(log: Path, tmp_path: Path)
     assert stored(run.info.run_id).info.status == "FAILED"
 
 
+@pytest.mark.parametrize("error", [MlflowException("the server is away"), KeyboardInterrupt()])
+def test_a_store_that_is_away_is_not_waited_for_and_hides_nothing(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    retries: list[str | None] = []
+
+    def away(*arguments: object, **named: object) -> None:
+        retries.append(os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES"))
+        raise MlflowException("away still")
+
+    with pytest.raises(type(error)) as passed, open_run(tmp_path.name, "away", log):
+        for name in ("set_tag", "log_artifact", "set_terminated"):
+            monkeypatch.setattr(mlflow.MlflowClient, name, away)
+        raise error
+    assert passed.value is error
+    assert retries and set(retries) == {"1"}
+    assert mlflow.active_run() is None
+
+
+def test_a_run_whose_artifacts_cannot_be_reached_fails_at_its_start(log: Path, tmp_path: Path) -> None:
+    mlflow.create_experiment(tmp_path.name, "mlflow-artifacts:/1")  # as a server makes it
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"), open_run(tmp_path.name, "out of reach", log):
+        pytest.fail("the run goes on")
+    (run,) = mlflow.search_runs(experiment_names=[tmp_path.name], output_format="list")
+    assert run.info.status == "FAILED"
+
+
 def test_the_run_of_mlflow_run_is_taken_over(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = mlflow.MlflowClient().create_run(mlflow.create_experiment(f"{tmp_path.name}-theirs"), run_name="theirs")
     monkeypatch.setenv("MLFLOW_RUN_ID", opened.info.run_id)
@@ -154,4 +183,4 @@ def test_it_says_where_to_look(log: Path, tmp_path: Path, database: str, capsys:
     where_to_look(run)
     said = capsys.readouterr().out
     assert f"run {run.info.run_id} in experiment {tmp_path.name}" in said
-    assert f"`mlflow ui --backend-store-uri {database}`, then http://127.0.0.1:5000" in said
+    assert f"`make ui STORE={database}`, then http://127.0.0.1:5000" in said

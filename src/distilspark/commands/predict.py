@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from distilspark.commands.composition import overrides
 from distilspark.config import PredictConfig, from_hydra
 from distilspark.console import say
-from distilspark.tracking.registry import check_store
 from distilspark.tracking.runs import log_config, open_run, where_to_look
+from distilspark.tracking.store import check_store
 
 
 def run(composed: DictConfig, log: Path) -> None:

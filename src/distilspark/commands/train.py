@@ -11,11 +11,13 @@ from distilspark.commands.composition import decide_model, overrides
 from distilspark.config import TrainConfig, from_hydra
 from distilspark.console import say
 from distilspark.tracking.runs import log_config, open_run, where_to_look
+from distilspark.tracking.store import check_store
 
 
 def run(composed: DictConfig, log: Path) -> None:
     """Train on a composed `conf/train.yaml`, in one MLflow run."""
     config = from_hydra(TrainConfig, decide_model(composed))
+    check_store()
     from distilspark.commands.fine_tuning import fine_tune  # takes seconds to import: after the config is found good
 
     say(f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, seed {config.training.seed}")

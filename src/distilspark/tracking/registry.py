@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 from mlflow.entities import LoggedModelInput
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 
-from distilspark.errors import UserError, WorkError
-from distilspark.tracking.runs import use_project_store
+from distilspark.errors import UserError
+from distilspark.tracking.store import first_line
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -34,30 +31,6 @@ class FoundModel:
     data: Path  # what the model's loader gets
 
 
-def check_store() -> None:
-    """Raise `WorkError` where the tracking store does not answer, without MLflow's minutes of retries."""
-    use_project_store()
-    try:
-        with _few_retries():
-            mlflow.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
-        raise WorkError(
-            f"the tracking store {mlflow.get_tracking_uri()} does not answer: {_first_line(error)}. "
-            "Start it, or set MLFLOW_TRACKING_URI to another one"
-        ) from error
-
-
-@contextmanager
-def _few_retries() -> Iterator[None]:
-    name = MLFLOW_HTTP_REQUEST_MAX_RETRIES.name
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})
-
-
 def fetch_model(uri: str, folder: Path) -> FoundModel:
     """Download a model into an empty folder, whatever kind of URI MLflow knows it by.
 
@@ -73,7 +46,7 @@ def fetch_model(uri: str, folder: Path) -> FoundModel:
         data = local / described.flavors["python_function"]["data"]
     except (MlflowException, OSError, KeyError) as error:
         raise UserError(
-            f"model_uri={uri} is no model that can be loaded: {_first_line(error)}. {_way_out(uri)}"
+            f"model_uri={uri} is no model that can be loaded: {first_line(error)}. {_way_out(uri)}"
         ) from error
     known_as = version or described.model_id or uri
     return FoundModel(exact, name, known_as, described.run_id, described.model_id, local, data)
@@ -122,10 +95,6 @@ def _way_out(uri: str) -> str:
     aliases = [f"@{alias} is {version}" for alias, version in client.get_registered_model(name).aliases.items()]
     known = ", ".join([*map(str, sorted(versions, key=int)[-10:]), *aliases])
     return f"Registered versions of {name}: {known}. Set model_uri=models:/{name}/VERSION"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
 
 
 def register(

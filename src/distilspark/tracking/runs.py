@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -19,27 +18,23 @@ from typing import Any
 import mlflow
 import yaml
 from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from distilspark.config import flatten
 from distilspark.console import say
 from distilspark.paths import ROOT
+from distilspark.tracking.store import (
+    check_artifacts,
+    few_retries,
+    project_store,
+    use_project_store,
+    without_password,
+)
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens its training view, not chat
 PARAM_LENGTH = 6000  # the most that MLflow stores
 logger = logging.getLogger(__name__)
-
-
-def use_project_store() -> None:
-    """MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the log would hold its every step
-    if not mlflow.environment_variables.MLFLOW_TRACKING_URI.get():
-        mlflow.set_tracking_uri(_project_store())
-
-
-def _project_store() -> str:
-    return f"sqlite:///{ROOT / 'mlflow.db'}"
 
 
 @contextmanager
@@ -56,14 +51,14 @@ def open_run(experiment: str, name: str, log: Path) -> Iterator[mlflow.ActiveRun
         if shared:
             mlflow.set_tag("mlflow.runName", name)
         try:
+            check_artifacts(run.info.artifact_uri)
             yield run
         except KeyboardInterrupt:
-            _end(run, "KILLED", log)
+            _end_early(run, "KILLED", log)
             raise
         except BaseException as error:
             logger.exception("the run failed")
-            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
-            _end(run, "FAILED", log)
+            _end_early(run, "FAILED", log, error)
             raise
         _end(run, "FINISHED", log)
 
@@ -82,8 +77,8 @@ def timed(name: str, rows: int | None = None) -> Iterator[None]:
 def where_to_look(run: mlflow.ActiveRun) -> None:
     """Tell the person at the terminal where the run is."""
     say(f"run {run.info.run_id} in experiment {mlflow.get_experiment(run.info.experiment_id).name}")
-    uri = mlflow.get_tracking_uri()
-    ui = "`make ui`" if uri == _project_store() else f"`mlflow ui --backend-store-uri {uri}`"
+    uri = without_password(mlflow.get_tracking_uri())
+    ui = "`make ui`" if uri == project_store() else f"`make ui STORE={uri}`"
     look = uri if uri.startswith("http") else f"{ui}, then http://127.0.0.1:5000"
     say(f"look at it: {look}")
 
@@ -91,19 +86,31 @@ def where_to_look(run: mlflow.ActiveRun) -> None:
 def _choose_experiment(name: str) -> None:
     """Artifacts of the default store go below the project's root, as `mlflow run` and `mlflow ui` have it there."""
     if mlflow.get_experiment_by_name(name) is None:
-        local = mlflow.get_tracking_uri() == _project_store()
+        local = mlflow.get_tracking_uri() == project_store()
         location = (ROOT / "mlruns" / name).as_uri() if local else None
         mlflow.create_experiment(name, location, tags=EXPERIMENT_TAGS)
     mlflow.set_experiment(name)
 
 
-def _end(run: mlflow.ActiveRun, status: str, log: Path) -> None:
-    """Log the log and end the run; a second signal must not leave it open."""
+def _end_early(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | None = None) -> None:
+    """End the run; where the store is why, or the caller wants to get away, it is not waited for, and hides nothing."""
+    hurry = error is None or isinstance(error, (MlflowException, OSError))
+    try:
+        with few_retries() if hurry else nullcontext():
+            _end(run, status, log, error)
+    except Exception:
+        logger.exception("the store does not know how the run ended")
+
+
+def _end(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | None = None) -> None:
+    """Log the error and the log, and end the run; a second signal must not leave it open."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     for handler in logging.getLogger().handlers:
         handler.flush()
     try:
+        if error:
+            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
         mlflow.log_artifact(str(log))
     except Exception:
         logger.exception("the log is no artifact of the run")  # and does not hide why the run ended

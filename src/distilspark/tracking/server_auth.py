@@ -1,0 +1,84 @@
+"""Basic authentication of the tracking server: its users' database, its key, and the admin's first password."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from pathlib import Path
+
+from mlflow.environment_variables import (
+    MLFLOW_AUTH_ADMIN_PASSWORD,
+    MLFLOW_AUTH_CONFIG_PATH,
+    MLFLOW_FLASK_SERVER_SECRET_KEY,
+)
+from mlflow.exceptions import MlflowException
+
+from distilspark.console import say
+from distilspark.errors import UserError
+from distilspark.tracking.store import first_line
+
+ADMIN = "admin"
+REMEMBERED = 60  # seconds that a right password is not hashed again, nor a changed one noticed by every worker
+
+
+def authentication(store: str, permission: str, folder: Path) -> dict[str, str]:
+    """The environment that `mlflow server --app-name basic-auth` needs, once there is an admin.
+
+    Args:
+        store: the database's URL; it keeps the users too.
+        permission: of every user on what others made.
+        folder: for what must stay secret; made for this user alone.
+
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings = folder / "basic_auth.ini"
+    _write_private(settings, _settings(store, permission))  # with the database's password, if it has one
+    key = MLFLOW_FLASK_SERVER_SECRET_KEY.get() or kept_secret(folder / "secret_key")
+    environment = {MLFLOW_AUTH_CONFIG_PATH.name: str(settings), MLFLOW_FLASK_SERVER_SECRET_KEY.name: key}
+    os.environ.update(environment)
+    _make_admin(folder / "admin_password")
+    return environment
+
+
+def _settings(store: str, permission: str) -> str:
+    return f"""[mlflow]
+database_uri = {store.replace("%", "%%")}
+default_permission = {permission}
+admin_username = {ADMIN}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = {REMEMBERED}
+"""
+
+
+def _make_admin(kept: Path) -> None:
+    """Where there is no admin yet, make one with the caller's password, or with one that is told once and kept."""
+    with warnings.catch_warnings(action="ignore"):
+        from mlflow.server import auth  # reads the settings on import
+
+    auth.store.init_db(auth.auth_config.database_uri)
+    given = MLFLOW_AUTH_ADMIN_PASSWORD.get()
+    if auth.store.has_user(ADMIN):
+        return
+    password = given or kept_secret(kept)
+    try:
+        auth.create_admin_user(ADMIN, password)
+    except MlflowException as error:
+        raise UserError(f"{MLFLOW_AUTH_ADMIN_PASSWORD.name}: {first_line(error)}") from error
+    if not given:
+        say(f"the password of the user {ADMIN} is {password} (told once; {kept} keeps it)")
+
+
+def kept_secret(file: Path) -> str:
+    """The file's random secret, made where it is missing; readable by this user alone."""
+    if not file.exists():
+        _write_private(file, secrets.token_urlsafe(24))
+    return file.read_text(encoding="utf-8")
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Replace the file whole; it is this user's alone from its first moment."""
+    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(text)
+    partial.replace(file)

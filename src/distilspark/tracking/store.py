@@ -1,0 +1,116 @@
+"""The tracking store: which one it is, whether it answers, and whether a run's artifacts can be written from here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import mlflow
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
+
+from distilspark.errors import UserError, WorkError
+from distilspark.paths import ROOT
+
+
+def use_project_store() -> None:
+    """MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the log would hold its every step
+    if not mlflow.environment_variables.MLFLOW_TRACKING_URI.get():
+        mlflow.set_tracking_uri(project_store())
+
+
+def project_store() -> str:
+    """The URI of the store in the project's root."""
+    return f"sqlite:///{ROOT / 'mlflow.db'}"
+
+
+def check_store() -> None:
+    """Ask the tracking store for something, without MLflow's minutes of retries.
+
+    Raises:
+        UserError: the server wants another user or password.
+        WorkError: it does not answer.
+
+    """
+    use_project_store()
+    try:
+        with few_retries():
+            mlflow.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        store = without_password(mlflow.get_tracking_uri())
+        if _is_refusal(error):
+            raise UserError(
+                f"the tracking server {store} refuses {_who()}. "
+                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user of it; its admin adds users"
+            ) from error
+        raise WorkError(
+            f"the tracking store {store} does not answer: {first_line(error)}. "
+            "Start it, or set MLFLOW_TRACKING_URI to another one"
+        ) from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    refused = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    return isinstance(error, MlflowException) and error.get_http_status_code() in refused
+
+
+def _who() -> str:
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    return f"the user {user} with this password" if user else "who does not give a user and a password"
+
+
+@contextmanager
+def few_retries() -> Iterator[None]:
+    """Let MLflow ask a server twice, and not for the four minutes after which it gives up."""
+    name = MLFLOW_HTTP_REQUEST_MAX_RETRIES.name
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
+
+
+def check_artifacts(artifact_uri: str) -> None:
+    """Raise `UserError` where this process cannot reach a run's artifacts, or would leave them where nobody looks."""
+    over_http = mlflow.get_tracking_uri().startswith("http")
+    if not over_http and artifact_uri.startswith("mlflow-artifacts:"):
+        raise UserError(
+            "this experiment's artifacts are kept by a tracking server. Set MLFLOW_TRACKING_URI to its address "
+            "(`make server` starts it on http://127.0.0.1:5000), or take another experiment or store"
+        )
+    if over_http and is_local_uri(artifact_uri) and not _is_here(artifact_uri):
+        raise UserError(
+            f"this experiment's artifacts are in {artifact_uri}, on the tracking server's own disk: it was not made "
+            "through the server. Take another experiment (`mlflow run --experiment-name`), or start the server on "
+            "another store (`make server STORE=...`)"
+        )
+
+
+def _is_here(artifact_uri: str) -> bool:
+    """Whether the folder is here that holds `EXPERIMENT/RUN/artifacts`, which a first run has to make."""
+    return Path(local_file_uri_to_path(artifact_uri)).parents[2].is_dir()
+
+
+def without_password(uri: str) -> str:
+    """A store's URI as it can be shown.
+
+    >>> without_password("postgresql://ann:s3cr/et@db.example:5432/mlflow")
+    'postgresql://ann:***@db.example:5432/mlflow'
+    >>> without_password("http://127.0.0.1:5000"), without_password("sqlite:////data/mlflow.db")
+    ('http://127.0.0.1:5000', 'sqlite:////data/mlflow.db')
+    """
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line of at most 300 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

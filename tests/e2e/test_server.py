@@ -1,0 +1,278 @@
+"""A tracking server for a team: PostgreSQL, basic authentication, and all commands over HTTP alone."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import requests
+from postgres import PASSWORD, binaries, cluster, free_port
+from processes import Place, end_group, train_command
+
+pytestmark = pytest.mark.slow
+SMALL = ("spark.master=local[1]", "spark.driver_memory=1g", "spark.shuffle_partitions=1")
+USERS = {"ann": "ann's own password", "bob": "bob's own password"}
+API = "api/2.0/mlflow"
+
+
+@dataclass
+class Server:
+    """`python -m distilspark server` on a port of its own."""
+
+    place: Place
+    store: str
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self.place.folder / "server.log"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        own = {"folder": self.place.folder / "secret", "artifacts": self.place.folder / "artifacts"}
+        settings = [f"{key}={value}" for key, value in own.items()]
+        command = [sys.executable, "-m", "distilspark", "server", f"port={self.port}", "auth=on", *settings]
+        environment = self.place.environment | {"MLFLOW_BACKEND_STORE_URI": self.store}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.place.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        end = time.monotonic() + 180
+        while not self._answers():
+            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/health", timeout=10).ok
+        except requests.ConnectionError:
+            return False
+
+    def stop(self) -> int:
+        """End it as systemd and Ctrl-C do, and return its exit code."""
+        assert self.process
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def ask(self, path: str, auth: tuple[str, str] | None, **content: Any) -> requests.Response:
+        """POST to MLflow's API, as a user with a password."""
+        return requests.post(f"{self.url}/{API}/{path}", json=content, auth=auth, timeout=60)
+
+    def as_user(self, name: str, password: str | None = None) -> dict[str, str]:
+        """The environment of a user's command."""
+        return {
+            "MLFLOW_TRACKING_URI": self.url,
+            "MLFLOW_TRACKING_USERNAME": name,
+            "MLFLOW_TRACKING_PASSWORD": password or USERS[name],
+        }
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on a PostgreSQL of its own, with two users whom its admin made."""
+    found = binaries()
+    if found is None:
+        pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
+    place = Place(tmp_path_factory.mktemp("server"))
+    with cluster(found) as store:
+        running = Server(place, store)
+        running.start()
+        try:
+            for name, password in USERS.items():
+                made = running.ask("users/create", admin(running), username=name, password=password)
+                assert made.ok, made.text
+            yield running
+        finally:
+            assert running.process
+            end_group(running.process)  # type: ignore[arg-type]
+
+
+def told_password(server: Server) -> str:
+    """What the server said at its first start, or what it keeps."""
+    return (server.place.folder / "secret" / "admin_password").read_text()
+
+
+def admin(server: Server) -> tuple[str, str]:
+    return "admin", told_password(server)
+
+
+def test_it_listens_on_this_machine_only(server: Server) -> None:
+    assert server.process
+    tree = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    listening = {each.laddr for process in tree for each in process.net_connections() if each.status == "LISTEN"}
+    assert {(address.ip, address.port) for address in listening} == {("127.0.0.1", server.port)}
+
+
+def test_no_password_is_shown_but_the_admins_once(server: Server) -> None:
+    said = server.log.read_text()
+    assert said.count(told_password(server)) == 1
+    assert f"the password of the user admin is {told_password(server)} (told once; " in said
+    assert f"serving postgresql+psycopg2://mlflow:***@127.0.0.1:{server.store[-14:-9]}/postgres" in said
+    hidden = (PASSWORD, server.store.split(":")[2].split("@")[0])
+    assert not [each for each in hidden if each in said]
+    assert server.process
+    for process in [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]:
+        assert not [each for each in hidden if each in " ".join(process.cmdline())]
+    secret = server.place.folder / "secret"
+    assert {file.stat().st_mode & 0o777 for file in secret.iterdir()} == {0o600}
+    assert secret.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "auth", [None, ("admin", "password1234"), ("admin", "password"), ("ann", "a wrong password"), ("nobody", "")]
+)
+def test_who_is_not_known_sees_nothing(server: Server, auth: tuple[str, str] | None) -> None:
+    assert server.ask("experiments/search", auth, max_results=1).status_code == 401
+    assert requests.get(server.url, auth=auth, timeout=60).status_code == 401
+
+
+def test_jobs_are_off(server: Server) -> None:
+    assert server.process
+    names = [" ".join(each.cmdline()) for each in psutil.Process(server.process.pid).children(recursive=True)]
+    assert names and not [name for name in names if "huey" in name or "job" in name]
+
+
+@pytest.fixture(scope="module")
+def trained(server: Server) -> subprocess.CompletedProcess[str]:
+    """Ann's training; the server is killed in its middle, and comes back."""
+    process = server.place.start(
+        *train_command("task=cola", "training.epochs=2", "spark.master=local[1]"),
+        **server.as_user("ann"),
+    )
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        shown = ""
+        for line in process.stdout:
+            shown += line
+            if line.startswith("epoch 1/"):
+                break
+        else:
+            pytest.fail(process.stderr.read())
+        assert server.process
+        end_group(server.process)  # type: ignore[arg-type]
+        server.start()
+        output, error = process.communicate(timeout=600)
+    finally:
+        end_group(process)
+    return subprocess.CompletedProcess([], process.returncode, shown + output, error)
+
+
+@pytest.fixture
+def ann(server: Server, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """What Ann sees, over HTTP."""
+    for name, value in server.as_user("ann").items():
+        monkeypatch.setenv(name, value)
+
+    class OverHttp(Place):
+        store = server.url
+
+    return OverHttp(server.place.folder)
+
+
+def test_a_training_lasts_through_a_restart(trained: subprocess.CompletedProcess[str], ann: Place) -> None:
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stderr == ""
+    assert f"look at it: {ann.store}" in trained.stdout
+    (run,) = ann.runs("distilspark-cola")
+    assert run.info.status == "FINISHED"
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
+    assert [point.step for point in ann.client.get_metric_history(run.info.run_id, "val/mcc")] == [1, 2]
+    stored = ann.artifacts(run)
+    assert {"train.log", "config/config.yaml", "evaluation/predictions.parquet"} <= set(stored)
+    assert [path for path in stored if path.startswith("images/evaluation_")]
+    assert str(ann.client.get_model_version_by_alias("distilspark-cola", "challenger").version) == "1"
+
+
+def test_artifacts_go_through_the_server(trained: subprocess.CompletedProcess[str], ann: Place) -> None:
+    assert trained.returncode == 0
+    assert not (ann.folder / "mlruns").exists() and not (ann.folder / "mlflow.db").exists()
+    assert list((ann.folder / "artifacts").rglob("MLmodel"))
+
+
+def test_a_restart_tells_no_password(trained: subprocess.CompletedProcess[str], server: Server) -> None:
+    assert trained.returncode == 0
+    assert told_password(server) not in server.log.read_text()
+    assert server.ask("experiments/search", admin(server), max_results=1).ok
+
+
+def test_another_user_scores_with_it(
+    trained: subprocess.CompletedProcess[str], server: Server, tmp_path: Path, ann: Place
+) -> None:
+    assert trained.returncode == 0
+    (tmp_path / "rows.txt").write_text("The cat sleeps.\nThe cat sleep.\n")
+    files = [f"input={tmp_path / 'rows.txt'}", f"output={tmp_path / 'scored'}"]
+    model = "model_uri=models:/distilspark-cola@challenger"
+    command = [sys.executable, "-m", "distilspark", "predict", *SMALL, *files, model]
+    ended = server.place.run(*command, **server.as_user("bob"))
+    assert ended.returncode == 0, ended.stderr
+    rows = pd.read_parquet(tmp_path / "scored")
+    assert rows["error"].tolist() == ["", ""] and rows["model_version"].tolist() == ["1", "1"]
+    (run,) = ann.runs("distilspark-cola-scoring")
+    assert run.data.tags["mlflow.user"] and run.data.metrics["rows/scored"] == 2
+    assert "manifest.json" in ann.artifacts(run)
+
+
+def test_another_user_moves_an_alias_and_deletes_nothing(
+    trained: subprocess.CompletedProcess[str], server: Server
+) -> None:
+    assert trained.returncode == 0
+    bob = ("bob", USERS["bob"])
+    model = {"name": "distilspark-cola"}
+    assert server.ask("registered-models/alias", bob, **model, alias="bobs", version="1").ok
+    refused = requests.delete(f"{server.url}/{API}/registered-models/delete", json=model, auth=bob, timeout=60)
+    assert refused.status_code == 403
+
+
+def refused_command(place: Place, tmp_path: Path, command: str, **environment: str) -> str:
+    """What a command says on its one line of error; it leaves no output."""
+    (tmp_path / "rows.txt").write_text("A row.\n")
+    predict = ["predict", *SMALL, f"input={tmp_path / 'rows.txt'}", f"output={tmp_path / 'scored'}"]
+    commands = {"train": train_command("task=cola"), "predict": [sys.executable, "-m", "distilspark", *predict]}
+    started = time.monotonic()
+    ended = place.run(*commands[command], f"hydra.run.dir={tmp_path / 'hydra'}", **environment)
+    assert time.monotonic() - started < 60
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert not list(tmp_path.glob("*scored*"))
+    return f"{ended.returncode} {ended.stderr}"
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_a_wrong_password_is_said_at_once(server: Server, tmp_path: Path, command: str) -> None:
+    said = refused_command(server.place, tmp_path, command, **server.as_user("ann", "a wrong password"))
+    assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses the user ann with this password. ")
+    assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
+    assert "a wrong password" not in said
+
+
+def test_no_password_is_asked_for_at_once(server: Server, tmp_path: Path) -> None:
+    said = refused_command(server.place, tmp_path, "train", MLFLOW_TRACKING_URI=server.url)
+    assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses who does not give a user")
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_a_server_that_is_down_is_said_at_once(place: Place, tmp_path: Path, command: str) -> None:
+    said = refused_command(place, tmp_path, command, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert said.startswith("1 distilspark: the tracking store http://127.0.0.1:9 does not answer: ")
+    assert "MLFLOW_TRACKING_URI" in said
+
+
+def test_it_ends_when_it_is_told_to(server: Server) -> None:
+    """The last test: the server is gone after it."""
+    assert server.stop() == 0
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", server.port)):
+        pass

@@ -1,0 +1,105 @@
+"""Whether a run's artifacts can be reached, and what is shown of a store's address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
+
+from distilspark.errors import UserError, WorkError
+from distilspark.tracking import store
+from distilspark.tracking.store import check_artifacts, check_store, few_retries, first_line, without_password
+
+HTTP = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database of the test's own, which is set as the tracking store."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    database = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    mlflow.set_tracking_uri(database)
+    yield database
+    mlflow.set_tracking_uri(before)
+
+
+def test_without_a_server_its_artifacts_cannot_be_reached(tracking: str) -> None:
+    with pytest.raises(UserError, match=r"kept by a tracking server\. Set MLFLOW_TRACKING_URI"):
+        check_artifacts("mlflow-artifacts:/1/0123/artifacts")
+    check_artifacts("file:///anywhere/1/0123/artifacts")
+    check_artifacts("s3://bucket/1/0123/artifacts")
+
+
+def test_over_http_a_folder_has_to_be_on_this_machine(tracking: str, tmp_path: Path) -> None:
+    mlflow.set_tracking_uri(HTTP)
+    check_artifacts("mlflow-artifacts:/1/0123/artifacts")
+    check_artifacts("s3://bucket/1/0123/artifacts")
+    check_artifacts((tmp_path / "new experiment" / "0123" / "artifacts").as_uri())
+    with pytest.raises(UserError, match=r"are in file:///not/here/mlruns/1/0123/artifacts, on the tracking server's"):
+        check_artifacts("file:///not/here/mlruns/1/0123/artifacts")
+
+
+def test_a_store_that_answers_is_fine(tracking: str) -> None:
+    check_store()
+
+
+@pytest.mark.parametrize(
+    "error, raised, said",
+    [
+        (MlflowException("You are not authenticated.", error_code=UNAUTHENTICATED), UserError, "refuses"),
+        (MlflowException("Permission denied", error_code=PERMISSION_DENIED), UserError, "refuses"),
+        (MlflowException("no such table"), WorkError, "does not answer: no such table. Start it"),
+        (ConnectionRefusedError("Connection refused"), WorkError, "does not answer: Connection refused. Start it"),
+    ],
+)
+def test_what_a_store_says_is_told_apart(
+    tracking: str, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception], said: str
+) -> None:
+    def search(max_results: int) -> None:
+        raise error
+
+    monkeypatch.setattr(store.mlflow, "search_experiments", search)
+    with pytest.raises(raised, match=said):
+        check_store()
+
+
+def test_few_retries_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    monkeypatch.delenv(name, raising=False)
+    with few_retries():
+        assert os.environ[name] == "1"
+    assert name not in os.environ
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(OSError), few_retries():
+        raise OSError
+    assert os.environ[name] == "3"
+
+
+@pytest.mark.parametrize(
+    "uri, shown",
+    [
+        ("postgresql+psycopg2://ann:pass@db/mlflow", "postgresql+psycopg2://ann:***@db/mlflow"),
+        (
+            "postgresql://ann:p@ss:w/rd@db:5432/mlflow?sslmode=require",
+            "postgresql://ann:***@db:5432/mlflow?sslmode=require",
+        ),
+        ("https://ann:secret@mlflow.example", "https://ann:***@mlflow.example"),
+        ("postgresql://ann@db/mlflow", "postgresql://ann@db/mlflow"),
+        ("sqlite:///C:/data/mlflow.db", "sqlite:///C:/data/mlflow.db"),
+    ],
+)
+def test_passwords_are_not_shown(uri: str, shown: str) -> None:
+    assert without_password(uri) == shown
+
+
+def test_first_lines() -> None:
+    assert first_line(ValueError("one.\ntwo")) == "one"
+    assert first_line(KeyError()) == "KeyError"
+    assert len(first_line(ValueError("x" * 1000))) == 300
