@@ -232,11 +232,12 @@ def test_an_unwritable_cache_ends_with_2(environment: dict[str, str], tmp_path: 
 
 @pytest.mark.slow
 def test_a_failure_of_the_work_ends_with_1_and_the_log(environment: dict[str, str], tmp_path: Path) -> None:
-    broken = {**environment, "MLFLOW_TRACKING_URI": "nonsense://store"}
+    (tmp_path / "mlruns").write_text("where the store keeps its artifacts")
+    broken = {**environment, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     ended = run(broken, tmp_path, "train", "model=tiny", "data=sample", f"hydra.run.dir={tmp_path / 'out'}")
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert ended.stderr.count("\n") == 2
+    assert ended.stderr.count("\n") == 2, ended.stderr
     log = Path(ended.stderr.rpartition("The whole story: ")[2].strip())
     assert log == tmp_path / "out" / "train.log"
     assert "Traceback" in log.read_text()
