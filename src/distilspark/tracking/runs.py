@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import mlflow
 import yaml
-from mlflow.entities import RunStatus
+from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
@@ -38,18 +38,14 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_run(experiment: str, name: str, log: Path) -> Iterator[mlflow.ActiveRun]:
+def open_run(experiment: str, name: str, log: Path, parent: Run | None = None) -> Iterator[mlflow.ActiveRun]:
     """The run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
 
-    Ends FINISHED, FAILED when an exception passes, KILLED on Ctrl-C and SIGTERM; the log is an artifact in any case.
+    With a parent it is the parent's child, in the parent's experiment. Ends FINISHED, FAILED when an exception passes,
+    KILLED on Ctrl-C and SIGTERM; the log is an artifact in any case.
     """
     use_project_store()
-    shared = mlflow.environment_variables.MLFLOW_RUN_ID.get()
-    if not shared:
-        _choose_experiment(experiment)
-    with _interrupt_on_sigterm(), mlflow.start_run(run_name=None if shared else name, log_system_metrics=True) as run:
-        if shared:
-            mlflow.set_tag("mlflow.runName", name)
+    with _interrupt_on_sigterm(), _start(experiment, name, parent) as run:
         try:
             check_artifacts(run.info.artifact_uri)
             yield run
@@ -61,6 +57,30 @@ def open_run(experiment: str, name: str, log: Path) -> Iterator[mlflow.ActiveRun
             _end_early(run, "FAILED", log, error)
             raise
         _end(run, "FINISHED", log)
+
+
+def _start(experiment: str, name: str, parent: Run | None) -> mlflow.ActiveRun:
+    if parent:
+        return mlflow.start_run(
+            experiment_id=parent.info.experiment_id,
+            run_name=name,
+            nested=True,
+            parent_run_id=parent.info.run_id,
+            log_system_metrics=True,
+        )
+    if mlflow.environment_variables.MLFLOW_RUN_ID.get():  # MLflow takes it, and removes it from the environment
+        run = mlflow.start_run(log_system_metrics=True)
+        mlflow.set_tag("mlflow.runName", name)
+        return run
+    _choose_experiment(experiment)
+    return mlflow.start_run(run_name=name, log_system_metrics=True)
+
+
+def active_run_id() -> str:
+    """The id of the run that `open_run` opened."""
+    run = mlflow.active_run()
+    assert run, "no run is open"
+    return str(run.info.run_id)
 
 
 @contextmanager
@@ -136,9 +156,7 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
 
     `mlflow run` has logged the params of its command line already, in their own spelling: those stay.
     """
-    leaves = flatten(config)
-    there = mlflow.MlflowClient().get_run(run.info.run_id).data.params
-    mlflow.log_params({key: str(value)[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
+    log_settings(run, flatten(config))
     mlflow.log_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "config/config.yaml")
     mlflow.log_text(yaml.safe_dump(overrides), "config/overrides.yaml")
     mlflow.log_text(_packages(), "config/packages.txt")
@@ -146,6 +164,12 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
         mlflow.set_tag(MLFLOW_GIT_COMMIT, commit)
         mlflow.log_text(f"{commit}\n{_git('status', '--porcelain')}", "config/git_commit.txt")
         mlflow.set_tag("git.dirty", str(bool(_git("status", "--porcelain"))).lower())
+
+
+def log_settings(run: mlflow.ActiveRun, leaves: Mapping[str, Any]) -> None:
+    """Settings as params, except those that are there."""
+    there = mlflow.MlflowClient().get_run(run.info.run_id).data.params
+    mlflow.log_params({key: str(value)[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
 
 
 def _packages() -> str:
