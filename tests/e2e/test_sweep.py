@@ -143,7 +143,7 @@ def test_the_table_has_every_child(ablation: Swept) -> None:
 
 def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> None:
     """The third job is killed; the second fails, as does the fourth: neither keeps the others from their end."""
-    varied = ("training.seed=1,2", "model.path=null,/nowhere")
+    varied = ("training.seed=1,2", "model.path=null,/nowhere", "training.checkpoint_every=null")
     process = place.start(*sweep_command(place, "killed", *varied))
     try:
         assert process.stdout is not None and process.stderr is not None

@@ -13,6 +13,7 @@ from distilspark.console import say
 from distilspark.tracking.runs import log_config, open_run, where_to_look
 from distilspark.tracking.store import check_store
 from distilspark.tracking.sweeps import job_of
+from distilspark.training.checkpointing import interrupted_run, open_checkpoints
 
 
 def run(composed: DictConfig, log: Path) -> None:
@@ -23,12 +24,15 @@ def run(composed: DictConfig, log: Path) -> None:
     from distilspark.commands.fine_tuning import fine_tune  # takes seconds to import: after the config is found good
 
     job = job_of(sweep_parent(), overrides())
-    seed = f"seed {config.training.seed}"
-    say(f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, {job.name if job else seed}")
-    name = " ".join([config.task.name, config.model.name, job.name if job else seed])
-    with open_run(f"distilspark-{config.task.name}", name, log, job.parent if job else None) as active:
+    own = job.name if job else f"seed {config.training.seed}"
+    say(f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, {own}")
+    experiment, name = f"distilspark-{config.task.name}", f"{config.task.name} {config.model.name} {own}"
+    with (
+        open_checkpoints(config) as kept,
+        open_run(experiment, name, log, interrupted_run(kept), job.parent if job else None) as active,
+    ):
         log_config(active, config, overrides())
         mlflow.set_tags({"task": config.task.name, "model.checkpoint": config.model.name} | (job.tags if job else {}))
-        fine_tune(config, log.parent, registered=job is None)
+        fine_tune(config, log.parent, kept, registered=job is None)
     if job is None:
         where_to_look(active)

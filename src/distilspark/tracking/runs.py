@@ -19,7 +19,7 @@ import mlflow
 import yaml
 from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from distilspark.config import flatten
 from distilspark.console import say
@@ -33,19 +33,28 @@ from distilspark.tracking.store import (
 )
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens its training view, not chat
+UNFINISHED = {(status, "active") for status in ("RUNNING", "KILLED", "FAILED")}
 PARAM_LENGTH = 6000  # the most that MLflow stores
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_run(experiment: str, name: str, log: Path, parent: Run | None = None) -> Iterator[mlflow.ActiveRun]:
+def open_run(
+    experiment: str, name: str, log: Path, interrupted: str | None = None, parent: Run | None = None
+) -> Iterator[mlflow.ActiveRun]:
     """The run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
 
-    With a parent it is the parent's child, in the parent's experiment. Ends FINISHED, FAILED when an exception passes,
-    KILLED on Ctrl-C and SIGTERM; the log is an artifact in any case.
+    `interrupted`: the id of a run that did not come to its end and whose work goes on. It is opened again, or where
+    another one is given (by `mlflow run`, or by the parent's experiment), it ends and names that one. A run that is
+    finished or gone is left alone. With a parent it is the parent's child, in the parent's experiment.
+
+    Ends FINISHED, FAILED when an exception passes, KILLED on Ctrl-C and SIGTERM; the log is an artifact in any case.
     """
     use_project_store()
-    with _interrupt_on_sigterm(), _start(experiment, name, parent) as run:
+    before = _unfinished(interrupted)
+    with _interrupt_on_sigterm(), _start(experiment, name, parent, before) as run:
+        if before:
+            _take_over(before, run)
         try:
             check_artifacts(run.info.artifact_uri)
             yield run
@@ -59,27 +68,34 @@ def open_run(experiment: str, name: str, log: Path, parent: Run | None = None) -
         _end(run, "FINISHED", log)
 
 
-def _start(experiment: str, name: str, parent: Run | None) -> mlflow.ActiveRun:
+def _start(experiment: str, name: str, parent: Run | None, before: Run | None) -> mlflow.ActiveRun:
     if parent:
-        return mlflow.start_run(
-            experiment_id=parent.info.experiment_id,
-            run_name=name,
-            nested=True,
-            parent_run_id=parent.info.run_id,
-            log_system_metrics=True,
-        )
+        return _start_child(name, parent, before)
     if mlflow.environment_variables.MLFLOW_RUN_ID.get():  # MLflow takes it, and removes it from the environment
         run = mlflow.start_run(log_system_metrics=True)
         mlflow.set_tag("mlflow.runName", name)
         return run
+    if before:
+        mlflow.set_experiment(experiment_id=before.info.experiment_id)
+        return mlflow.start_run(before.info.run_id, log_system_metrics=True)
     _choose_experiment(experiment)
     return mlflow.start_run(run_name=name, log_system_metrics=True)
 
 
+def _start_child(name: str, parent: Run, before: Run | None) -> mlflow.ActiveRun:
+    experiment, parent_id = parent.info.experiment_id, parent.info.run_id
+    if before and before.info.experiment_id == experiment:
+        mlflow.MlflowClient().set_tag(before.info.run_id, MLFLOW_PARENT_RUN_ID, parent_id)
+        return mlflow.start_run(before.info.run_id, nested=True, log_system_metrics=True)
+    return mlflow.start_run(
+        experiment_id=experiment, run_name=name, nested=True, parent_run_id=parent_id, log_system_metrics=True
+    )
+
+
 def active_run_id() -> str:
-    """The id of the run that `open_run` opened."""
+    """The id of the run that is open."""
     run = mlflow.active_run()
-    assert run, "no run is open"
+    assert run is not None, "no run is open"
     return str(run.info.run_id)
 
 
@@ -101,6 +117,24 @@ def where_to_look(run: mlflow.ActiveRun) -> None:
     ui = "`make ui`" if uri == project_store() else f"`make ui STORE={uri}`"
     look = uri if uri.startswith("http") else f"{ui}, then http://127.0.0.1:5000"
     say(f"look at it: {look}")
+
+
+def _unfinished(run_id: str | None) -> Run | None:
+    """The run, where the store has it and it did not come to its end."""
+    try:
+        run = mlflow.MlflowClient().get_run(run_id) if run_id else None
+    except MlflowException:  # another store's
+        return None
+    return run if run and (run.info.status, run.info.lifecycle_stage) in UNFINISHED else None
+
+
+def _take_over(before: Run, run: mlflow.ActiveRun) -> None:
+    client, run_id = mlflow.MlflowClient(), before.info.run_id
+    if run_id != run.info.run_id:
+        client.set_tag(run_id, "continued_by", run.info.run_id)
+        client.set_terminated(run_id, "KILLED")
+    elif "error" in before.data.tags:
+        client.delete_tag(run_id, "error")
 
 
 def _choose_experiment(name: str) -> None:
