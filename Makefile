@@ -1,6 +1,7 @@
 # `make help` lists the targets. `.venv` is set up from requirements.lock where it is missing or out of date.
 PYTHON ?= python3
 TASK ?= cola
+EXPERIMENT ?= class_weights
 ARGS ?=
 HOST =# make's own HOST=... only: shells and conda have a HOST of their own
 PORT =
@@ -15,7 +16,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train predict server ui check format test test-fast bench bench-predict lock clean
+.PHONY: help setup train ablate predict server ui check format test test-fast bench bench-predict lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -31,6 +32,9 @@ $(READY): requirements.lock
 
 train: $(READY) ## Fine-tune, evaluate, log and register: make train TASK=stsb ARGS="training.epochs=1 model=minilm"
 	@$(RUN) -m distilspark train task=$(TASK) $(ARGS)
+
+ablate: $(READY) ## Train every variant of an ablation over its seeds: make ablate TASK=cola EXPERIMENT=class_weights
+	@$(RUN) -m distilspark train --multirun task=$(TASK) experiment=$(EXPERIMENT) $(ARGS)
 
 predict: $(READY) ## Score files with the champion: make predict TASK=cola ARGS="input=sentences.txt output=scored"
 	@$(RUN) -m distilspark predict task=$(TASK) $(ARGS)

@@ -187,6 +187,7 @@ def test_every_mistake_ends_with_2_and_one_line(environment: dict[str, str], tmp
     blocked = tmp_path / "a file"
     blocked.write_text("")
     quick = ["spark.master=local[1]", "data=sample"]
+    sweep = [f"hydra.sweep.dir={tmp_path / 'sweep'}", "--multirun"]
     cases: list[tuple[list[str], tuple[str, ...]]] = [
         (["train", "task=colla"], ("task", "colla", "cola", "stsb")),
         (["train", "--task", "colla"], ("task", "colla")),
@@ -207,6 +208,16 @@ def test_every_mistake_ends_with_2_and_one_line(environment: dict[str, str], tmp
         ),
         (["train", "model=tiny", "model.path=/no/such/model", *quick], ("model.path=/no/such/model",)),
         (["train", "model=tiny", f"hydra.run.dir={blocked / 'out'}", *quick], ("a file/out",)),
+        (["train", "model=tiny", "experiment=loss", "task=stsb"], ("experiment=loss", "training.loss", "--multirun")),
+        (["train", "model=tiny", "experiment=loss", *sweep], ("training.loss=mse", "task=cola")),
+        (
+            ["train", "model=tiny", "task=stsb", "experiment=class_weights", *sweep],
+            ("training.class_weights=balanced",),
+        ),
+        (["train", "model=tiny", "task=cola,stsb", *sweep], ("task=cola,stsb", "hydra/sweeper=basic")),
+        (["train", "model=tiny", "model.dropout=interval(0,0.1)", *sweep], ("model.dropout", "hydra/sweeper=optuna")),
+        (["train", "model=tiny", "hydra/sweeper=optuna", *sweep], ("nothing to search",)),
+        (["train", "model=tiny", "training.seed=1,many", *sweep], ("training.seed=many",)),
     ]
     answer = tmp_path / "answer.json"
     command = [sys.executable, "-c", DRIVER, json.dumps([arguments for arguments, _ in cases]), str(answer)]
@@ -215,7 +226,7 @@ def test_every_mistake_ends_with_2_and_one_line(environment: dict[str, str], tmp
     )
     assert ended.returncode == 0, ended.stderr
     endings = json.loads(answer.read_text())
-    assert len(endings) == len(cases) == 16
+    assert len(endings) == len(cases) == 23
     for (arguments, named), (code, said) in zip(cases, endings, strict=True):
         assert code == 2, (arguments, said)
         assert_one_line(said, *named)

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 import distilspark.config
-from distilspark.config import PredictConfig, ServerConfig, SparkConfig, TrainConfig, flatten
+from distilspark.config import PredictConfig, SearchConfig, ServerConfig, SparkConfig, TrainConfig, flatten
 from distilspark.data.sample import corpora
 from distilspark.errors import UserError
 from distilspark.evaluation.metrics import METRICS
 from distilspark.paths import CONF, ROOT
 
 Composer = Callable[..., TrainConfig]
+BOTH = {"classification", "regression"}
+ABLATIONS = {  # the heads that each makes sense for
+    "class_weights": {"classification"},
+    "early_stopping": BOTH,
+    "learning_rate": BOTH,
+    "loss": {"regression"},
+    "sample_fraction": BOTH,
+    "stop_words": BOTH,
+}
 EXPECTED = {
     "task": {"cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"},
     "model": {"auto", "distilbert", "minilm", "tiny"},
     "data": {"auto", "files", "hub", "sample"},
     "training": {"default"},
     "spark": {"kubernetes", "local", "standalone", "yarn"},
+    "experiment": {"paper", "search", *ABLATIONS},
+    "hydra/sweeper": {"grid", "optuna"},
 }
+GROUPS = sorted({file.parent.relative_to(CONF).as_posix() for file in CONF.rglob("*.yaml")} - {"."})
 MODEL_AUTO = ("model", "auto")
 PATH = "data.path=/nowhere"  # what data=files asks for
 
@@ -35,15 +49,13 @@ def choices(group: str) -> list[str]:
 
 
 def test_the_files_of_conf_are_those_we_know() -> None:
-    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
-    assert groups >= {*EXPECTED, "experiment"}
+    assert set(GROUPS) >= set(EXPECTED)
     for group, known in EXPECTED.items():
         assert set(choices(group)) >= known
-    assert "paper" in choices("experiment")
     assert not [file for file in CONF.rglob("*") if file.is_file() and file.suffix != ".yaml"]
 
 
-@pytest.mark.parametrize("group", sorted(folder.name for folder in CONF.iterdir() if folder.is_dir()))
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_is_composed_for_every_task(compose_config: Composer, group: str) -> None:
     # model=auto lends its keys only: `commands.composition` puts another file in its place
     pairs = [(task, choice) for task in choices("task") for choice in choices(group) if (group, choice) != MODEL_AUTO]
@@ -56,16 +68,51 @@ def test_every_choice_is_composed_for_every_task(compose_config: Composer, group
         assert group != "model" or config.model.name == choice
         assert group != "data" or config.data.source == choice
         composed += 1
-    known = len(EXPECTED.get(group, {"paper"})) - (group == "model")
-    assert composed >= len(EXPECTED["task"]) * known
+    assert composed >= len(EXPECTED["task"]) * (len(EXPECTED.get(group, [group])) - (group == "model"))
 
 
 def test_an_experiment_changes_something_and_only_known_keys(compose_config: Composer) -> None:
     plain = flatten(compose_config("model=minilm"))
     for experiment in choices("experiment"):
         changed = flatten(compose_config("model=minilm", f"experiment={experiment}"))
-        assert changed != plain, experiment
+        assert changed != plain or varied(experiment), experiment
         assert changed.keys() == plain.keys(), experiment
+
+
+def varied(experiment: str) -> dict[str, str]:
+    """What an experiment gives the sweeper."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
+    return dict(composed.hydra.sweeper.params)
+
+
+@pytest.mark.parametrize("experiment", sorted(ABLATIONS))
+def test_an_ablation_varies_one_key_over_several_seeds_where_it_fits(compose_config: Composer, experiment: str) -> None:
+    seeds, (key, values) = varied(experiment).items()
+    assert seeds[0] == "training.seed" and len(seeds[1].split(",")) >= 3
+    composed = 0
+    for task in choices("task"):
+        head = compose_config(f"task={task}", "model=minilm").task.head
+        chosen = ["model=minilm", f"task={task}", f"experiment={experiment}"]
+        jobs = [[*chosen, f"{key}={value}"] for value in values.split(",")]
+        if head in ABLATIONS[experiment]:
+            assert len({str(flatten(compose_config(*job))[key]) for job in jobs}) == len(jobs) >= 2
+        else:
+            with pytest.raises(UserError, match=f"^{key}=.* does not fit task={task}"):
+                [compose_config(*job) for job in jobs]
+        composed += 1
+    assert composed == len(choices("task"))
+
+
+def test_an_experiment_says_its_command_first() -> None:
+    for experiment in choices("experiment"):
+        package, command, purpose, *_ = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+        assert package == "# @package _global_"
+        assert re.match(r"# python -m distilspark train ", command) and purpose.startswith("# ")
+        words = command.split()
+        assert f"experiment={experiment}" in words
+        assert ("--multirun" in words) == bool(varied(experiment))
+        assert ("hydra/sweeper=optuna" in words) == ("interval(" in str(varied(experiment)))
 
 
 def test_tasks_say_what_their_heads_need(compose_config: Composer) -> None:
@@ -114,7 +161,7 @@ def attributes_read() -> set[str]:
 
 
 def test_every_key_is_read_somewhere() -> None:
-    names = [*keys(TrainConfig), *keys(PredictConfig), *keys(ServerConfig)]
+    names = [*keys(TrainConfig), *keys(PredictConfig), *keys(ServerConfig), *keys(SearchConfig)]
     assert len(names) > 90
     for_people = {"license"}  # stands in the run's params and nowhere else
     for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml
@@ -229,6 +276,11 @@ def test_losses_fit_the_head(compose_config: Composer) -> None:
         assert compose_config("task=stsb", "model=tiny", f"training.loss={loss}").training.loss == loss
     with pytest.raises(UserError, match=r"training\.loss=cross_entropy does not fit task=stsb"):
         compose_config("task=stsb", "model=tiny", "training.loss=cross_entropy")
+
+
+def test_class_weights_fit_the_head(compose_config: Composer) -> None:
+    with pytest.raises(UserError, match=r"training\.class_weights=balanced does not fit task=stsb"):
+        compose_config("task=stsb", "model=tiny", "training.class_weights=balanced")
 
 
 def test_flatten_names_every_leaf(compose_config: Composer) -> None:

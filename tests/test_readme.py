@@ -42,6 +42,7 @@ def test_mlflow_run_commands_compose(command: str) -> None:
     pairs = [words[place + 1] for place, word in enumerate(words) if word == "-P"]
     overrides = hydra_arguments([f"--{pair}" for pair in pairs])
     entry = words[words.index("-e") + 1] if "-e" in words else "train"
+    entry = {"ablate": "train"}.get(entry, entry)
     if entry == "train" and "model=minilm" not in overrides:
         overrides.append("model=minilm")  # what model=auto may become
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

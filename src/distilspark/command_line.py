@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from distilspark.console import log_to_stderr, logger, output_to, say
-from distilspark.errors import UserError, WorkError
+from distilspark.errors import UserError, WorkError, as_foreseen, one_line
 from distilspark.paths import CONF
 from distilspark.preflight import check_java
 
@@ -98,27 +98,31 @@ def run_hydra(command: str, arguments: list[str]) -> None:
     job = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(_job(command, failures))
     try:
         job()
+    except (UserError, WorkError):  # a sweep's: it has all that its jobs noted
+        raise
     except Exception as error:  # the job keeps its own: what comes here, Hydra found in the arguments
-        raise UserError(f"{_one_line(error)} (`python -m distilspark {command} --cfg job` shows all keys)") from error
+        raise UserError(f"{one_line(error)} (`python -m distilspark {command} --cfg job` shows all keys)") from error
     if failures:
         raise failures[0] if len(failures) == 1 else WorkError(_several(failures))
 
 
-def _job(command: str, failures: list[Exception]) -> Callable[[object], None]:
-    """The Hydra job. It notes its failure, so that the other jobs of a multirun go on and Hydra prints nothing."""
+def _job(command: str, failures: list[Exception]) -> Callable[[object], Exception | None]:
+    """The Hydra job. It notes its failure, so that the other jobs of a multirun go on and Hydra prints nothing.
 
-    def job(composed: object) -> None:
+    It returns the failure too: a launcher that has processes of its own brings back nothing else.
+    """
+
+    def job(composed: object) -> Exception | None:
         from hydra.core.hydra_config import HydraConfig
 
         log = Path(HydraConfig.get().runtime.output_dir) / f"{command}.log"
         try:
             with nullcontext() if command in SERVICES else _batch(log):
                 importlib.import_module(f"distilspark.commands.{command}").run(composed, log)
-        except (UserError, WorkError) as error:
-            failures.append(error)
         except Exception as error:
-            story = f"\nThe whole story: {log}" if log.is_file() else ""
-            failures.append(WorkError(f"{type(error).__name__}: {_one_line(error)}{story}"))
+            failures.append(as_foreseen(error, log))
+            return failures[-1]
+        return None
 
     return job
 
@@ -146,13 +150,6 @@ def _unforeseen_to_log() -> Iterator[None]:
     except Exception:
         logger.exception("the command failed")
         raise
-
-
-def _one_line(error: Exception) -> str:
-    """What an exception says, without Hydra's search path and Java's stack trace."""
-    text = str(error).partition("Config search path:")[0]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(line for line in lines if not line.startswith("at "))[:600]
 
 
 def _usage() -> int:

@@ -207,6 +207,20 @@ class TrainConfig:
                 f"training.loss={self.training.loss} does not fit task={self.task.name} ({self.task.head}): "
                 f"it takes {' or '.join(losses)}"
             )
+        if self.training.class_weights == "balanced" and self.task.head == "regression":
+            raise UserError(
+                f"training.class_weights=balanced does not fit task={self.task.name} (regression): it has no classes"
+            )
+
+
+@config
+class SearchConfig:
+    """How hyper-parameters are searched for: `conf/hydra/sweeper/optuna.yaml`."""
+
+    trials: Positive  # failed ones too
+    parallel: Positive  # asked for at once, knowing nothing of one another
+    startup_trials: Positive  # random ones, before the sampler has seen enough
+    seed: Seed  # of the sampler
 
 
 @config

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +27,7 @@ def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, .
     """Print a small table: the first column to the left, the others to the right."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
     for row in rows:
         table.add_row(*row)
         logger.info("%s: %s", title, " | ".join(row))
@@ -48,10 +48,11 @@ def working(on: str) -> Iterator[None]:
 
 
 @contextmanager
-def output_to(log: Path) -> Iterator[None]:
+def output_to(log: Path) -> Iterator[Mapping[int, int]]:
     """Send all that libraries, the JVM and C++ code write to the log file; only `say` and its like reach the terminal.
 
-    Works on file descriptors 1 and 2, so child processes (Spark's JVM and its workers) are quiet too.
+    Works on file descriptors 1 and 2, so child processes (Spark's JVM and its workers) are quiet too. Yields copies of
+    what they were, for `output_as`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -63,7 +64,7 @@ def output_to(log: Path) -> Iterator[None]:
         for descriptor in saved:
             os.dup2(file.fileno(), descriptor)
         try:
-            yield
+            yield saved
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -71,6 +72,20 @@ def output_to(log: Path) -> Iterator[None]:
             for descriptor, original in saved.items():
                 os.dup2(original, descriptor)
                 os.close(original)
+
+
+@contextmanager
+def output_as(descriptors: Mapping[int, int]) -> Iterator[None]:
+    """Inside `output_to`, the terminal as it was: for jobs that send their output to logs of their own."""
+    with ExitStack() as closing:
+        sys.stdout.flush()
+        for descriptor, original in descriptors.items():
+            current = os.dup(descriptor)
+            closing.callback(os.close, current)
+            closing.callback(os.dup2, current, descriptor)
+            os.dup2(original, descriptor)
+        closing.callback(sys.stdout.flush)
+        yield
 
 
 def log_to_stderr() -> None:

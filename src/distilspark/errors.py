@@ -1,5 +1,9 @@
 """The two ways in which a command ends badly, and the exit codes that tell them apart."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class UserError(Exception):
     """A mistake of the caller's: the message names the key, file or row and the way out. Exit code 2, no traceback."""
@@ -7,3 +11,18 @@ class UserError(Exception):
 
 class WorkError(Exception):
     """A failure of the work itself, foreseen and explained in the message. Exit code 1, no traceback on the console."""
+
+
+def as_foreseen(error: Exception, log: Path) -> Exception:
+    """The error itself where it is one of these two; any other as a `WorkError` that says where the whole story is."""
+    if isinstance(error, (UserError, WorkError)):
+        return error
+    story = f"\nThe whole story: {log}" if log.is_file() else ""
+    return WorkError(f"{type(error).__name__}: {one_line(error)}{story}")
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, without Hydra's search path and Java's stack trace."""
+    text = str(error).partition("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(line for line in lines if not line.startswith("at "))[:600]

@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from distilspark.tracking.registry import register
+from distilspark.tracking.registry import register, register_run
 
 
 @pytest.fixture
@@ -48,3 +48,20 @@ def test_another_model_has_its_own_champion(store: mlflow.MlflowClient, tmp_path
     uri = logged_model(tmp_path)
     assert register(uri, "one", {}, beats_baseline=True)[1] == ("challenger", "champion")
     assert register(uri, "two", {}, beats_baseline=True) == ("1", ("challenger", "champion"))
+
+
+@pytest.mark.parametrize(
+    "low, baseline, beats", [(0.1, 0.0, True), (0.0, 0.0, False), (-0.1, 0.0, False), (0.3, 0.4, False)]
+)
+def test_only_a_whole_interval_above_the_baseline_beats_it(
+    store: mlflow.MlflowClient, tmp_path: Path, low: float, baseline: float, beats: bool
+) -> None:
+    with mlflow.start_run() as run:
+        logged_model(tmp_path)
+        mlflow.log_metrics({"dev/mcc": 0.45, "dev/mcc_low": low, "baseline/mcc": baseline})
+        mlflow.set_tags({"model.checkpoint": "tiny", "model.precision": "int8"})
+    aliases = ("challenger", "champion") if beats else ("challenger",)
+    assert register_run(run.info.run_id, "a model", "mcc") == ("1", aliases)
+    version = store.get_model_version("a model", "1")
+    assert version.tags == {"dev.mcc": "0.4500", "model.checkpoint": "tiny", "model.precision": "int8"}
+    assert version.run_id == run.info.run_id

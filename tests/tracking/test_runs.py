@@ -170,6 +170,37 @@ def test_mlflow_run_s_own_run_takes_over_from_an_interrupted_one(
     assert (left.info.status, left.data.tags["continued_by"]) == ("KILLED", opened)
 
 
+def test_a_child_is_below_its_parent_in_its_experiment(log: Path, tmp_path: Path) -> None:
+    with open_run(tmp_path.name, "parent", log) as parent:
+        with open_run("an experiment that is not made", "child", log, parent=parent) as child:
+            assert mlflow.active_run().info.run_id == child.info.run_id
+        assert mlflow.active_run().info.run_id == parent.info.run_id
+        with pytest.raises(ValueError), open_run("another", "fails", log, parent=parent) as failed:
+            raise ValueError
+        with open_run("another", "goes on", log, failed.info.run_id, parent=parent) as again:
+            assert again.info.run_id == failed.info.run_id
+    ended = stored(child.info.run_id)
+    assert (ended.info.status, ended.info.run_name) == ("FINISHED", "child")
+    assert ended.info.experiment_id == parent.info.experiment_id
+    assert ended.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert stored(parent.info.run_id).info.status == stored(failed.info.run_id).info.status == "FINISHED"
+    assert mlflow.get_experiment_by_name("an experiment that is not made") is None
+
+
+def test_a_child_that_goes_on_comes_to_its_new_parent(log: Path, tmp_path: Path) -> None:
+    with (
+        open_run(tmp_path.name, "first", log) as first,
+        pytest.raises(KeyboardInterrupt),
+        open_run("any", "child", log, parent=first) as child,
+    ):
+        raise KeyboardInterrupt
+    with open_run(tmp_path.name, "second", log) as second, open_run("any", "new name", log, child.info.run_id, second):
+        pass
+    ended = stored(child.info.run_id)
+    assert (ended.info.status, ended.info.run_name) == ("FINISHED", "child")
+    assert ended.data.tags["mlflow.parentRunId"] == second.info.run_id
+
+
 def test_system_metrics_are_on(log: Path, tmp_path: Path) -> None:
     with open_run(tmp_path.name, "watched", log) as run:
         assert run is not None

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from distilspark.config import ModelConfig, from_hydra
+from distilspark.errors import UserError
 from distilspark.model.checkpoints import is_available
 from distilspark.paths import CONF
 
 
 def decide_model(composed: DictConfig) -> DictConfig:
     """Put the first available candidate of `conf/model/auto.yaml` in its place; another choice stays as it is."""
+    given = overrides()
+    decided = with_model(composed, given, _compose)
+    return composed if decided == given else _compose(decided)
+
+
+def with_model(composed: DictConfig, given: list[str], compose_with: Callable[[list[str]], DictConfig]) -> list[str]:
+    """The overrides that name the first available candidate; those that were given where the model is no `auto`."""
     candidates = composed.model.get("candidates", [])
     for name in candidates:
-        decided = _compose_with(f"model={name}")
-        if name == candidates[-1] or is_available(from_hydra(ModelConfig, decided.model)):
-            return decided
-    return composed
+        named = [*(override for override in given if not override.startswith("model=")), f"model={name}"]
+        if name == candidates[-1] or is_available(from_hydra(ModelConfig, compose_with(named).model)):
+            return named
+    return given
 
 
 def overrides() -> list[str]:
@@ -27,13 +38,25 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def _compose_with(choice: str) -> DictConfig:
-    group = choice.partition("=")[0]
-    others = [override for override in overrides() if not override.startswith(f"{group}=")]
+def sweep_parent() -> str | None:
+    """The id of the run whose job this is: a sweeper of ours sets it for each job."""
+    parent: str | None = HydraConfig.get().sweeper.get("parent")
+    return parent
+
+
+def check_multirun() -> None:
+    """Raise `UserError` where a sweep is asked for in a single run, which would be trained as if it were not."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.RUN and hydra.sweeper.params:
+        varied = ", ".join(hydra.sweeper.params)
+        raise UserError(f"experiment={hydra.runtime.choices.experiment} varies {varied}: add --multirun")
+
+
+def _compose(given: list[str]) -> DictConfig:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose(HydraConfig.get().job.config_name, [*others, choice])
+            return compose(HydraConfig.get().job.config_name, given)
     finally:
         GlobalHydra.instance().hydra = running

@@ -39,9 +39,8 @@ from distilspark.scoring.profile import profile_of_outputs
 from distilspark.scoring.quantization import choose_precision, compare
 from distilspark.spark import open_session
 from distilspark.tracking.datasets import log_datasets
-from distilspark.tracking.registry import register
+from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import (
-    beats_baseline,
     describe,
     epoch_log,
     log_evaluation,
@@ -70,14 +69,6 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Packaged:
-    """The logged model."""
-
-    uri: str  # MLflow's
-    precision: Precision
-
-
-@dataclass(frozen=True)
 class Prepared:
     """The splits, and the stop words that were removed from what the network reads."""
 
@@ -86,10 +77,11 @@ class Prepared:
     digest: str  # of what is trained and chosen on
 
 
-def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None) -> None:
+def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None, *, registered: bool) -> None:
     """Load, fine-tune, evaluate, log and register, inside the active run; `folder` takes files on their way.
 
-    `kept` has the checkpoints of a training that was interrupted, and takes those of this one.
+    `kept` has the checkpoints of a training that was interrupted, and takes those of this one. A job of a sweep is not
+    registered: the best of them is, when all have ended.
     """
     with timed("checkpoint"):
         checkpoint = fetch(config.model)
@@ -114,8 +106,8 @@ def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None) 
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
-        packaged = package(config, network, checkpoint, prepared, predictions, result.best_epoch)
-    publish(config, packaged, evaluation, result)
+        package(config, network, checkpoint, prepared, predictions, result.best_epoch)
+    publish(config, evaluation, result, registered=registered)
 
 
 def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Prepared:
@@ -217,7 +209,7 @@ def package(
     prepared: Prepared,
     predictions: Predictions,
     epoch: int,
-) -> Packaged:
+) -> None:
     """Log the network for scoring, once it says the same as the network about every row of dev.
 
     What the package says about validation travels with it, as a profile that scoring compares its own rows with.
@@ -234,7 +226,7 @@ def package(
         if chosen != "float32":
             mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
         write_profile(folders[chosen], profile_of_outputs(validation.encoded, said[chosen], config.task))
-        return Packaged(log_package(folders[chosen], config.task, rows.head(5), epoch).model_uri, chosen)
+        log_package(folders[chosen], config.task, rows.head(5), epoch)
 
 
 def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array) -> Precision:
@@ -250,19 +242,12 @@ def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], la
     return chosen
 
 
-def publish(config: TrainConfig, packaged: Packaged, evaluation: Evaluation, result: FitResult) -> None:
+def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, registered: bool) -> None:
     """Register the model, describe the run, and show the result."""
-    task = config.task
-    tags = {
-        f"dev.{task.metric}": f"{evaluation.metrics[task.metric]:.4f}",
-        "model.checkpoint": config.model.name,
-        "model.precision": packaged.precision,
-    }
-    version, aliases = register(
-        packaged.uri, config.registry.name, tags, beats_baseline=beats_baseline(evaluation, task.metric)
-    )
-    registered = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
-    lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch), "registered": registered}
+    task, lines = config.task, {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch)}
+    if registered:
+        version, aliases = register_run(active_run_id(), config.registry.name, task.metric)
+        lines["registered"] = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
     mlflow.set_tag("mlflow.note.content", describe(lines, evaluation, task))
     rows = [
         (
@@ -276,4 +261,5 @@ def publish(config: TrainConfig, packaged: Packaged, evaluation: Evaluation, res
     show_table(
         f"{task.title}: dev", ("metric", "value", f"{config.evaluation.confidence:.0%} interval", "baseline"), rows
     )
-    say(f"registered {registered}")
+    if registered:
+        say(f"registered {lines['registered']}")

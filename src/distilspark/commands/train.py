@@ -7,25 +7,32 @@ from pathlib import Path
 import mlflow
 from omegaconf import DictConfig
 
-from distilspark.commands.composition import decide_model, overrides
+from distilspark.commands.composition import check_multirun, decide_model, overrides, sweep_parent
 from distilspark.config import TrainConfig, from_hydra
 from distilspark.console import say
 from distilspark.tracking.runs import log_config, open_run, where_to_look
 from distilspark.tracking.store import check_store
+from distilspark.tracking.sweeps import job_of
 from distilspark.training.checkpointing import interrupted_run, open_checkpoints
 
 
 def run(composed: DictConfig, log: Path) -> None:
-    """Train on a composed `conf/train.yaml`, in one MLflow run."""
+    """Train on a composed `conf/train.yaml`, in one MLflow run; in a sweep, as a child of the sweep's."""
+    check_multirun()
     config = from_hydra(TrainConfig, decide_model(composed))
     check_store()
     from distilspark.commands.fine_tuning import fine_tune  # takes seconds to import: after the config is found good
 
-    say(f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, seed {config.training.seed}")
-    name = f"{config.task.name} {config.model.name} seed {config.training.seed}"
-    experiment = f"distilspark-{config.task.name}"
-    with open_checkpoints(config) as kept, open_run(experiment, name, log, interrupted_run(kept)) as active:
+    job = job_of(sweep_parent(), overrides())
+    own = job.name if job else f"seed {config.training.seed}"
+    say(f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, {own}")
+    experiment, name = f"distilspark-{config.task.name}", f"{config.task.name} {config.model.name} {own}"
+    with (
+        open_checkpoints(config) as kept,
+        open_run(experiment, name, log, interrupted_run(kept), job.parent if job else None) as active,
+    ):
         log_config(active, config, overrides())
-        mlflow.set_tags({"task": config.task.name, "model.checkpoint": config.model.name})
-        fine_tune(config, log.parent, kept)
-    where_to_look(active)
+        mlflow.set_tags({"task": config.task.name, "model.checkpoint": config.model.name} | (job.tags if job else {}))
+        fine_tune(config, log.parent, kept, registered=job is None)
+    if job is None:
+        where_to_look(active)

@@ -97,6 +97,20 @@ def _way_out(uri: str) -> str:
     return f"Registered versions of {name}: {known}. Set model_uri=models:/{name}/VERSION"
 
 
+def register_run(run_id: str, name: str, metric: str) -> tuple[str, tuple[str, ...]]:
+    """Register the model that a training logged, with what its run says of it; as `register`.
+
+    `metric` is the task's, which the baseline is to be beaten in.
+    """
+    run = mlflow.get_run(run_id)
+    (model,) = run.outputs.model_outputs
+    figures = run.data.metrics
+    tags = {f"dev.{metric}": f"{figures[f'dev/{metric}']:.4f}"}
+    tags |= {key: run.data.tags[key] for key in ("model.checkpoint", "model.precision")}
+    beats_baseline = figures[f"dev/{metric}_low"] > figures[f"baseline/{metric}"]
+    return register(f"models:/{model.model_id}", name, tags, beats_baseline=beats_baseline)
+
+
 def register(
     model_uri: str, name: str, tags: Mapping[str, str], *, beats_baseline: bool
 ) -> tuple[str, tuple[str, ...]]:

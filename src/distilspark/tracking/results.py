@@ -67,11 +67,6 @@ def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None
         mlflow.log_text(evaluation.report, "evaluation/classification_report.txt")
 
 
-def beats_baseline(evaluation: Evaluation, metric: str) -> bool:
-    """Whether the whole interval of the metric lies above what the majority class or the mean scores."""
-    return evaluation.intervals[metric][0] > evaluation.baseline[metric]
-
-
 def describe(lines: Mapping[str, str], evaluation: Evaluation, task: TaskConfig) -> str:
     """The run's description in markdown: the result first, then what it was made of; shown by the UI."""
     low, high = evaluation.intervals[task.metric]

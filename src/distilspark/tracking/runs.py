@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,7 @@ import mlflow
 import yaml
 from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from distilspark.config import flatten
 from distilspark.console import say
@@ -39,26 +39,20 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_run(experiment: str, name: str, log: Path, interrupted: str | None = None) -> Iterator[mlflow.ActiveRun]:
+def open_run(
+    experiment: str, name: str, log: Path, interrupted: str | None = None, parent: Run | None = None
+) -> Iterator[mlflow.ActiveRun]:
     """The run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
 
     `interrupted`: the id of a run that did not come to its end and whose work goes on. It is opened again, or where
-    `mlflow run` has given another one, it ends and names that one. A run that is finished or gone is left alone.
+    another one is given (by `mlflow run`, or by the parent's experiment), it ends and names that one. A run that is
+    finished or gone is left alone. With a parent it is the parent's child, in the parent's experiment.
 
     Ends FINISHED, FAILED when an exception passes, KILLED on Ctrl-C and SIGTERM; the log is an artifact in any case.
     """
     use_project_store()
-    shared = mlflow.environment_variables.MLFLOW_RUN_ID.get()
     before = _unfinished(interrupted)
-    continued = None if shared else before
-    if continued:
-        mlflow.set_experiment(experiment_id=continued.info.experiment_id)
-    elif not shared:
-        _choose_experiment(experiment)
-    run_id, run_name = (continued.info.run_id, None) if continued else (None, None if shared else name)
-    with _interrupt_on_sigterm(), mlflow.start_run(run_id, run_name=run_name, log_system_metrics=True) as run:
-        if shared:
-            mlflow.set_tag("mlflow.runName", name)
+    with _interrupt_on_sigterm(), _start(experiment, name, parent, before) as run:
         if before:
             _take_over(before, run)
         try:
@@ -72,6 +66,30 @@ def open_run(experiment: str, name: str, log: Path, interrupted: str | None = No
             _end_early(run, "FAILED", log, error)
             raise
         _end(run, "FINISHED", log)
+
+
+def _start(experiment: str, name: str, parent: Run | None, before: Run | None) -> mlflow.ActiveRun:
+    if parent:
+        return _start_child(name, parent, before)
+    if mlflow.environment_variables.MLFLOW_RUN_ID.get():  # MLflow takes it, and removes it from the environment
+        run = mlflow.start_run(log_system_metrics=True)
+        mlflow.set_tag("mlflow.runName", name)
+        return run
+    if before:
+        mlflow.set_experiment(experiment_id=before.info.experiment_id)
+        return mlflow.start_run(before.info.run_id, log_system_metrics=True)
+    _choose_experiment(experiment)
+    return mlflow.start_run(run_name=name, log_system_metrics=True)
+
+
+def _start_child(name: str, parent: Run, before: Run | None) -> mlflow.ActiveRun:
+    experiment, parent_id = parent.info.experiment_id, parent.info.run_id
+    if before and before.info.experiment_id == experiment:
+        mlflow.MlflowClient().set_tag(before.info.run_id, MLFLOW_PARENT_RUN_ID, parent_id)
+        return mlflow.start_run(before.info.run_id, nested=True, log_system_metrics=True)
+    return mlflow.start_run(
+        experiment_id=experiment, run_name=name, nested=True, parent_run_id=parent_id, log_system_metrics=True
+    )
 
 
 def active_run_id() -> str:
@@ -172,9 +190,7 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
 
     `mlflow run` has logged the params of its command line already, in their own spelling: those stay.
     """
-    leaves = flatten(config)
-    there = mlflow.MlflowClient().get_run(run.info.run_id).data.params
-    mlflow.log_params({key: str(value)[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
+    log_settings(run, flatten(config))
     mlflow.log_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "config/config.yaml")
     mlflow.log_text(yaml.safe_dump(overrides), "config/overrides.yaml")
     mlflow.log_text(_packages(), "config/packages.txt")
@@ -182,6 +198,12 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
         mlflow.set_tag(MLFLOW_GIT_COMMIT, commit)
         mlflow.log_text(f"{commit}\n{_git('status', '--porcelain')}", "config/git_commit.txt")
         mlflow.set_tag("git.dirty", str(bool(_git("status", "--porcelain"))).lower())
+
+
+def log_settings(run: mlflow.ActiveRun, leaves: Mapping[str, Any]) -> None:
+    """Settings as params, except those that are there."""
+    there = mlflow.MlflowClient().get_run(run.info.run_id).data.params
+    mlflow.log_params({key: str(value)[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
 
 
 def _packages() -> str:

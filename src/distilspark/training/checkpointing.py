@@ -31,6 +31,7 @@ from distilspark.console import say
 
 KEPT = 2
 FORGOTTEN_AFTER = 14 * 24 * 3600  # seconds: a training that nobody has gone on with
+NOT_DECISIVE = {"training.resume", "training.checkpoint_every", "training.checkpoints"}
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -132,10 +133,12 @@ def interrupted_run(folder: CheckpointFolder | None) -> str | None:
 
 def fingerprint(config: TrainConfig) -> str:
     """16 hex digits over all that makes a training what it is: the config without resources and without these keys."""
-    parts = {key: value for key, value in flatten(config).items() if not key.startswith("spark.")}
-    for name in ("resume", "checkpoint_every", "checkpoints"):
-        del parts[f"training.{name}"]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(decisive(flatten(config)), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, by dotted keys, without those that the weights at the end do not depend on."""
+    return {key: value for key, value in settings.items() if not key.startswith("spark.") and key not in NOT_DECISIVE}
 
 
 def _lock(file: Path) -> AcquireReturnProxy[Any] | None:

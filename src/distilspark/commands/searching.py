@@ -1,0 +1,85 @@
+"""A hyper-parameter search: Optuna asks for jobs and is told what they reached on the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+import optuna
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from mlflow.entities import Run
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from distilspark.commands.sweeping import Overrides, Plan
+from distilspark.config import SearchConfig
+from distilspark.errors import UserError
+from distilspark.tracking.sweeps import kept_metric, key_of
+
+Values = CategoricalDistribution | FloatDistribution | IntDistribution
+Space = Mapping[str, Values]
+
+
+def plan_search(overrides: Sequence[Override], search: SearchConfig) -> Plan:
+    """The plan of a search over those overrides that are sweeps."""
+    space = {each.get_key_element(): distribution(each) for each in overrides if each.is_sweep_override()}
+    if not space:
+        raise UserError("nothing to search: give a key a choice or an interval, or take experiment=search")
+    settled = [each for each in overrides if not each.is_sweep_override()]
+    plan = Plan(  # named, because it labels its own batches
+        shared=[f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in settled],
+        varied=tuple(sorted(map(key_of, space))),
+        size=search.trials,
+        samples=extremes(space),
+        is_complete=False,
+        batches=lambda so_far: ask_and_tell(space, search, plan.label, so_far),
+        settings={**{key: str(each) for key, each in space.items()}, **asdict(search), "trials": None},
+    )
+    return plan
+
+
+def distribution(override: Override) -> Values:
+    """Where Optuna takes a key's values from, in Hydra's words: `choice`, `range` or `interval`, `tag(log, …)`."""
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+        assert low is not None and high is not None
+        return IntDistribution(low, int(high), log) if isinstance(low, int) else FloatDistribution(low, high, log)
+    if isinstance(sweep, RangeSweep) and isinstance(sweep.start, int) and isinstance(sweep.stop, int):
+        return IntDistribution(sweep.start, sweep.stop - 1, step=int(sweep.step))
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def extremes(space: Space) -> list[Overrides]:
+    """Jobs that have each end or choice of each key, and the first of all others."""
+    ends = {key: _ends(each) for key, each in space.items()}
+    return [
+        [f"{key}={end}", *(f"{other}={ends[other][0]}" for other in ends if other != key)]
+        for key in ends
+        for end in ends[key]
+    ]
+
+
+def _ends(values: Values) -> list[object]:
+    return list(values.choices) if isinstance(values, CategoricalDistribution) else [values.low, values.high]
+
+
+def ask_and_tell(
+    space: Space, search: SearchConfig, label: Callable[[Overrides], str], so_far: Callable[[], list[Run]]
+) -> Iterator[list[Overrides]]:
+    """Batches of trials, each from what those before it have reached.
+
+    A search that goes on asks from its beginning: the trials that have finished are the same ones again, and are told
+    without being launched. A trial without a finished run has failed.
+    """
+    sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=search.startup_trials)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    fixed: dict[str, BaseDistribution] = dict(space)
+    for start in range(0, search.trials, search.parallel):
+        asked = [study.ask(fixed) for _ in range(min(search.parallel, search.trials - start))]
+        batch = [[f"{key}={value}" for key, value in trial.params.items()] for trial in asked]
+        yield batch
+        reached = {run.data.tags["sweep.job"]: kept_metric(run) for run in so_far()}
+        for trial, own in zip(asked, batch, strict=True):
+            value = reached.get(label(own))
+            study.tell(trial, value, state=TrialState.FAIL if value is None else None)

@@ -1,0 +1,174 @@
+"""A multirun of `train` as one sweep: its jobs are children of one run, and the best of them is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Run
+from omegaconf import DictConfig, OmegaConf
+
+from distilspark.commands.composition import with_model
+from distilspark.config import TrainConfig, flatten, from_hydra
+from distilspark.console import log_to_stderr, output_as, output_to, say, show_table
+from distilspark.errors import UserError, WorkError, as_foreseen
+from distilspark.preflight import check_java
+from distilspark.tracking.registry import register_run
+from distilspark.tracking.results import log_tables
+from distilspark.tracking.runs import log_settings, open_run, where_to_look
+from distilspark.tracking.store import check_store
+from distilspark.tracking.sweeps import (
+    Sweep,
+    adopt,
+    alone,
+    best_of,
+    children,
+    end_running,
+    finished,
+    own_overrides,
+    sweep_identity,
+)
+
+Overrides = list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweeper makes of the command line.
+
+    Attributes:
+        shared: the overrides that all jobs have.
+        varied: the keys in which they differ.
+        size: the number of jobs.
+        samples: own overrides of jobs, so many that all jobs are right where these are.
+        is_complete: whether these are all.
+        batches: from a function that gives the children that have finished so far, the own overrides of the jobs to
+            launch next.
+        settings: what else makes the sweep the same when it is started again.
+
+    """
+
+    shared: Overrides
+    varied: tuple[str, ...]
+    size: int
+    samples: Sequence[Overrides]
+    is_complete: bool
+    batches: Callable[[Callable[[], list[Run]]], Iterator[Sequence[Overrides]]]
+    settings: Mapping[str, Any]
+
+    def label(self, own: Overrides) -> str:
+        """The `sweep.job` of a job with these overrides of its own."""
+        return " ".join(own_overrides(own, self.varied))
+
+
+@dataclass(frozen=True)
+class Hydra:
+    """What Hydra lends to a sweep."""
+
+    config: DictConfig  # with everything but the jobs' own overrides
+    compose: Callable[[Overrides], DictConfig]
+    launch: Callable[[Sequence[Overrides], int], Sequence[Any]]  # overrides, number of the first; the jobs' JobReturns
+
+
+def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
+    """Check all jobs, then launch those that are missing, as children of one run.
+
+    Raises:
+        UserError: a job's config is wrong; nothing was launched.
+        WorkError: jobs failed; names them. The others have run to their end.
+
+    """
+    check_java()
+    shared = plan.shared if "model" in plan.varied else with_model(hydra.config, plan.shared, hydra.compose)
+    configs = [from_hydra(TrainConfig, _without_hydra(hydra.compose([*shared, *own]))) for own in plan.samples]
+    check_tasks(configs)
+    check_store()
+    sweep = describe_sweep(hydra, plan, shared)
+    log = Path(hydra.config.hydra.sweep.dir).absolute() / "sweep.log"
+    with output_to(log) as terminal:
+        log_to_stderr()
+        try:
+            with alone(sweep), open_parent(sweep, configs, log) as parent:
+                wanted = {plan.label(own) for own in plan.samples} if plan.is_complete else None
+                done = adopt(parent, sweep.identity, plan.size, wanted) if resume else []
+                say(f"{configs[0].task.title}: {sweep.name}, {plan.size} jobs, {len(done)} of them finished earlier")
+                failures = launch_missing(hydra, plan, shared, parent, terminal)
+                report(parent, configs[0].task.metric)
+                where_to_look(parent)
+                if failures:
+                    raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))
+        except Exception as error:
+            raise as_foreseen(error, log) from error
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+
+
+def check_tasks(configs: Sequence[TrainConfig]) -> None:
+    """Raise `UserError` where jobs have nothing that can be compared."""
+    if len(tasks := sorted({config.task.name for config in configs})) > 1:
+        one_each = "Start one for each, or take hydra/sweeper=basic"
+        raise UserError(f"task={','.join(tasks)}: a sweep compares runs of one task. {one_each}")
+
+
+def describe_sweep(hydra: Hydra, plan: Plan, shared: Overrides) -> Sweep:
+    """The sweep's name and what makes it the same when it is started again."""
+    chosen = hydra.config.hydra.runtime.choices.get("experiment") or "+".join(plan.varied) or "one job"
+    name = chosen if isinstance(chosen, str) else "+".join(chosen)
+    composed = OmegaConf.to_container(_without_hydra(hydra.compose(shared)), resolve=True)
+    return Sweep(name, plan.varied, sweep_identity(name, plan.varied, {**flatten(composed), **plan.settings}))
+
+
+@contextmanager
+def open_parent(sweep: Sweep, configs: Sequence[TrainConfig], log: Path) -> Iterator[mlflow.ActiveRun]:
+    """The sweep's run, with its tags and the settings that all jobs share."""
+    task, model = configs[0].task.name, configs[0].model.name
+    with open_run(f"distilspark-{task}", f"{task} {model} {sweep.name}", log) as parent:
+        mlflow.set_tags(sweep.tags | {"task": task, "model.checkpoint": model})
+        first, *others = map(flatten, configs)
+        log_settings(parent, {key: value for key, value in first.items() if all(value == each[key] for each in others)})
+        yield parent
+
+
+def launch_missing(hydra: Hydra, plan: Plan, shared: Overrides, parent: Run, terminal: Mapping[int, int]) -> list[str]:
+    """Launch the jobs that have no finished child, with the terminal as it was; what failed, by its own overrides."""
+    failures: list[str] = []
+    launched = 0
+    try:
+        for batch in plan.batches(lambda: finished(children(parent))):
+            done = {run.data.tags["sweep.job"] for run in finished(children(parent))}
+            missing = [own for own in batch if plan.label(own) not in done]
+            jobs = [[*shared, *own, f"hydra.sweeper.parent={parent.info.run_id}"] for own in missing]
+            with output_as(terminal):
+                ended = hydra.launch(jobs, launched) if jobs else []
+            launched += len(jobs)
+            outcomes = [(plan.label(own), job.return_value) for own, job in zip(missing, ended, strict=True)]
+            failures += [f"{label}: {failure}" for label, failure in outcomes if failure]
+    finally:
+        end_running(children(parent))  # a launcher that was interrupted leaves them so
+    return failures
+
+
+def report(parent: Run, metric: str) -> None:
+    """Show the children in a table, and register the one that is best on the validation split."""
+    runs = sorted(children(parent), key=lambda run: str(run.data.tags.get("sweep.job")))
+    columns = ("job", "status", f"val/kept_{metric}", f"dev/{metric}", f"dev/{metric}_low", f"dev/{metric}_high")
+    rows = [(run.data.tags.get("sweep.job", ""), run.info.status, *_figures(run, columns[2:])) for run in runs]
+    show_table("Jobs", columns[:4], [row[:4] for row in rows])
+    log_tables({"jobs": pd.DataFrame(rows, columns=list(columns))}, "sweep")
+    if done := finished(runs):
+        best = best_of(done)
+        mlflow.set_tag("sweep.best", best.info.run_id)
+        name = best.data.params["registry.name"]
+        version, aliases = register_run(best.info.run_id, name, metric)
+        say(f"registered {name} version {version} (@{', @'.join(aliases)}): {best.info.run_name}, best on validation")
+
+
+def _figures(run: Run, names: Sequence[str]) -> list[str]:
+    return [f"{run.data.metrics[name]:.4f}" if name in run.data.metrics else "" for name in names]

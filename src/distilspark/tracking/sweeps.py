@@ -1,0 +1,191 @@
+"""Sweeps in MLflow: a parent run, a child for each job, and the tags by which they are found again.
+
+On the parent: `sweep.id`, `sweep.name`, `sweep.parent` (`true`), `sweep.varied` (JSON list of keys). On a child:
+`sweep.id`, `sweep.name`, `sweep.variant` (the job's own overrides without the seed), `sweep.job` (all its own).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+from filelock import FileLock, Timeout
+from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from distilspark.cache import cache_root
+from distilspark.errors import UserError
+from distilspark.training.checkpointing import decisive
+
+SEED = "training.seed"
+FINISHED, KILLED, RUNNING = "FINISHED", "KILLED", "RUNNING"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What stays the same when a sweep is started again."""
+
+    name: str  # the experiment's, e.g. class_weights
+    varied: tuple[str, ...]  # the keys in which its jobs differ
+    identity: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The parent's."""
+        own = {"id": self.identity, "name": self.name, "parent": "true", "varied": json.dumps(self.varied)}
+        return {f"sweep.{key}": value for key, value in own.items()}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep."""
+
+    parent: Run
+    own: tuple[str, ...]  # its own overrides, sorted
+
+    @property
+    def variant(self) -> tuple[str, ...]:
+        """Its own overrides without the seed: jobs that differ in the seed alone repeat one another."""
+        return tuple(override for override in self.own if key_of(override) != SEED)
+
+    @property
+    def name(self) -> str:
+        """For people: `class_weights=balanced seed 1`."""
+        seed = [f"seed {override.partition('=')[2]}" for override in self.own if key_of(override) == SEED]
+        return " ".join([*(override.rpartition(".")[2] for override in map(_short, self.variant)), *seed])
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The child's."""
+        kept = {key: self.parent.data.tags[key] for key in ("sweep.id", "sweep.name")}
+        return kept | {"sweep.variant": " ".join(self.variant), "sweep.job": " ".join(self.own)}
+
+
+def _short(override: str) -> str:
+    """An override with the last part of its key.
+
+    >>> _short("training.learning_rate=1e-05"), _short("model.path=/a.b/c")
+    ('learning_rate=1e-05', 'path=/a.b/c')
+    """
+    key, _, value = override.partition("=")
+    return f"{key.rpartition('.')[2]}={value}"
+
+
+def key_of(override: str) -> str:
+    """The key of an override of Hydra's.
+
+    >>> key_of("+spark.settings.a=1"), key_of("model=tiny")
+    ('spark.settings.a', 'model')
+    """
+    return override.partition("=")[0].lstrip("+")
+
+
+def own_overrides(overrides: Iterable[str], varied: Sequence[str]) -> tuple[str, ...]:
+    """Those in which a job differs from others, sorted.
+
+    >>> own_overrides(["training.seed=1", "task=cola", "+a.b=2"], ["a.b", "training.seed"])
+    ('a.b=2', 'training.seed=1')
+    """
+    return tuple(sorted(override.lstrip("+") for override in overrides if key_of(override) in varied))
+
+
+def job_of(parent: str | None, overrides: Iterable[str]) -> Job | None:
+    """The job with these overrides below the run with this id; None where there is no parent."""
+    if parent is None:
+        return None
+    run = mlflow.get_run(parent)
+    return Job(run, own_overrides(overrides, json.loads(run.data.tags["sweep.varied"])))
+
+
+def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits: the same for the same decisive settings that the jobs share.
+
+    The values that are varied have no part in it, so that a sweep can go on with more seeds.
+    """
+    shared = {key: value for key, value in decisive(settings).items() if key not in varied}
+    text = json.dumps([name, sorted(varied), shared], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@contextmanager
+def alone(sweep: Sweep) -> Iterator[None]:
+    """Raise `UserError` where another process on this machine is at the same sweep in the same store."""
+    place = hashlib.sha256(f"{mlflow.get_tracking_uri()} {sweep.identity}".encode()).hexdigest()[:16]
+    file = cache_root() / "sweeps" / f"{place}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(file, timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"the sweep {sweep.name} ({sweep.identity}) runs already: wait for it, or stop it") from error
+
+
+def children(parent: Run) -> list[Run]:
+    """All children of a run, the first to start first."""
+    return _search(parent, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'")
+
+
+def finished(runs: Iterable[Run]) -> list[Run]:
+    """Those that ended well."""
+    return [run for run in runs if run.info.status == FINISHED]
+
+
+def adopt(parent: Run, identity: str, size: int, wanted: Container[str] | None) -> list[Run]:
+    """Make the finished children of the sweep's earlier attempts the parent's own.
+
+    A sweep that came to its end keeps its children, unless it had fewer than `size` jobs: this one goes on from it.
+
+    Args:
+        parent: the run of this attempt.
+        identity: the sweep's.
+        size: the number of jobs.
+        wanted: the `sweep.job` of each; None takes all.
+
+    Returns:
+        the children that the parent has now.
+
+    """
+    attempts = _search(parent, f"tags.`sweep.id` = '{identity}' AND tags.`sweep.parent` = 'true'")
+    for attempt in attempts:
+        its_own = children(attempt)
+        is_whole = attempt.info.status == FINISHED and len(finished(its_own)) >= size
+        if attempt.info.run_id != parent.info.run_id and not is_whole:
+            end_running([attempt, *its_own])
+            _move([run for run in finished(its_own) if wanted is None or run.data.tags["sweep.job"] in wanted], parent)
+            mlflow.MlflowClient().set_tag(attempt.info.run_id, "sweep.continued_by", parent.info.run_id)
+    return children(parent)
+
+
+def _move(runs: Iterable[Run], parent: Run) -> None:
+    for run in runs:
+        mlflow.MlflowClient().set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent.info.run_id)
+
+
+def end_running(runs: Iterable[Run]) -> None:
+    """End as killed what still says that it runs, though its process is gone."""
+    for run in runs:
+        if run.info.status == RUNNING:
+            mlflow.MlflowClient().set_terminated(run.info.run_id, KILLED)
+
+
+def best_of(runs: Iterable[Run]) -> Run:
+    """The run with the highest `kept_metric`."""
+    return max(runs, key=kept_metric)
+
+
+def kept_metric(run: Run) -> float:
+    """The task's metric on the validation split, for the epoch that was kept: never dev's."""
+    (value,) = [value for name, value in run.data.metrics.items() if name.startswith("val/kept_")]
+    return float(value)
+
+
+def _search(beside: Run, condition: str) -> list[Run]:
+    found: Any = mlflow.search_runs(
+        [beside.info.experiment_id], condition, order_by=["attributes.start_time ASC"], output_format="list"
+    )
+    return list(found)

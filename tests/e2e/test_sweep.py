@@ -1,0 +1,222 @@
+"""Sweeps as a user starts them: one parent, a child for each job, the best registered; failures and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from mlflow.entities import Run
+from processes import TINY, Place, end_group, train_command
+
+from distilspark.evaluation.predictions import Predictions
+from distilspark.paths import ROOT
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.slow
+MLFLOW = str(Path(sys.executable).with_name("mlflow"))
+EXPERIMENT = "distilspark-cola"
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that ended."""
+
+    place: Place
+    ended: subprocess.CompletedProcess[str]
+    parent: Run
+
+    @property
+    def children(self) -> dict[str, Run]:
+        """The parent's, by their `sweep.job`."""
+        return {run.data.tags["sweep.job"]: run for run in children(self.place, self.parent)}
+
+
+def children(place: Place, parent: Run) -> list[Run]:
+    """The runs below a run."""
+    condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    return list(place.client.search_runs([parent.info.experiment_id], condition))
+
+
+def parents(place: Place, registry: str, experiment: str = EXPERIMENT) -> list[Run]:
+    """The sweeps that would register as this, the newest first."""
+    runs = [run for run in place.runs(experiment) if run.data.tags.get("sweep.parent") == "true"]
+    return [run for run in runs if run.data.params["registry.name"] == registry]
+
+
+def sweep_command(place: Place, registry: str, *overrides: str) -> list[str]:
+    """`python -m distilspark train --multirun`, tiny."""
+    own = (f"registry.name={registry}", f"hydra.sweep.dir={place.folder / 'out' / registry}", *overrides)
+    return [*train_command("task=cola", *own), "--multirun"]
+
+
+def sweep(place: Place, registry: str, *overrides: str) -> Swept:
+    """Run a sweep to its end."""
+    ended = place.run(*sweep_command(place, registry, *overrides))
+    return Swept(place, ended, parents(place, registry)[0])
+
+
+def versions(place: Place, registry: str) -> list[str]:
+    """The runs whose models are registered."""
+    return [str(version.run_id) for version in place.client.search_model_versions(f"name='{registry}'")]
+
+
+@pytest.fixture(scope="module")
+def ablation(place: Place) -> Swept:
+    """`mlflow run -e ablate`, the second of its jobs with the settings of `cola_training`."""
+    given = [*TINY, "training.epochs=2", "training.seed=1", "training.class_weights=off,balanced"]
+    given += ["task=cola", "experiment=class_weights", "registry.name=ablation"]
+    given += [f"hydra.sweep.dir={place.folder / 'out' / 'ablation'}"]
+    passed = [part for parameter in given for part in ("-P", parameter)]
+    options = ["--env-manager", "local", "--experiment-name", "an ablation"]
+    ended = place.run(MLFLOW, "run", str(ROOT), "-e", "ablate", *options, *passed)
+    assert ended.returncode == 0, ended.stderr
+    (parent,) = parents(place, "ablation", "an ablation")
+    return Swept(place, ended, parent)
+
+
+def test_mlflow_runs_own_run_is_the_parent(ablation: Swept) -> None:
+    assert ablation.parent.info.status == "FINISHED"
+    assert ablation.parent.data.params["task"] == "cola"
+    assert ablation.parent.data.params["training.epochs"] == "2"
+    assert ablation.parent.info.run_name == "cola tiny class_weights"
+    assert len(ablation.place.runs("an ablation")) == 3
+    tags = ablation.parent.data.tags
+    assert (tags["sweep.name"], tags["sweep.varied"]) == ("class_weights", '["training.class_weights"]')
+    assert {"sweep.log", "sweep/jobs.json"} <= set(ablation.place.artifacts(ablation.parent))
+
+
+def test_its_children_can_be_filtered_and_compared(ablation: Swept) -> None:
+    assert set(ablation.children) == {"training.class_weights=balanced", "training.class_weights=off"}
+    for label, child in ablation.children.items():
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["sweep.variant"] == label
+        assert child.data.tags["sweep.id"] == ablation.parent.data.tags["sweep.id"]
+        assert child.data.tags["task"] == child.data.params["task.name"] == "cola"
+        assert child.data.params["training.class_weights"] == label.partition("=")[2]
+        assert child.data.params["training.seed"] == "1" and len(child.data.params) > 70
+        assert child.info.run_name == f"cola tiny class_weights={label.partition('=')[2]}"
+        assert {"train.log", "config/overrides.yaml", "evaluation/predictions.parquet"} <= set(
+            ablation.place.artifacts(child)
+        )
+
+
+def test_only_the_best_on_validation_is_registered(ablation: Swept) -> None:
+    kept = {run.info.run_id: run.data.metrics["val/kept_mcc"] for run in ablation.children.values()}
+    (registered,) = versions(ablation.place, "ablation")
+    assert kept[registered] == max(kept.values())
+    assert ablation.parent.data.tags["sweep.best"] == registered
+    assert "registered ablation version 1 (@challenger" in ablation.ended.stdout
+    assert ablation.ended.stdout.count("registered ") == 1
+
+
+def test_a_job_learns_what_it_would_learn_alone(ablation: Swept, cola_training: Trained) -> None:
+    """The second job of a process too: nothing of the first is left in Keras, NumPy or Spark."""
+    import pandas as pd
+
+    child = ablation.children["training.class_weights=balanced"]
+    frames = [
+        pd.read_parquet(ablation.place.artifact(run, "evaluation/predictions.parquet"))
+        for run in (child, cola_training.run)
+    ]
+    pd.testing.assert_frame_equal(*frames)
+    assert len(Predictions.from_frame(frames[0]).labels) == 100
+
+
+def test_the_table_has_every_child(ablation: Swept) -> None:
+    table = json.loads(ablation.place.artifact(ablation.parent, "sweep/jobs.json").read_text())
+    assert table["columns"][:4] == ["job", "status", "val/kept_mcc", "dev/mcc"]
+    shown = {row[0]: row[3] for row in table["data"]}
+    assert shown == {label: f"{run.data.metrics['dev/mcc']:.4f}" for label, run in ablation.children.items()}
+    for value in shown.values():
+        assert value in ablation.ended.stdout
+
+
+def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> None:
+    """The third job is killed; the second fails, as does the fourth: neither keeps the others from their end."""
+    varied = ("training.seed=1,2", "model.path=null,/nowhere", "training.checkpoint_every=null")
+    process = place.start(*sweep_command(place, "killed", *varied))
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        epochs = (line for line in process.stdout if line.startswith("epoch 1/"))
+        if not (next(epochs, None) and next(epochs, None)):
+            pytest.fail(process.stderr.read())
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=60)
+    finally:
+        end_group(process)
+    assert process.returncode == 130
+    (killed,) = parents(place, "killed")
+    before = {run.data.tags["sweep.job"]: run.info for run in children(place, killed)}
+    assert killed.info.status == "KILLED"
+    finished, broken, missing, second = (
+        f"model.path={path} training.seed={seed}" for seed in (1, 2) for path in ("null", "/nowhere")
+    )
+    assert {label: info.status for label, info in before.items()} == {
+        finished: "FINISHED",
+        broken: "FAILED",
+        missing: "KILLED",
+    }
+    assert versions(place, "killed") == []
+
+    swept = sweep(place, "killed", *varied)
+    assert swept.ended.returncode == 1
+    first, *failures = swept.ended.stderr.splitlines()
+    assert first == "distilspark: 2 of 4 jobs failed"
+    assert [line.partition(": ")[0] for line in failures] == [f"- {broken}", f"- {second}"]
+    assert "4 jobs, 1 of them finished earlier" in swept.ended.stdout
+    assert swept.ended.stdout.count("epoch 1/") == 1
+    assert swept.parent.info.status == "FAILED"
+    assert {label: run.info.status for label, run in swept.children.items()} == {
+        finished: "FINISHED",
+        broken: "FAILED",
+        missing: "FINISHED",
+        second: "FAILED",
+    }
+    assert swept.children[finished].info.run_id == before[finished].run_id
+    assert {run.info.run_id for run in children(place, killed)} == {before[broken].run_id, before[missing].run_id}
+    assert len(versions(place, "killed")) == 1
+
+
+def test_parallel_jobs_on_a_fresh_store(tmp_path: Path) -> None:
+    """Two at once in processes of their own, the first to write to the store; the failures come back from there too."""
+    place = Place(tmp_path)
+    swept = sweep(place, "parallel", "model.path=null,/nowhere", "training.seed=1,2", *JOBLIB)
+    assert swept.ended.returncode == 1, swept.ended.stderr
+    assert swept.ended.stderr.splitlines()[0] == "distilspark: 2 of 4 jobs failed"
+    assert "Traceback" not in swept.ended.stdout + swept.ended.stderr
+    by_status = sorted((run.info.status, label) for label, run in swept.children.items())
+    assert by_status == [
+        ("FAILED", "model.path=/nowhere training.seed=1"),
+        ("FAILED", "model.path=/nowhere training.seed=2"),
+        ("FINISHED", "model.path=null training.seed=1"),
+        ("FINISHED", "model.path=null training.seed=2"),
+    ]
+    first, second = sorted(
+        (run.info for run in swept.children.values() if run.info.status == "FINISHED"), key=lambda info: info.start_time
+    )
+    assert second.start_time < first.end_time
+    assert len(versions(place, "parallel")) == 1
+
+
+def test_the_trials_of_a_search_are_children(place: Place) -> None:
+    space = ("training.learning_rate=tag(log,interval(1e-4,1e-3))", "training.batch_size=choice(16,32)")
+    searched = sweep(place, "search", *space, "hydra/sweeper=optuna", "hydra.sweeper.search.trials=2")
+    assert searched.ended.returncode == 0, searched.ended.stderr
+    assert searched.parent.data.tags["sweep.varied"] == '["training.batch_size", "training.learning_rate"]'
+    assert len(searched.children) == 2
+    for label, child in searched.children.items():
+        rate, batch = child.data.params["training.learning_rate"], child.data.params["training.batch_size"]
+        assert label == f"training.batch_size={batch} training.learning_rate={rate}"
+        assert 1e-4 <= float(rate) <= 1e-3 and batch in ("16", "32")
+    best = max(searched.children.values(), key=lambda run: run.data.metrics["val/kept_mcc"])
+    assert versions(place, "search") == [best.info.run_id]

@@ -1,0 +1,159 @@
+"""What the sweepers make of a command line, and how a search asks and is told; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from distilspark.commands.searching import distribution, plan_search
+from distilspark.commands.sweeping import Plan
+from distilspark.config import SearchConfig
+from distilspark.errors import UserError
+from hydra_plugins.distilspark.sweepers import GridSweeper
+
+SPACE = ("training.learning_rate=tag(log,interval(1e-5,3e-4))", "model.pooling=choice(cls,mean)")
+
+
+def parse(*lines: str) -> list[Any]:
+    return OverridesParser.create().parse_overrides(list(lines))
+
+
+def grid(*lines: str) -> Plan:
+    return GridSweeper(params={}, resume=True, parent=None).plan(parse(*lines))
+
+
+def test_hydra_finds_them() -> None:
+    found = {each.__name__ for each in Plugins.instance().discover(Sweeper)}
+    assert {"GridSweeper", "OptunaSweeper"} <= found
+
+
+def test_a_grid_has_every_combination() -> None:
+    plan = grid("training.seed=1,2", "training.class_weights=balanced,off", "task=cola", "spark.master='local[2]'")
+    assert plan.shared == ["task=cola", "spark.master='local[2]'"]
+    assert plan.varied == ("training.class_weights", "training.seed")
+    (jobs,) = plan.batches(list)
+    assert jobs == [
+        ["training.seed=1", "training.class_weights=balanced"],
+        ["training.seed=1", "training.class_weights=off"],
+        ["training.seed=2", "training.class_weights=balanced"],
+        ["training.seed=2", "training.class_weights=off"],
+    ]
+    assert plan.samples == jobs and plan.size == 4 and plan.is_complete
+    assert plan.label(jobs[1]) == "training.class_weights=off training.seed=1"
+
+
+def test_a_key_with_one_value_is_shared() -> None:
+    plan = grid("training.seed=1", "training.loss=mse,huber")
+    assert (plan.varied, plan.shared) == (("training.loss",), ["training.seed=1"])
+    assert grid("task=cola").samples == [[]]
+
+
+def test_a_grid_refuses_an_interval() -> None:
+    with pytest.raises(UserError, match=r"model\.dropout=interval.*hydra/sweeper=optuna"):
+        grid("model.dropout=interval(0.0,0.3)")
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("a=interval(0.0,0.3)", FloatDistribution(0.0, 0.3)),
+        ("a=tag(log,interval(1e-5,3e-4))", FloatDistribution(1e-5, 3e-4, log=True)),
+        ("a=int(interval(1,8))", IntDistribution(1, 8)),
+        ("a=range(1,4)", IntDistribution(1, 3)),
+        ("a=range(8,33,8)", IntDistribution(8, 32, step=8)),
+        ("a=8,16", CategoricalDistribution(["8", "16"])),
+        ("a=cls,null", CategoricalDistribution(["cls", "null"])),
+    ],
+)
+def test_hydras_words_are_optunas_distributions(line: str, expected: Any) -> None:
+    assert distribution(parse(line)[0]) == expected
+
+
+def test_a_search_without_a_space_is_refused() -> None:
+    with pytest.raises(UserError, match="nothing to search"):
+        plan_search(parse("task=cola"), SearchConfig(3, 1, 2, 1))
+
+
+def search(plan: Plan, objective: Callable[[str], float | None], stop_after: int = 99) -> list[str]:
+    """Launch the trials that have no result, as a sweep does; the labels of what was launched."""
+    reached: dict[str, float] = {}
+    return go_on(plan, objective, reached, stop_after)
+
+
+def go_on(
+    plan: Plan, objective: Callable[[str], float | None], reached: dict[str, float], stop_after: int = 99
+) -> list[str]:
+    """`search`, from what was reached before; adds to it."""
+
+    def so_far() -> list[Any]:
+        return [
+            SimpleNamespace(data=SimpleNamespace(tags={"sweep.job": label}, metrics={"val/kept_mcc": value}))
+            for label, value in reached.items()
+        ]
+
+    launched: list[str] = []
+    for batch in plan.batches(so_far):
+        for label in map(plan.label, batch):
+            if label not in reached and len(launched) < stop_after:
+                launched.append(label)
+                value = objective(label)
+                reached |= {} if value is None else {label: value}
+        if len(launched) >= stop_after:
+            break
+    return launched
+
+
+def likes_mean(label: str) -> float:
+    """Higher for mean pooling and for larger rates."""
+    return ("pooling=mean" in label) + float(label.rpartition("=")[2])
+
+
+def test_a_search_finds_what_is_better_and_is_seeded() -> None:
+    plans = [plan_search(parse("task=cola", *SPACE), SearchConfig(16, 1, 4, seed)) for seed in (1, 1, 2)]
+    first, again, other = (search(plan, likes_mean) for plan in plans)
+    assert first == again != other
+    assert len(first) == 16
+    late = [label for label in first[8:] if "pooling=mean" in label]
+    assert len(late) >= 6
+    assert plans[0].shared == ["task=cola"]
+    assert plans[0].varied == ("model.pooling", "training.learning_rate")
+    assert not plans[0].is_complete
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(parallel: int) -> None:
+    def plan(trials: int = 10) -> Plan:
+        return plan_search(parse(*SPACE), SearchConfig(trials, parallel, 3, 1))
+
+    whole = search(plan(), likes_mean)
+    reached: dict[str, float] = {}
+    before = go_on(plan(), likes_mean, reached, stop_after=6)
+    after = go_on(plan(), likes_mean, reached)
+    assert before + after == whole
+    assert len(go_on(plan(12), likes_mean, reached)) == 2
+    assert go_on(plan(), likes_mean, reached) == []
+
+
+def test_a_trial_that_fails_does_not_end_the_search() -> None:
+    launched = search(plan_search(parse(*SPACE), SearchConfig(6, 1, 2, 1)), lambda label: None)
+    assert len(launched) == 6
+
+
+def test_the_samples_of_a_search_reach_all_its_ends() -> None:
+    plan = plan_search(parse(*SPACE), SearchConfig(6, 1, 2, 1))
+    said: Sequence[str] = [override for sample in plan.samples for override in sample]
+    assert {"training.learning_rate=1e-05", "training.learning_rate=0.0003"} <= set(said)
+    assert {"model.pooling=cls", "model.pooling=mean"} <= set(said)
+    assert {len(sample) for sample in plan.samples} == {2}
+
+
+def test_the_number_of_trials_is_no_part_of_a_search_s_identity() -> None:
+    plans = [plan_search(parse(*SPACE), SearchConfig(trials, 1, 2, seed)) for trials, seed in ((5, 1), (9, 1), (5, 2))]
+    assert plans[0].settings == plans[1].settings != plans[2].settings

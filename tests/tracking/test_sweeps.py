@@ -1,0 +1,161 @@
+"""Parents and children of sweeps in a real store; no job is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+from distilspark.errors import UserError
+from distilspark.tracking.sweeps import (
+    Sweep,
+    adopt,
+    alone,
+    best_of,
+    children,
+    finished,
+    job_of,
+    kept_metric,
+    sweep_identity,
+)
+
+SWEEP = Sweep("class_weights", ("training.class_weights", "training.seed"), "0123456789ab")
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store that all tests of this file share."""
+    return f"sqlite:///{tmp_path_factory.mktemp('sweeps') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def client(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+    """The store, with an experiment of the test's own."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTILSPARK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # other stores do not have ours
+    mlflow.set_tracking_uri(database)
+    mlflow.set_experiment(tmp_path.name)
+    yield mlflow.MlflowClient()
+    mlflow.set_tracking_uri(before)
+
+
+def parent_run(status: str | None = None, identity: str = SWEEP.identity) -> Run:
+    """A sweep's run with this status; one that runs without."""
+    with mlflow.start_run() as run:
+        mlflow.set_tags(SWEEP.tags | {"sweep.id": identity})
+    mlflow.MlflowClient().update_run(run.info.run_id, status or "RUNNING")
+    return mlflow.get_run(run.info.run_id)
+
+
+def child_run(parent: Run, seed: int, status: str = "FINISHED", **metrics: float) -> Run:
+    """A job's run."""
+    job = job_of(parent.info.run_id, ["task=cola", "training.class_weights=off", f"training.seed={seed}"])
+    assert job is not None
+    with mlflow.start_run(parent_run_id=parent.info.run_id) as run:
+        mlflow.set_tags(job.tags)
+        mlflow.log_metrics({name.replace("_", "/", 1): value for name, value in metrics.items()})
+    mlflow.MlflowClient().update_run(run.info.run_id, status)
+    return mlflow.get_run(run.info.run_id)
+
+
+def ids(runs: list[Run]) -> list[str]:
+    return [run.info.run_id for run in runs]
+
+
+def test_a_job_is_known_by_what_is_its_own(client: mlflow.MlflowClient) -> None:
+    parent = parent_run()
+    job = job_of(parent.info.run_id, ["training.seed=3", "task=cola", "++training.class_weights=off"])
+    assert job is not None
+    assert job.parent.info.run_id == parent.info.run_id
+    assert job.name == "class_weights=off seed 3"
+    assert job.tags == {
+        "sweep.id": SWEEP.identity,
+        "sweep.name": "class_weights",
+        "sweep.variant": "training.class_weights=off",
+        "sweep.job": "training.class_weights=off training.seed=3",
+    }
+    assert parent.data.tags["sweep.parent"] == "true"
+    assert parent.data.tags["sweep.varied"] == '["training.class_weights", "training.seed"]'
+    assert job_of(None, ["training.seed=3"]) is None
+
+
+def test_a_sweep_over_seeds_alone_has_an_empty_variant(client: mlflow.MlflowClient) -> None:
+    parent = parent_run()
+    client.set_tag(parent.info.run_id, "sweep.varied", '["training.seed"]')
+    job = job_of(parent.info.run_id, ["training.seed=3"])
+    assert job is not None
+    assert (job.name, job.variant) == ("seed 3", ())
+    client.log_batch(parent.info.run_id, tags=[mlflow.entities.RunTag(*item) for item in job.tags.items()])
+    assert client.get_run(parent.info.run_id).data.tags["sweep.variant"] == ""
+
+
+def test_the_identity_is_that_of_the_settings_that_jobs_share() -> None:
+    settings = {"training.epochs": 3, "training.seed": 1, "spark.master": "local[2]", "data.path": None}
+    same = sweep_identity("loss", ["training.seed", "training.loss"], settings)
+    others = {"training.seed": 7, "spark.master": "yarn", "training.loss": "mse"}
+    assert sweep_identity("loss", ["training.loss", "training.seed"], settings | others) == same
+    changed = [
+        sweep_identity("other", ["training.seed", "training.loss"], settings),
+        sweep_identity("loss", ["training.seed"], settings),
+        sweep_identity("loss", ["training.seed", "training.loss"], settings | {"training.epochs": 4}),
+        sweep_identity("loss", ["training.seed", "training.loss"], settings | {"data.path": "/data"}),
+    ]
+    assert len({same, *changed}) == 5
+    assert len(same) == 12
+
+
+@pytest.mark.parametrize("status", ["KILLED", "FAILED", None])
+def test_an_attempt_that_never_ended_hands_over_what_it_finished(
+    client: mlflow.MlflowClient, status: str | None
+) -> None:
+    earlier = parent_run(status)
+    done, broken, lost = child_run(earlier, 1), child_run(earlier, 2, "FAILED"), child_run(earlier, 3, "RUNNING")
+    now = parent_run()
+    assert ids(adopt(now, SWEEP.identity, 4, None)) == ids([done])
+    assert ids(children(now)) == ids([done])
+    assert ids(children(earlier)) == ids([broken, lost])
+    assert client.get_run(lost.info.run_id).info.status == "KILLED"
+    assert client.get_run(earlier.info.run_id).info.status == status or "KILLED"
+    assert client.get_run(earlier.info.run_id).data.tags["sweep.continued_by"] == now.info.run_id
+
+
+def test_a_sweep_that_ended_keeps_its_children_unless_more_are_wanted(client: mlflow.MlflowClient) -> None:
+    earlier = parent_run("FINISHED")
+    first, second = child_run(earlier, 1), child_run(earlier, 2)
+    assert adopt(parent_run("KILLED"), SWEEP.identity, 2, None) == []
+    assert ids(children(earlier)) == ids([first, second])
+    larger = parent_run()
+    assert ids(adopt(larger, SWEEP.identity, 3, None)) == ids([first, second])
+
+
+def test_only_wanted_children_of_the_same_sweep_are_taken_over(client: mlflow.MlflowClient) -> None:
+    earlier, another = parent_run("KILLED"), parent_run("KILLED", identity="another")
+    wanted, _, _ = child_run(earlier, 1), child_run(earlier, 2), child_run(another, 1)
+    taken = adopt(parent_run(), SWEEP.identity, 2, {"training.class_weights=off training.seed=1"})
+    assert ids(taken) == ids([wanted])
+
+
+def test_the_best_is_chosen_on_validation_never_on_dev(client: mlflow.MlflowClient) -> None:
+    parent = parent_run()
+    good = child_run(parent, 1, val_kept_mcc=0.5, val_mcc=0.2, dev_mcc=0.1)
+    child_run(parent, 2, val_kept_mcc=0.4, val_mcc=0.9, dev_mcc=0.9)
+    child_run(parent, 3, "FAILED", val_kept_mcc=0.9)
+    runs = finished(children(parent))
+    assert len(runs) == 2
+    assert best_of(runs).info.run_id == good.info.run_id
+    assert kept_metric(good) == 0.5
+
+
+def test_a_sweep_is_run_by_one_process_at_a_time(client: mlflow.MlflowClient) -> None:
+    with alone(SWEEP):
+        with pytest.raises(UserError, match="runs already"), alone(SWEEP):
+            pytest.fail("there are two")
+        with alone(Sweep("other", (), "other")):
+            pass
+    with alone(SWEEP):
+        pass
