@@ -159,6 +159,9 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("training.seed=-1", "training.seed"),
         ("training.seed=4294967296", "training.seed"),
         ("training.loss=mse", "training.loss"),
+        ("training.threshold=0", "training.threshold"),
+        ("training.threshold=1", "training.threshold"),
+        ("training.threshold=best", "training.threshold"),
         ("training.early_stopping=3", "training.early_stopping"),
         ("data.sample_fraction=0", "data.sample_fraction"),
         ("data.sample_fraction=1.01", "data.sample_fraction"),
@@ -225,6 +228,16 @@ def test_losses_fit_the_head(compose_config: Composer) -> None:
         assert compose_config("task=stsb", "model=tiny", f"training.loss={loss}").training.loss == loss
     with pytest.raises(UserError, match=r"training\.loss=cross_entropy does not fit task=stsb"):
         compose_config("task=stsb", "model=tiny", "training.loss=cross_entropy")
+
+
+@pytest.mark.parametrize("task", ["stsb", "mnli"])
+@pytest.mark.parametrize("threshold", ["tuned", "0.3"])
+def test_a_threshold_takes_two_labels(compose_config: Composer, task: str, threshold: str) -> None:
+    assert compose_config("task=cola", "model=tiny", f"training.threshold={threshold}").training.threshold != 0.5
+    with pytest.raises(
+        UserError, match=rf"training\.threshold={threshold} does not fit task={task}: .*Leave it at 0\.5"
+    ):
+        compose_config(f"task={task}", "model=tiny", f"training.threshold={threshold}")
 
 
 def test_flatten_names_every_leaf(compose_config: Composer) -> None:

@@ -23,6 +23,8 @@ Precision = Literal["float32", "int8"]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+EVEN = 0.5  # the threshold of a network whose more probable label is predicted
 config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 
 
@@ -140,6 +142,7 @@ class TrainingConfig:
     standardize_labels: bool  # regression: fit (label - mean) / standard deviation of the training labels
     class_weights: Literal["balanced", "off"]
     bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
+    threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
     early_stopping: EarlyStoppingConfig
     seed: Seed
 
@@ -203,6 +206,11 @@ class TrainConfig:
             raise UserError(
                 f"training.loss={self.training.loss} does not fit task={self.task.name} ({self.task.head}): "
                 f"it takes {' or '.join(losses)}"
+            )
+        if self.training.threshold != EVEN and len(self.task.labels) != 2:
+            raise UserError(
+                f"training.threshold={self.training.threshold} does not fit task={self.task.name}: a threshold decides "
+                f"between two labels. Leave it at {EVEN}"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from tokenizers import Tokenizer
 
-from distilspark.config import Precision, TrainConfig
+from distilspark.config import EVEN, Precision, TrainConfig
 from distilspark.console import say, show_table, working
 from distilspark.data.loading import Datasets, load_datasets
+from distilspark.evaluation.metrics import compute_metrics
 from distilspark.evaluation.plots import history_plot
 from distilspark.evaluation.predictions import Array, Predictions
 from distilspark.evaluation.report import Evaluation, evaluate
+from distilspark.evaluation.threshold import tune_threshold
 from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.features.pipeline import stop_words, with_model_texts
 from distilspark.features.profile import profile
@@ -52,6 +54,7 @@ from distilspark.tracking.results import (
 from distilspark.tracking.runs import timed
 from distilspark.training.fit import FitResult, fit, seed_everything
 from distilspark.training.prediction import OUTPUTS, Predictor
+from distilspark.training.threshold import fold_threshold
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,13 @@ def fine_tune(config: TrainConfig, folder: Path) -> None:
     with timed("train"):
         result = train(config, network, splits)
     with timed("predict", rows=len(splits["dev"].rows)):
-        predictions = predict_dev(config, network, splits["dev"])
+        predictions = predict(config, network, splits["dev"])
     with timed("evaluate"), working("drawing plots and intervals"):
         evaluation = judge(config, predictions, splits["train"])
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
-        packaged = package(config, network, checkpoint, prepared, predictions, result.best_epoch)
+        packaged = package(config, network, checkpoint, prepared, predictions, result)
     publish(config, packaged, evaluation, result)
 
 
@@ -178,13 +181,29 @@ def train(config: TrainConfig, network: keras.Model, splits: dict[str, Split]) -
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
     log_figures({"history": history_plot(result.history, config.task.metric, result.best_epoch)}, "training")
     say(f"kept epoch {result.best_epoch}, the best on the validation split")
-    return result
+    return replace(result, threshold=settle_threshold(config, network, chosen_on))
 
 
-def predict_dev(config: TrainConfig, network: keras.Model, dev: Split) -> Predictions:
-    """What the kept weights say about dev, once."""
+def settle_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
+    """Choose the decision threshold on validation, where it is to be tuned, and let the network decide by it."""
+    threshold, metric = config.training.threshold, config.task.metric
+    if threshold == EVEN:
+        return EVEN
+    if threshold == "tuned":
+        said = predict(config, network, validation)
+        threshold = tune_threshold(said.labels, said.outputs[:, 1], metric)
+    fold_threshold(network, threshold)
+    decided = predict(config, network, validation)
+    score = compute_metrics(config.task.head, decided.labels, decided.outputs)[metric]
+    mlflow.log_metrics({"train/threshold": threshold, f"val/threshold_{metric}": score})
+    say(f"{config.task.labels[1]} above a probability of {threshold:.4f}: {metric} {score:.4f} on the validation split")
+    return threshold
+
+
+def predict(config: TrainConfig, network: keras.Model, split: Split) -> Predictions:
+    """What the kept weights say about a split."""
     predictor = Predictor(network, config.evaluation.batch_tokens, config.training.bucket_width)
-    return Predictions(dev.rows, dev.labels, OUTPUTS[config.task.head](predictor.raw_outputs(dev.encoded)))
+    return Predictions(split.rows, split.labels, OUTPUTS[config.task.head](predictor.raw_outputs(split.encoded)))
 
 
 def judge(config: TrainConfig, predictions: Predictions, fitted: Split) -> Evaluation:
@@ -199,7 +218,7 @@ def package(
     checkpoint: Path,
     prepared: Prepared,
     predictions: Predictions,
-    epoch: int,
+    result: FitResult,
 ) -> Packaged:
     """Log the network for scoring, once it says the same as the network about every row of dev.
 
@@ -210,14 +229,23 @@ def package(
     with tempfile.TemporaryDirectory() as scratch:
         folders = {precision: Path(scratch) / precision / "scorer" for precision in GRAPHS}
         for precision, folder in folders.items():
-            write_package(folder, arrays, checkpoint, config.task, config.model, prepared.stop_words, precision)
+            write_package(
+                folder,
+                arrays,
+                checkpoint,
+                config.task,
+                config.model,
+                prepared.stop_words,
+                precision,
+                threshold=result.threshold,
+            )
         mlflow.log_metric("package/max_difference", check_parity(folders["float32"], rows, outputs))
         said = {name: outputs_of(folder, config.task, validation.rows) for name, folder in folders.items()}
         chosen = settle_precision(config, said, validation.labels)
         if chosen != "float32":
             mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
         write_profile(folders[chosen], profile_of_outputs(validation.encoded, said[chosen], config.task))
-        return Packaged(log_package(folders[chosen], config.task, rows.head(5), epoch).model_uri, chosen)
+        return Packaged(log_package(folders[chosen], config.task, rows.head(5), result.best_epoch).model_uri, chosen)
 
 
 def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array) -> Precision:

@@ -18,7 +18,7 @@ from mlflow.models.model import ModelInfo
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from numpy.typing import NDArray
 
-from distilspark.config import ModelConfig, Precision, TaskConfig
+from distilspark.config import EVEN, ModelConfig, Precision, TaskConfig
 from distilspark.errors import WorkError
 from distilspark.scoring.onnx_graph import Arrays, Graph, build_graph
 from distilspark.scoring.profile import PROFILE
@@ -39,6 +39,8 @@ def write_package(
     model: ModelConfig,
     stop_words: Sequence[str],
     precision: Precision = "float32",
+    *,
+    threshold: float = EVEN,
 ) -> None:
     """Write what `distilspark.scoring.pyfunc` loads.
 
@@ -50,6 +52,7 @@ def write_package(
         model: pooling and maximum length.
         stop_words: removed from a text before it is encoded; empty where the network reads raw text.
         precision: of the transformer's layers.
+        threshold: that the network decides by; it stands in the weights already, here it is told.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,7 @@ def write_package(
         "max_length": model.max_length,
         "stop_words": list(stop_words),
         "precision": precision,
+        "threshold": threshold,
     }
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
