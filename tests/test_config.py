@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 import distilspark.config
-from distilspark.config import PredictConfig, ServerConfig, SparkConfig, TrainConfig, flatten
+from distilspark.config import EvaluateConfig, PredictConfig, ServerConfig, SparkConfig, TrainConfig, flatten
 from distilspark.data.sample import corpora
 from distilspark.errors import UserError
 from distilspark.evaluation.metrics import METRICS
@@ -23,6 +23,7 @@ EXPECTED = {
     "model": {"auto", "distilbert", "minilm", "tiny"},
     "data": {"auto", "files", "hub", "sample"},
     "training": {"default"},
+    "evaluation": {"default"},
     "spark": {"kubernetes", "local", "standalone", "yarn"},
 }
 MODEL_AUTO = ("model", "auto")
@@ -114,7 +115,7 @@ def attributes_read() -> set[str]:
 
 
 def test_every_key_is_read_somewhere() -> None:
-    names = [*keys(TrainConfig), *keys(PredictConfig), *keys(ServerConfig)]
+    names = [*keys(TrainConfig), *keys(EvaluateConfig), *keys(PredictConfig), *keys(ServerConfig)]
     assert len(names) > 90
     for_people = {"license"}  # stands in the run's params and nowhere else
     for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml

@@ -17,6 +17,7 @@ from distilspark.preflight import check_java
 
 COMMANDS = {
     "train": "fine-tune, evaluate, log and register one model",
+    "evaluate": "judge a registered model on labelled rows",
     "predict": "score files with a registered model in Spark",
     "server": "serve the tracking store and its UI to a team",
 }

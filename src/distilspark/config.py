@@ -68,7 +68,7 @@ class DataConfig:
     sample_fraction: Annotated[float, Field(gt=0, le=1)]  # of train, stratified
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
     max_bad_fraction: Fraction  # more bad rows than this fail the run
-    seed: Seed  # of the sample corpus, the sample fraction and the validation split
+    seed: Seed  # of the sample corpus, the sample fraction, the validation split; evaluate's and promote's bootstrap
 
     def __post_init__(self) -> None:
         if self.source == "files" and not self.path:
@@ -154,7 +154,13 @@ class EvaluationConfig:
     confidence: Annotated[float, Field(gt=0, lt=1)]  # of the intervals
     resamples: Annotated[int, Field(ge=100, strict=True)]  # of the bootstrap
     examples: Positive  # rows in each table of examples
-    batch_tokens: Positive  # padded tokens in one call of predict
+
+
+@config
+class TrainEvaluationConfig(EvaluationConfig):
+    """A training's."""
+
+    batch_tokens: Positive  # padded tokens in one call of the network
 
 
 @config
@@ -195,7 +201,7 @@ class TrainConfig:
     features: FeaturesConfig
     model: ModelConfig
     training: TrainingConfig
-    evaluation: EvaluationConfig
+    evaluation: TrainEvaluationConfig
     scoring: ScoringConfig
     spark: SparkConfig
     registry: RegistryConfig
@@ -242,6 +248,17 @@ class PredictConfig:
             raise UserError("input is not set: give a file, a folder or a glob, e.g. input=/data/sentences.txt")
         if not self.output:
             raise UserError("output is not set: give the folder to write, e.g. output=/data/scored")
+
+
+@config
+class EvaluateConfig:
+    """`conf/evaluate.yaml`."""
+
+    task: TaskConfig
+    data: DataConfig
+    model_uri: Annotated[str, Field(min_length=1)]  # as in `PredictConfig`
+    evaluation: EvaluationConfig
+    spark: SparkConfig
 
 
 @config

@@ -15,8 +15,9 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from tokenizers import Tokenizer
 
+from distilspark.commands.reporting import bad_rows_kept, report_bad_rows, show_evaluation
 from distilspark.config import EVEN, Precision, TrainConfig
-from distilspark.console import say, show_table, working
+from distilspark.console import say, working
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.evaluation.metrics import compute_metrics
 from distilspark.evaluation.plots import history_plot
@@ -134,15 +135,11 @@ def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Pre
 
 def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
     """The data; tells what was read, from where, and what was wrong with it, also when that ends the run."""
-    try:
+    with bad_rows_kept(bad_rows):
         datasets = load_datasets(spark, config.task, config.data, bad_rows)
-    finally:
-        if bad_rows.is_file():
-            mlflow.log_artifact(str(bad_rows), "data")
     sizes = {name: datasets.counts[f"data/{name}"] for name in datasets.splits}
     say(f"data: {datasets.source} ({', '.join(f'{size} {name}' for name, size in sizes.items())} rows)")
-    if len(datasets.bad_rows):
-        say(f"{len(datasets.bad_rows)} bad rows are left out: {bad_rows}")
+    report_bad_rows(len(datasets.bad_rows), bad_rows)
     if repeated := datasets.counts["data/duplicates_train_dev"]:
         say(f"{repeated} rows of dev stand in train too: their metrics flatter the model")
     mlflow.set_tag("data.source", datasets.source)
@@ -275,16 +272,5 @@ def publish(config: TrainConfig, packaged: Packaged, evaluation: Evaluation, res
     registered = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
     lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch), "registered": registered}
     mlflow.set_tag("mlflow.note.content", describe(lines, evaluation, task))
-    rows = [
-        (
-            name,
-            f"{value:.4f}",
-            "{:.4f} to {:.4f}".format(*evaluation.intervals[name]),
-            f"{evaluation.baseline[name]:.4f}",
-        )
-        for name, value in evaluation.metrics.items()
-    ]
-    show_table(
-        f"{task.title}: dev", ("metric", "value", f"{config.evaluation.confidence:.0%} interval", "baseline"), rows
-    )
+    show_evaluation(evaluation, task, config.evaluation.confidence)
     say(f"registered {registered}")

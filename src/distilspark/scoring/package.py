@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from distilspark.config import EVEN, ModelConfig, Precision, TaskConfig
 from distilspark.errors import WorkError
+from distilspark.evaluation.predictions import Predictions
 from distilspark.scoring.onnx_graph import Arrays, Graph, build_graph
 from distilspark.scoring.profile import PROFILE
 from distilspark.scoring.pyfunc import GRAPH, PARAMS, SETTINGS, Scorer
@@ -99,6 +100,12 @@ def outputs_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> NDArray[An
     """What a package says about rows of text, as in `distilspark.evaluation.predictions.Predictions`."""
     outputs = Scorer(folder).outputs(rows)
     return outputs[:, 0] if task.head == "regression" else outputs
+
+
+def predictions_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> Predictions:
+    """What a package says about rows with labels: canonical columns, and `label`."""
+    tokens = Scorer(folder).encode(rows).full_lengths
+    return Predictions(rows.assign(tokens=tokens), rows["label"].to_numpy(float), outputs_of(folder, task, rows))
 
 
 def write_profile(folder: Path, profile: dict[str, Any]) -> None:
