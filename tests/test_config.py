@@ -11,7 +11,15 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 import distilspark.config
-from distilspark.config import EvaluateConfig, PredictConfig, ServerConfig, SparkConfig, TrainConfig, flatten
+from distilspark.config import (
+    EvaluateConfig,
+    PredictConfig,
+    PromoteConfig,
+    ServerConfig,
+    SparkConfig,
+    TrainConfig,
+    flatten,
+)
 from distilspark.data.sample import corpora
 from distilspark.errors import UserError
 from distilspark.evaluation.metrics import METRICS
@@ -24,6 +32,7 @@ EXPECTED = {
     "data": {"auto", "files", "hub", "sample"},
     "training": {"default"},
     "evaluation": {"default"},
+    "registry": {"default"},
     "spark": {"kubernetes", "local", "standalone", "yarn"},
 }
 MODEL_AUTO = ("model", "auto")
@@ -115,12 +124,11 @@ def attributes_read() -> set[str]:
 
 
 def test_every_key_is_read_somewhere() -> None:
-    names = [*keys(TrainConfig), *keys(EvaluateConfig), *keys(PredictConfig), *keys(ServerConfig)]
+    names = [*keys(TrainConfig), *keys(EvaluateConfig), *keys(PromoteConfig), *keys(PredictConfig), *keys(ServerConfig)]
     assert len(names) > 90
-    for_people = {"license"}  # stands in the run's params and nowhere else
     for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml
     assert "model.recipe." in (CONF / "training" / "default.yaml").read_text()
-    assert set(names) - attributes_read() - for_people - for_interpolation == set()
+    assert set(names) - attributes_read() - for_interpolation == set()
 
 
 def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:

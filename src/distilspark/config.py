@@ -262,6 +262,38 @@ class EvaluateConfig:
 
 
 @config
+class TimingConfig:
+    """How the speed of two models is compared."""
+
+    rows: Positive  # of the evaluation set, at most
+    rounds: Annotated[int, Field(ge=5, strict=True)]  # in each of which both score all of them
+
+
+@config
+class PromotionConfig:
+    """What a challenger has to show."""
+
+    margin: Annotated[float, Field(ge=0)]  # of the task's metric
+    gain: Annotated[float, Field(gt=1)]  # times faster, or smaller
+    timing: TimingConfig
+    max_overlap: Fraction  # of the evaluation set, with what a model was trained on
+    require: bool  # a challenger that is not promoted is a failure
+    rollback: bool
+
+
+@config
+class PromoteConfig:
+    """`conf/promote.yaml`."""
+
+    task: TaskConfig
+    data: DataConfig
+    evaluation: EvaluationConfig
+    promote: PromotionConfig
+    spark: SparkConfig
+    registry: RegistryConfig
+
+
+@config
 class ServerConfig:
     """`conf/server.yaml`."""
 
@@ -283,7 +315,10 @@ def from_hydra(schema: type[T], composed: DictConfig) -> T:
         raise UserError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{'.'.join(map(str, first['loc']))}={first['input']}: {first['msg']}") from error
+        key = ".".join(
+            str(part) for part in first["loc"] if "[" not in str(part)
+        )  # a choice's kind, as literal['auto']
+        raise UserError(f"{key}={first['input']}: {first['msg']}") from error
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:

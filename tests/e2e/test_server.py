@@ -242,7 +242,11 @@ def refused_command(place: Place, tmp_path: Path, command: str, **environment: s
     """What a command says on its one line of error; it leaves no output."""
     (tmp_path / "rows.txt").write_text("A row.\n")
     predict = ["predict", *SMALL, f"input={tmp_path / 'rows.txt'}", f"output={tmp_path / 'scored'}"]
-    commands = {"train": train_command("task=cola"), "predict": [sys.executable, "-m", "distilspark", *predict]}
+    commands = {
+        "train": train_command("task=cola"),
+        "predict": [sys.executable, "-m", "distilspark", *predict],
+        "promote": [sys.executable, "-m", "distilspark", "promote", *SMALL],
+    }
     started = time.monotonic()
     ended = place.run(*commands[command], f"hydra.run.dir={tmp_path / 'hydra'}", **environment)
     assert time.monotonic() - started < 60
@@ -251,7 +255,7 @@ def refused_command(place: Place, tmp_path: Path, command: str, **environment: s
     return f"{ended.returncode} {ended.stderr}"
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("command", ["train", "predict", "promote"])
 def test_a_wrong_password_is_said_at_once(server: Server, tmp_path: Path, command: str) -> None:
     said = refused_command(server.place, tmp_path, command, **server.as_user("ann", "a wrong password"))
     assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses the user ann with this password. ")
@@ -264,7 +268,7 @@ def test_no_password_is_asked_for_at_once(server: Server, tmp_path: Path) -> Non
     assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses who does not give a user")
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("command", ["train", "predict", "promote"])
 def test_a_server_that_is_down_is_said_at_once(place: Place, tmp_path: Path, command: str) -> None:
     said = refused_command(place, tmp_path, command, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert said.startswith("1 distilspark: the tracking store http://127.0.0.1:9 does not answer: ")

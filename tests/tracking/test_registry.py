@@ -12,7 +12,7 @@ from distilspark.tracking.registry import register
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+def store(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
     """A store of the test's own."""
     before = mlflow.get_tracking_uri()
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,10 @@ def logged_model(folder: Path) -> str:
 
 def test_challenger_always_champion_once(store: mlflow.MlflowClient, tmp_path: Path) -> None:
     uri = logged_model(tmp_path)
-    got = [register(uri, "a model", {"dev.mcc": "0.5"}, beats_baseline=beats) for beats in (False, True, True, False)]
+    got = [
+        register(uri, "a model", {"dev.mcc": "0.5"}, "# Its card", beats_baseline=beats)
+        for beats in (False, True, True, False)
+    ]
     assert got == [
         ("1", ("challenger",)),
         ("2", ("challenger", "champion")),
@@ -41,10 +44,14 @@ def test_challenger_always_champion_once(store: mlflow.MlflowClient, tmp_path: P
     ]
     aliases = store.get_registered_model("a model").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"challenger": "4", "champion": "2"}
-    assert store.get_model_version("a model", "3").tags["dev.mcc"] == "0.5"
+    third = store.get_model_version("a model", "3")
+    assert (third.tags, third.description) == ({"dev.mcc": "0.5"}, "# Its card")
+    second = store.get_model_version("a model", "2")
+    assert second.tags["gate.verdict"] == "promoted"
+    assert second.description == "# Its card\n## Gate\n\npromoted: the first that beats the baseline.\n"
 
 
 def test_another_model_has_its_own_champion(store: mlflow.MlflowClient, tmp_path: Path) -> None:
     uri = logged_model(tmp_path)
-    assert register(uri, "one", {}, beats_baseline=True)[1] == ("challenger", "champion")
-    assert register(uri, "two", {}, beats_baseline=True) == ("1", ("challenger", "champion"))
+    assert register(uri, "one", {}, "", beats_baseline=True)[1] == ("challenger", "champion")
+    assert register(uri, "two", {}, "", beats_baseline=True) == ("1", ("challenger", "champion"))

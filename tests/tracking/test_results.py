@@ -106,7 +106,7 @@ def test_epochs_are_steps(run: mlflow.ActiveRun) -> None:
     "low, baseline, beats", [(0.1, 0.0, True), (0.0, 0.0, False), (-0.1, 0.0, False), (0.3, 0.4, False)]
 )
 def test_only_a_whole_interval_above_the_baseline_beats_it(low: float, baseline: float, beats: bool) -> None:
-    assert beats_baseline(evaluation(low, baseline), "mcc") is beats
+    assert beats_baseline({"dev/mcc_low": low, "baseline/mcc": baseline}, "mcc") is beats
 
 
 def test_the_description(cola: TaskConfig) -> None:

@@ -19,17 +19,19 @@ from distilspark.training.prediction import OUTPUTS, Predictor
 from distilspark.training.threshold import fold_threshold
 
 pytestmark = pytest.mark.slow
+WORDS = ("the", "dog", "that", "it", "she", "was", "who", "not")
 THRESHOLDS = (0.02, 0.3, 0.5, 0.9)
 
 
 @pytest.fixture
-def network(tiny_folder: Path) -> Any:
-    """One whose probabilities lie on both sides of any threshold."""
+def network(tiny_folder: Path, toy_rows: Callable[..., Any]) -> Any:
+    """One whose probabilities lie on both sides of any threshold: log odds around 0, with a deviation of 3."""
     keras.utils.set_random_seed(3)
     made = build_network(tiny_folder, "classification", 2)
-    for name in ("pre_classifier", "classifier"):
-        layer = made.get_layer(name)
-        layer.kernel.assign(layer.kernel * 60)
+    odds = np.diff(Predictor(made, 999, 8).raw_outputs(toy_rows(200)[0]))
+    last = made.get_layer("classifier")
+    last.kernel.assign(last.kernel * (3 / odds.std()))
+    last.bias.assign([0.0, -odds.mean() * 3 / odds.std()])
     return made
 
 
@@ -49,7 +51,8 @@ def test_the_package_decides_by_it_and_scores_stay_those_of_the_prediction(
     network: Any, tiny_folder: Path, compose_config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     config = compose_config("task=cola", "model=tiny")
-    rows = pd.DataFrame({"sentence1": [f"the dog {'not ' * (n % 5)}{'was ' * (n % 7)}it" for n in range(35)]})
+    words = np.random.default_rng(0).choice(WORDS, (60, 6))
+    rows = pd.DataFrame({"sentence1": [" ".join(row) for row in words]})
     said = []
     for threshold in (0.5, 0.9):
         fold_threshold(network, threshold)

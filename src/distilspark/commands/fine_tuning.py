@@ -35,16 +35,17 @@ from distilspark.scoring.package import (
     largest_difference,
     log_package,
     outputs_of,
+    size_of,
     write_package,
     write_profile,
 )
 from distilspark.scoring.profile import profile_of_outputs
 from distilspark.scoring.quantization import choose_precision, compare
 from distilspark.spark import open_session
-from distilspark.tracking.datasets import log_datasets
-from distilspark.tracking.registry import register
+from distilspark.tracking.datasets import log_datasets, log_training_texts
+from distilspark.tracking.model_card import CARD, model_card
+from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import (
-    beats_baseline,
     describe,
     log_epoch,
     log_evaluation,
@@ -52,7 +53,7 @@ from distilspark.tracking.results import (
     log_predictions,
     log_tables,
 )
-from distilspark.tracking.runs import timed
+from distilspark.tracking.runs import active_run_id, timed
 from distilspark.training.fit import FitResult, fit, seed_everything
 from distilspark.training.prediction import OUTPUTS, Predictor
 from distilspark.training.threshold import fold_threshold
@@ -69,14 +70,6 @@ class Split:
     def labels(self) -> Any:
         """(n,) float."""
         return self.rows["label"].to_numpy(dtype=float)
-
-
-@dataclass(frozen=True)
-class Packaged:
-    """The logged model."""
-
-    uri: str  # MLflow's
-    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -112,8 +105,8 @@ def fine_tune(config: TrainConfig, folder: Path) -> None:
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
-        packaged = package(config, network, checkpoint, prepared, predictions, result)
-    publish(config, packaged, evaluation, result)
+        package(config, network, checkpoint, prepared, predictions, result)
+    publish(config, evaluation, result)
 
 
 def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Prepared:
@@ -127,6 +120,7 @@ def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Pre
         }
         removed = stop_words() if config.features.text == "filtered" else []
     log_datasets(frames, datasets.files, datasets.digests, f"{config.task.name}-{datasets.source}")
+    log_training_texts([frames["train"], frames["validation"]])
     mlflow.log_metrics(profiled.metrics)
     log_figures(profiled.figures, "profile")
     log_tables(profiled.tables, "profile")
@@ -216,7 +210,7 @@ def package(
     prepared: Prepared,
     predictions: Predictions,
     result: FitResult,
-) -> Packaged:
+) -> None:
     """Log the network for scoring, once it says the same as the network about every row of dev.
 
     What the package says about validation travels with it, as a profile that scoring compares its own rows with.
@@ -242,7 +236,8 @@ def package(
         if chosen != "float32":
             mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
         write_profile(folders[chosen], profile_of_outputs(validation.encoded, said[chosen], config.task))
-        return Packaged(log_package(folders[chosen], config.task, rows.head(5), result.best_epoch).model_uri, chosen)
+        mlflow.log_metric("package/bytes", size_of(folders[chosen]))
+        log_package(folders[chosen], config.task, rows.head(5), result.best_epoch)
 
 
 def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array) -> Precision:
@@ -258,17 +253,11 @@ def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], la
     return chosen
 
 
-def publish(config: TrainConfig, packaged: Packaged, evaluation: Evaluation, result: FitResult) -> None:
-    """Register the model, describe the run, and show the result."""
-    task = config.task
-    tags = {
-        f"dev.{task.metric}": f"{evaluation.metrics[task.metric]:.4f}",
-        "model.checkpoint": config.model.name,
-        "model.precision": packaged.precision,
-    }
-    version, aliases = register(
-        packaged.uri, config.registry.name, tags, beats_baseline=beats_baseline(evaluation, task.metric)
-    )
+def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult) -> None:
+    """Write the model's card, register it, describe the run, and show the result."""
+    task, run_id = config.task, active_run_id()
+    mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)
+    version, aliases = register_run(run_id, config.registry.name, task.metric)
     registered = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
     lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch), "registered": registered}
     mlflow.set_tag("mlflow.note.content", describe(lines, evaluation, task))

@@ -31,7 +31,7 @@ def read_evaluation_set(task: TaskConfig, data: DataConfig, spark_config: SparkC
     bad_rows = folder / "bad_rows.csv"
     with open_session(spark_config, f"distilspark-evaluate-{task.name}") as spark, bad_rows_kept(bad_rows):
         found = load_labelled(spark, task, data, bad_rows)
-        rows = found.rows.toPandas()
+        rows = found.rows.toPandas().sort_values("id", ignore_index=True)  # the bootstrap draws by position
     say(f"data: {found.source} ({count_rows(len(rows))} of {found.file})")
     report_bad_rows(found.bad_rows, bad_rows)
     log_datasets({"dev": rows}, {"dev": found.file}, {"dev": found.digest}, f"{task.name}-{found.source}")

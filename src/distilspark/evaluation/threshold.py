@@ -20,13 +20,13 @@ def tune_threshold(labels: Array, probabilities: Array, metric: str) -> float:
         metric: any of classification's.
 
     Returns:
-        .5, or the middle between two neighbouring probabilities.
+        .5, or the middle between two neighbouring probabilities, 0 and 1 among them.
 
     >>> tune_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.4]), "mcc")
     0.25
 
     """
-    distinct = np.unique(probabilities.astype(float))
+    distinct = np.unique([0.0, *probabilities.astype(float), 1.0])
     candidates = np.append((distinct[1:] + distinct[:-1]) / 2, EVEN)
     scores = classification_metrics(_counts(labels, probabilities, candidates))[metric]
     best = candidates[scores >= scores.max() - ROUNDING]

@@ -108,6 +108,11 @@ def predictions_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> Predic
     return Predictions(rows.assign(tokens=tokens), rows["label"].to_numpy(float), outputs_of(folder, task, rows))
 
 
+def size_of(folder: Path) -> int:
+    """The bytes of a package."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def write_profile(folder: Path, profile: dict[str, Any]) -> None:
     """Put a profile into the package and among the run's artifacts: what later scorings are compared with."""
     (folder / PROFILE).write_text(json.dumps(profile), encoding="utf-8")

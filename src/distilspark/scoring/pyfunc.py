@@ -54,7 +54,8 @@ class Scorer:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row of predictions for each row of text, in the same order, whatever stands in it.
 
-        Classification: `prediction` (label id), `label` (its name), `score` (its probability).
+        Classification: `prediction` (label id), `label` (its name), `score` (its probability, of two labels .5 or more:
+        a decision threshold has shifted the odds in the network itself).
         Regression: `prediction`. Both: `error`, `tokens` (the row's before cutting, special tokens included) and
         `unknown_tokens` (how many of them the vocabulary lacks).
         A row that cannot be scored has an `error`, prediction -1 or NaN, label "", score NaN and no tokens.

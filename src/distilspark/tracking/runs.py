@@ -17,7 +17,7 @@ from typing import Any
 
 import mlflow
 import yaml
-from mlflow.entities import RunStatus
+from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
@@ -61,6 +61,20 @@ def open_run(experiment: str, name: str, log: Path) -> Iterator[mlflow.ActiveRun
             _end_early(run, "FAILED", log, error)
             raise
         _end(run, "FINISHED", log)
+
+
+def active_run_id() -> str:
+    """The id of the run that `open_run` opened."""
+    run = mlflow.active_run()
+    assert run, "no run is open"
+    return str(run.info.run_id)
+
+
+def logged_model(run: Run) -> str:
+    """The URI of the one model that a run has logged."""
+    assert run.outputs, "the run has logged no model"
+    (model,) = run.outputs.model_outputs
+    return f"models:/{model.model_id}"
 
 
 @contextmanager
