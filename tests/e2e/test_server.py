@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 from postgres import PASSWORD, binaries, cluster, free_port
-from processes import Place, end_group, train_command
+from processes import TINY, Place, end_group, train_command
 
 pytestmark = pytest.mark.slow
 SMALL = ("spark.master=local[1]", "spark.driver_memory=1g", "spark.shuffle_partitions=1")
@@ -225,6 +225,26 @@ def test_another_user_scores_with_it(
     (run,) = ann.runs("distilspark-cola-scoring")
     assert run.data.tags["mlflow.user"] and run.data.metrics["rows/scored"] == 2
     assert "manifest.json" in ann.artifacts(run)
+
+
+def test_another_user_has_the_gate_judge_it(
+    trained: subprocess.CompletedProcess[str], server: Server, tmp_path: Path, ann: Place
+) -> None:
+    assert trained.returncode == 0
+    if "champion" in ann.client.get_registered_model("distilspark-cola").aliases:
+        ann.client.delete_registered_model_alias("distilspark-cola", "champion")
+    data = [each for each in TINY if each.startswith("data")]
+    command = [sys.executable, "-m", "distilspark", "promote", *data, *SMALL, f"hydra.run.dir={tmp_path / 'hydra'}"]
+    ended = server.place.run(*command, **server.as_user("bob"))
+    assert ended.returncode == 0, ended.stderr
+    (run,) = ann.runs("distilspark-cola-promotion")
+    version = ann.client.get_model_version("distilspark-cola", "1")
+    verdict = version.tags["gate.verdict"]
+    assert f"version 1 is {verdict}: there is no champion, and mcc " in ended.stdout
+    assert version.tags["gate.run_id"] == run.info.run_id
+    assert version.description.startswith("# CoLA") and f"## Gate\n\n{verdict}: there is no" in version.description
+    aliases = ann.client.get_registered_model("distilspark-cola").aliases
+    assert ("champion" in aliases) is (verdict == "promoted")
 
 
 def test_another_user_moves_an_alias_and_deletes_nothing(
