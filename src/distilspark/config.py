@@ -145,6 +145,9 @@ class TrainingConfig:
     threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
     early_stopping: EarlyStoppingConfig
     seed: Seed
+    resume: bool  # go on with the same training where one was interrupted
+    checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None  # and after each epoch
+    checkpoints: str | None  # a folder; None: in the user's cache
 
 
 @config

@@ -30,8 +30,7 @@ def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
     Args:
         config: the training's.
         evaluation: of the model on dev.
-        run: the training's, with all that it has logged: its tags and metrics say what was read and what it cost, its
-            outputs which model it is.
+        run: the training's, with all that it has logged: its tags and metrics say what was read and what it cost.
 
     """
     parts = [
