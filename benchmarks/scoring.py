@@ -130,9 +130,9 @@ def measure_rival(material: Material, name: str, rows: int) -> Figures:
 def measure_standalone(material: Material, precision: str, rows: int) -> Figures:
     """Two workers of one core each against one core."""
     alone = measure_predict(material, precision, rows, "spark.master=local[1]")
-    with standalone_cluster(_new_output(material), CORES) as master:
+    with standalone_cluster(_new_output(material), CORES, memory="2g") as cluster:
         resources = ["spark=standalone", "spark.executor_cores=1", "spark.executor_memory=1g"]
-        together = measure_predict(material, precision, rows, *resources, f"spark.master={master}")
+        together = measure_predict(material, precision, rows, *resources, f"spark.master={cluster.master}")
     speed_up = {
         seconds: round(alone[seconds] / together[seconds], 2)
         for seconds in ("scoring_seconds", "job_seconds", "process_seconds")

@@ -1,4 +1,4 @@
-"""A Spark standalone cluster on this machine, from the installed package."""
+"""A Spark standalone cluster on this machine, from the installed package; the tests use it too."""
 
 from __future__ import annotations
 
@@ -7,48 +7,82 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pyspark
 
 HOST = "127.0.0.1"
 WAIT = 120  # seconds
+EXECUTOR = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A master and its workers, while they run."""
+
+    master: str  # its URL
+    folder: Path  # with the logs, and a folder for each worker
+    workers: list[int]  # their process ids
+
+    def executors(self) -> list[psutil.Process]:
+        """The executors' JVMs of whatever runs now."""
+        below = [child for worker in self.workers for child in psutil.Process(worker).children()]
+        return [child for child in below if _is_executor(child)]
+
+
+def _is_executor(process: psutil.Process) -> bool:
+    try:
+        return EXECUTOR in process.cmdline()
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
 
 
 @contextmanager
-def standalone_cluster(folder: Path, workers: int) -> Iterator[str]:
-    """A master and workers of one core each, which keep their files in `folder`; the master's URL.
+def standalone_cluster(
+    folder: Path, workers: int = 2, memory: str = "1g", environment: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
+    """A master and workers of one core each, all of whose ends are the block's.
+
+    Args:
+        folder: theirs, which is made.
+        workers: how many.
+        memory: that each has for executors.
+        environment: what the workers, and so their executors, have in theirs beside the caller's.
 
     Raises:
         TimeoutError: they do not find one another.
 
     """
-    folder.mkdir()
+    folder.mkdir(parents=True)
     port, log = _free_port(), folder / "master.log"
     url = f"spark://{HOST}:{port}"
     with ExitStack() as stack:
-        stack.enter_context(_daemon(log, "master.Master", "--port", str(port)))
+        stack.enter_context(_daemon(log, {}, "master.Master", "--port", str(port)))
+        ids = []
         for number in range(workers):
-            options = ["--cores", "1", "--memory", "2g", "--work-dir", str(folder / f"worker{number}")]
-            stack.enter_context(_daemon(folder / f"worker{number}.log", "worker.Worker", *options, url))
+            options = ["--cores", "1", "--memory", memory, "--work-dir", str(folder / f"worker{number}")]
+            worker = _daemon(folder / f"worker{number}.log", environment or {}, "worker.Worker", *options, url)
+            ids.append(stack.enter_context(worker))
         _wait_for(log, "Registering worker", workers)
-        yield url
+        yield Cluster(url, folder, ids)
 
 
 @contextmanager
-def _daemon(log: Path, name: str, *arguments: str) -> Iterator[None]:
+def _daemon(log: Path, environment: Mapping[str, str], name: str, *arguments: str) -> Iterator[int]:
     spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
     options = ["--host", HOST, "--webui-port", "0"]
     command = [str(spark_class), f"org.apache.spark.deploy.{name}", *options, *arguments]
-    environment = os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": HOST}
+    own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": HOST}
     with log.open("w") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env={**os.environ, **own, **environment}, stdout=stream, stderr=stream)
     try:
-        yield
+        yield process.pid
     finally:
-        process.terminate()
+        process.terminate()  # a worker ends its executors
         process.wait()
 
 

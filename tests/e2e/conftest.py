@@ -31,6 +31,12 @@ class Trained:
         (logged,) = self.place.client.search_logged_models([self.run.info.experiment_id], of_run)
         return str(logged.model_uri)
 
+    @property
+    def package(self) -> Path:
+        """The folder of the logged model."""
+        logged = self.place.client.get_logged_model(self.model_uri.rpartition("/")[2])
+        return Path(logged.artifact_location.removeprefix("file://"))
+
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:

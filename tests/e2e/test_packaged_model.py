@@ -50,12 +50,6 @@ def score(trained: Trained, *tables: dict[str, list[Any]]) -> list[pd.DataFrame]
     return [pd.DataFrame(answer) for answer in json.loads(ended.stdout.splitlines()[-1])]
 
 
-def package_of(trained: Trained) -> Path:
-    """The folder of the logged model."""
-    logged = trained.place.client.get_logged_model(trained.model_uri.rpartition("/")[2])
-    return Path(logged.artifact_location.removeprefix("file://"))
-
-
 def examples(trained: Trained) -> pd.DataFrame:
     return pd.DataFrame(**json.loads(trained.artifact("evaluation/examples.json").read_text()))
 
@@ -92,7 +86,7 @@ def test_regression_of_pairs_says_what_training_said(stsb_training: Trained) -> 
 
 
 def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Trained) -> None:
-    root = package_of(cola_training)
+    root = cola_training.package
     files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
     assert {"MLmodel", "requirements.txt"} <= files
     scorer = {file for file in files if file.startswith("data/")}
@@ -116,7 +110,7 @@ def test_the_profile_of_the_validation_rows_travels_with_the_model(
     cola_training: Trained, stsb_training: Trained
 ) -> None:
     for trained in (cola_training, stsb_training):
-        profile = json.loads((package_of(trained) / "data/scorer/profile.json").read_text())
+        profile = json.loads((trained.package / "data/scorer/profile.json").read_text())
         assert profile["rows"] == trained.run.data.metrics["data/validation"]
         assert json.loads(trained.artifact("package/profile.json").read_text()) == profile
 
@@ -145,7 +139,7 @@ def test_a_model_in_int8_keeps_to_the_difference_that_is_logged(int8_training: T
     assert 0 < metrics["parity/mean_difference"] < metrics["parity/max_difference"] < 0.1
     assert metrics["parity/metric_drop"] == pytest.approx(metrics["parity/float32"] - metrics["parity/int8"])
     assert 0 <= metrics["parity/flips"] < 1
-    settings = json.loads((package_of(int8_training) / "data/scorer/scorer.json").read_text())
+    settings = json.loads((int8_training.package / "data/scorer/scorer.json").read_text())
     assert settings["precision"] == "int8"
     assert f"packaged in int8: on the validation split int8 has mcc {metrics['parity/int8']:.4f}" in (
         int8_training.ended.stdout
@@ -167,7 +161,7 @@ def test_float32_is_packaged_where_it_is_asked_for(cola_training: Trained) -> No
     assert cola_training.run.data.tags["model.precision"] == "float32"
     assert {"parity/int8", "parity/flips"} <= cola_training.run.data.metrics.keys()
     assert "parity/dev_max_difference" not in cola_training.run.data.metrics
-    settings = json.loads((package_of(cola_training) / "data/scorer/scorer.json").read_text())
+    settings = json.loads((cola_training.package / "data/scorer/scorer.json").read_text())
     assert settings["precision"] == "float32"
 
 

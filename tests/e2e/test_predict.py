@@ -5,38 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.entities import Run
+from predicting import done_chunks, last_run, predict, predict_command, wait_for
 from processes import Place, end_group
 
 if TYPE_CHECKING:
     from conftest import Trained
 
 pytestmark = pytest.mark.slow
-SMALL = ("spark.master=local[2]", "spark.driver_memory=1g", "spark.shuffle_partitions=2")
-LATEST = "model_uri=models:/distilspark-${task.name}/latest"  # tiny models need not beat the baseline
-
-
-def predict_command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "distilspark", "predict", *SMALL, *overrides]
-
-
-def predict(place: Place, source: Path, output: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    out = f"hydra.run.dir={output.parent / 'hydra'}"
-    return place.run(*predict_command(f"input='{source}'", f"output='{output}'", LATEST, out, *overrides))
-
-
-def last_run(place: Place, task: str) -> Run:
-    newest = place.runs(f"distilspark-{task}-scoring")[0]
-    return place.client.get_run(newest.info.run_id)  # a search leaves the models among a run's inputs out
 
 
 def write_dev(trained: Trained, folder: Path) -> tuple[Path, pd.DataFrame]:
@@ -103,29 +85,20 @@ def test_pairs_by_the_runs_own_uri(stsb_training: Trained, tmp_path: Path) -> No
     assert run.data.metrics["scored/mse"] == pytest.approx(((said["prediction"] - said["label"]) ** 2).mean(), rel=0.01)
 
 
-def wait_for(found: Any, process: subprocess.Popen[str], seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not found():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end, "nothing happens"
-        time.sleep(0.05)
-
-
 def test_a_killed_driver_goes_on_and_scores_nothing_twice(cola_training: Trained, tmp_path: Path) -> None:
     place = cola_training.place
     source = tmp_path / "rows.txt"
     source.write_text("".join(f"The cat number {number} sleeps.\n" for number in range(4000)))
     staging = tmp_path / ".scored.staging"
-    many = ("predict.rows_per_chunk=400", LATEST, f"hydra.run.dir={tmp_path / 'hydra'}")
-    process = place.start(*predict_command(f"input={source}", f"output={tmp_path / 'scored'}", *many))
+    process = place.start(*predict_command(source, tmp_path / "scored", "predict.rows_per_chunk=400"))
     try:
-        wait_for(lambda: len(list(staging.glob("done/[0-9]*.json"))) >= 2, process)
+        wait_for(lambda: len(done_chunks(staging)) >= 2, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     finally:
         end_group(process)
     assert not (tmp_path / "scored").exists()
-    done = list(staging.glob("done/[0-9]*.json"))
+    done = done_chunks(staging)
     assert 2 <= len(done) < 10
     ended = predict(place, source, tmp_path / "scored", "predict.rows_per_chunk=400")
     assert ended.returncode == 0, ended.stderr
@@ -169,9 +142,8 @@ def test_mistakes_are_named_on_one_line(
 def test_a_tracking_server_that_is_down_is_said_at_once(place: Place, tmp_path: Path) -> None:
     source = tmp_path / "rows.txt"
     source.write_text("A row.\n")
-    command = predict_command(f"input={source}", f"output={tmp_path / 'scored'}", f"hydra.run.dir={tmp_path / 'hydra'}")
     started = time.monotonic()
-    ended = place.run(*command, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    ended = predict(place, source, tmp_path / "scored", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert time.monotonic() - started < 60
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1, ended.stderr

@@ -1,0 +1,48 @@
+"""Scoring on a standalone cluster whose workers have nothing but the packages and what Spark brings them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from clusters import DRIVER, Cluster, on_cluster, two_workers
+from predicting import TEN_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
+from processes import end_group
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with two_workers(tmp_path_factory.mktemp("spark") / "cluster") as running:
+        yield running
+
+
+def test_an_executor_is_killed_and_every_row_comes_out_once(
+    cola_training: Trained, cluster: Cluster, tmp_path: Path
+) -> None:
+    place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)
+    # the store by a path that only the driver's folder has: a worker that asked it would make one of its own
+    environment = DRIVER | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+    command = predict_command(source, tmp_path / "scored", *on_cluster(cluster), TEN_CHUNKS)
+    process = place.start(*command, **environment)
+    try:
+        wait_for(lambda: len(done_chunks(tmp_path / ".scored.staging")) >= 2, process)
+        executors = cluster.executors()
+        executors[0].send_signal(signal.SIGKILL)
+        _, error = process.communicate(timeout=300)
+    finally:
+        end_group(process)
+    assert process.returncode == 0, error
+    assert len(executors) == 2
+    assert "Lost executor" in (tmp_path / "hydra" / "predict.log").read_text()
+    check_rows(tmp_path / "scored", cola_training, TEXTS)
+    for worker in ("worker0", "worker1"):
+        assert list(cluster.folder.glob(f"{worker}/app-*/*/*.zip")), "Spark brought the model"
+    assert not list(cluster.folder.rglob("mlflow.db"))
