@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 import distilspark.config
-from distilspark.config import PredictConfig, ServerConfig, SparkConfig, TrainConfig, flatten
+from distilspark.command_line import hydra_arguments
+from distilspark.config import CompareConfig, PredictConfig, ServerConfig, SparkConfig, TrainConfig, flatten, from_hydra
 from distilspark.data.sample import corpora
 from distilspark.errors import UserError
 from distilspark.evaluation.metrics import METRICS
@@ -114,7 +116,7 @@ def attributes_read() -> set[str]:
 
 
 def test_every_key_is_read_somewhere() -> None:
-    names = [*keys(TrainConfig), *keys(PredictConfig), *keys(ServerConfig)]
+    names = [*keys(TrainConfig), *keys(PredictConfig), *keys(CompareConfig), *keys(ServerConfig)]
     assert len(names) > 90
     for_people = {"license"}  # stands in the run's params and nowhere else
     for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml
@@ -229,6 +231,32 @@ def test_losses_fit_the_head(compose_config: Composer) -> None:
         assert compose_config("task=stsb", "model=tiny", f"training.loss={loss}").training.loss == loss
     with pytest.raises(UserError, match=r"training\.loss=cross_entropy does not fit task=stsb"):
         compose_config("task=stsb", "model=tiny", "training.loss=cross_entropy")
+
+
+@pytest.mark.parametrize(
+    "overrides, named",
+    [
+        ([], "one of sweep=ID, runs=[ID,ID] and models=[URI,URI]; given: none"),
+        (["sweep=a", "runs=[b,c]"], "given: sweep, runs"),
+        (["runs=[b]"], "runs has one entry"),
+        (["models=[models:/a/1]"], "models has one entry"),
+        (["sweep=a", "comparison.resamples=99"], "comparison.resamples=99"),
+        (["sweep=a", "comparison.confidence=1"], "comparison.confidence=1"),
+        (["sweep=a", "comparison.examples=0"], "comparison.examples=0"),
+        (["sweep=a", "+comparison.example=1"], "comparison.example"),
+    ],
+)
+def test_a_comparison_has_two_sides(overrides: list[str], named: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"), pytest.raises(UserError) as refused:
+        from_hydra(CompareConfig, compose("compare", overrides))
+    assert named in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_is_compared_arrives_whole() -> None:
+    uris = "models=[models:/distilspark-cola/1,models:/distilspark-cola@champion]"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = from_hydra(CompareConfig, compose("compare", hydra_arguments([uris])))
+    assert config.models == ["models:/distilspark-cola/1", "models:/distilspark-cola@champion"]
 
 
 def test_flatten_names_every_leaf(compose_config: Composer) -> None:

@@ -18,6 +18,7 @@ from distilspark.preflight import check_java
 COMMANDS = {
     "train": "fine-tune, evaluate, log and register one model",
     "predict": "score files with a registered model in Spark",
+    "compare": "a sweep, runs or models side by side: what differs, and how surely",
     "server": "serve the tracking store and its UI to a team",
 }
 SERVICES = {"server"}  # need no Java, keep the terminal, end when they are stopped, and are no MLflow entry points
