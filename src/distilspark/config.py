@@ -311,6 +311,36 @@ class PromoteConfig:
 
 
 @config
+class ComparisonConfig:
+    """How surely models are told apart, and what is shown of it."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)]  # of the intervals; 1 - confidence is the level of the tests
+    resamples: Annotated[int, Field(ge=100, strict=True)]  # of the bootstrap
+    examples: Positive  # rows that one model gets right and the other wrong, each way
+    seed: Seed  # of the bootstrap
+
+
+@config
+class CompareConfig:
+    """`conf/compare.yaml`."""
+
+    sweep: str | None  # its id, or its parent run's
+    runs: list[str]
+    models: list[str]  # URIs of registered or logged models
+    output: str | None  # a folder; None: Hydra's own
+    comparison: ComparisonConfig
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("sweep", "runs", "models") if getattr(self, name)]
+        if len(given) != 1:
+            raise UserError(
+                f"compare takes one of sweep=ID, runs=[ID,ID] and models=[URI,URI]; given: {', '.join(given) or 'none'}"
+            )
+        if len(self.runs or self.models) == 1:
+            raise UserError(f"{given[0]} has one entry: give two or more, the one to compare with first")
+
+
+@config
 class ServerConfig:
     """`conf/server.yaml`."""
 
