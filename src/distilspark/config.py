@@ -142,6 +142,9 @@ class TrainingConfig:
     bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
     early_stopping: EarlyStoppingConfig
     seed: Seed
+    resume: bool  # go on with the same training where one was interrupted
+    checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None  # and after each epoch
+    checkpoints: str | None  # a folder; None: in the user's cache
 
 
 @config

@@ -17,7 +17,7 @@ from PIL import Image
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.evaluation.report import Evaluation
 from distilspark.tracking.datasets import log_datasets
-from distilspark.tracking.results import beats_baseline, describe, log_epoch, log_evaluation, log_figures, log_tables
+from distilspark.tracking.results import beats_baseline, describe, epoch_log, log_evaluation, log_figures, log_tables
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +95,15 @@ def test_tables_keep_what_is_missing(run: mlflow.ActiveRun) -> None:
     assert json.loads(artifact(run, "profile/rows.json").read_text())["data"] == [["a", None, 1], [None, 1.5, 2]]
 
 
-def test_epochs_are_steps(run: mlflow.ActiveRun) -> None:
-    log_epoch(1, {"val/loss": 2.0})
-    log_epoch(2, {"val/loss": 1.0})
+def test_epochs_are_steps_and_logged_once(run: mlflow.ActiveRun) -> None:
+    log_epoch = epoch_log(run.info.run_id)
+    log_epoch(1, {"train/loss": 3.0, "val/loss": 2.0})
+    log_epoch(2, {"train/loss": 2.0, "val/loss": 1.0})
+    went_on = epoch_log(run.info.run_id)
+    went_on(2, {"train/loss": 2.0, "val/loss": 1.0})
+    went_on(3, {"train/loss": 1.0, "val/loss": 0.5})
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val/loss")
-    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
+    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0), (3, 0.5)]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,47 @@ def test_the_run_of_mlflow_run_is_taken_over(log: Path, tmp_path: Path, monkeypa
     assert mlflow.get_experiment_by_name(f"{tmp_path.name}-ours") is None
 
 
+@pytest.mark.parametrize("status", ["RUNNING", "KILLED", "FAILED"])
+def test_an_interrupted_run_goes_on(log: Path, tmp_path: Path, status: str) -> None:
+    client = mlflow.MlflowClient()
+    begun = client.create_run(mlflow.create_experiment(tmp_path.name), run_name="begun", tags={"error": "of then"})
+    client.set_terminated(begun.info.run_id, status)
+    with open_run("another experiment", "another name", log, begun.info.run_id) as run:
+        assert run.info.run_id == begun.info.run_id
+        assert stored(run.info.run_id).info.status == "RUNNING"
+    ended = stored(begun.info.run_id)
+    assert (ended.info.status, ended.info.run_name) == ("FINISHED", "begun")
+    assert "error" not in ended.data.tags
+    assert mlflow.get_experiment_by_name("another experiment") is None
+
+
+def test_a_run_that_ended_or_is_gone_is_left_alone(log: Path, tmp_path: Path) -> None:
+    client, ids = mlflow.MlflowClient(), []
+    experiment = mlflow.create_experiment(tmp_path.name)
+    for end in (client.set_terminated, client.delete_run, lambda run_id: None):
+        ids.append(client.create_run(experiment).info.run_id)
+        end(ids[-1])
+    ids[-1] = "0" * 32  # of another store
+    for before in ids:
+        with open_run(tmp_path.name, "new", log, before) as run:
+            assert run.info.run_id not in ids
+            assert stored(run.info.run_id).info.run_name == "new"
+    assert stored(ids[0]).info.status == "FINISHED"
+
+
+def test_mlflow_run_s_own_run_takes_over_from_an_interrupted_one(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, experiment = mlflow.MlflowClient(), mlflow.create_experiment(tmp_path.name)
+    begun, opened = (client.create_run(experiment).info.run_id for _ in range(2))
+    monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # as in a fresh process
+    with open_run("ours", "our name", log, begun) as run:
+        assert run.info.run_id == opened
+    left = stored(begun)
+    assert (left.info.status, left.data.tags["continued_by"]) == ("KILLED", opened)
+
+
 def test_system_metrics_are_on(log: Path, tmp_path: Path) -> None:
     with open_run(tmp_path.name, "watched", log) as run:
         assert run is not None

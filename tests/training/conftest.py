@@ -15,6 +15,7 @@ from distilspark.config import TrainConfig
 from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.model.network import build_network
 from distilspark.training.fit import FitResult, fit, seed_everything
+from distilspark.training.resuming import Checkpoints
 
 Rows = tuple[Encoded, NDArray[np.float64]]
 WORDS = ("the", "dog", "that", "it", "she", "was", "who", "not")
@@ -39,7 +40,7 @@ def toy_rows(tiny_folder: Path) -> Callable[..., Rows]:
 
 @pytest.fixture(scope="session")
 def train_toy(tiny_folder: Path, toy_rows: Callable[..., Rows], compose_config: Callable[..., TrainConfig]) -> Any:
-    """`train_toy(*overrides, task=, train=, validation=)`: the network, what `fit` returned and what it reported."""
+    """`train_toy(*overrides, task=, train=, validation=, ...)`: the network, what `fit` returned, what it reported."""
 
     def run(
         *overrides: str,
@@ -47,6 +48,7 @@ def train_toy(tiny_folder: Path, toy_rows: Callable[..., Rows], compose_config: 
         train: Rows | None = None,
         validation: Rows | None = None,
         pooling: str = "cls",
+        checkpoints: Checkpoints | None = None,
     ) -> tuple[keras.Model, FitResult, list[tuple[int, dict[str, float]]]]:
         config = compose_config("model=tiny", f"task={task}", *overrides)
         seed_everything(config.training.seed)
@@ -60,6 +62,7 @@ def train_toy(tiny_folder: Path, toy_rows: Callable[..., Rows], compose_config: 
             config.training,
             1024,
             lambda epoch, metrics: reported.append((epoch, metrics)),
+            checkpoints,
         )
         return network, result, reported
 

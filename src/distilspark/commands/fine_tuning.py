@@ -43,15 +43,17 @@ from distilspark.tracking.registry import register
 from distilspark.tracking.results import (
     beats_baseline,
     describe,
-    log_epoch,
+    epoch_log,
     log_evaluation,
     log_figures,
     log_predictions,
     log_tables,
 )
-from distilspark.tracking.runs import timed
+from distilspark.tracking.runs import active_run_id, timed
+from distilspark.training.checkpointing import CheckpointFolder
 from distilspark.training.fit import FitResult, fit, seed_everything
 from distilspark.training.prediction import OUTPUTS, Predictor
+from distilspark.training.resuming import Checkpoints, weights_digest
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,14 @@ class Prepared:
 
     splits: dict[str, Split]
     stop_words: list[str]
+    digest: str  # of what is trained and chosen on
 
 
-def fine_tune(config: TrainConfig, folder: Path) -> None:
-    """Load, fine-tune, evaluate, log and register, inside the active run; `folder` takes files on their way."""
+def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None) -> None:
+    """Load, fine-tune, evaluate, log and register, inside the active run; `folder` takes files on their way.
+
+    `kept` has the checkpoints of a training that was interrupted, and takes those of this one.
+    """
     with timed("checkpoint"):
         checkpoint = fetch(config.model)
         tokenizer = load_tokenizer(checkpoint)
@@ -100,7 +106,7 @@ def fine_tune(config: TrainConfig, folder: Path) -> None:
         dropout=config.model.dropout,
     )
     with timed("train"):
-        result = train(config, network, splits)
+        result = train(config, network, prepared, kept)
     with timed("predict", rows=len(splits["dev"].rows)):
         predictions = predict_dev(config, network, splits["dev"])
     with timed("evaluate"), working("drawing plots and intervals"):
@@ -126,7 +132,8 @@ def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Pre
     mlflow.log_metrics(profiled.metrics)
     log_figures(profiled.figures, "profile")
     log_tables(profiled.tables, "profile")
-    return Prepared({name: _encode(config, tokenizer, frame) for name, frame in frames.items()}, removed)
+    digest = " ".join(datasets.digests[name] for name in ("train", "validation"))
+    return Prepared({name: _encode(config, tokenizer, frame) for name, frame in frames.items()}, removed, digest)
 
 
 def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
@@ -153,10 +160,16 @@ def _encode(config: TrainConfig, tokenizer: Tokenizer, frame: pd.DataFrame) -> S
     return Split(frame.assign(tokens=encoded.full_lengths), encoded)
 
 
-def train(config: TrainConfig, network: keras.Model, splits: dict[str, Split]) -> FitResult:
+def train(
+    config: TrainConfig, network: keras.Model, prepared: Prepared, checkpoints: CheckpointFolder | None
+) -> FitResult:
     """Fit on train, choose the epoch on validation; dev has no part in it."""
+    splits = prepared.splits
     fitted, chosen_on = splits["train"], splits["validation"]
+    run_id = active_run_id()
     mlflow.log_metrics({f"data/cut_{name}": split.encoded.cut for name, split in splits.items()})
+    if checkpoints and checkpoints.found:
+        mlflow.set_tag("resumed.after", checkpoints.found.state["after"])
     result = fit(
         network,
         (fitted.encoded, fitted.labels),
@@ -164,8 +177,12 @@ def train(config: TrainConfig, network: keras.Model, splits: dict[str, Split]) -
         config.task,
         config.training,
         config.evaluation.batch_tokens,
-        log_epoch,
+        epoch_log(run_id),
+        Checkpoints(checkpoints, str(config.training.checkpoint_every), run_id, prepared.digest)
+        if checkpoints
+        else None,
     )
+    mlflow.set_tag("model.weights_sha256", weights_digest(network))
     rows_seen = len(fitted.rows) * len(result.history)
     kept = result.history.loc[result.history["epoch"] == result.best_epoch, f"val/{config.task.metric}"].item()
     mlflow.log_metrics(

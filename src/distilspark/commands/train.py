@@ -12,6 +12,7 @@ from distilspark.config import TrainConfig, from_hydra
 from distilspark.console import say
 from distilspark.tracking.runs import log_config, open_run, where_to_look
 from distilspark.tracking.store import check_store
+from distilspark.training.checkpointing import interrupted_run, open_checkpoints
 
 
 def run(composed: DictConfig, log: Path) -> None:
@@ -22,8 +23,9 @@ def run(composed: DictConfig, log: Path) -> None:
 
     say(f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, seed {config.training.seed}")
     name = f"{config.task.name} {config.model.name} seed {config.training.seed}"
-    with open_run(f"distilspark-{config.task.name}", name, log) as active:
+    experiment = f"distilspark-{config.task.name}"
+    with open_checkpoints(config) as kept, open_run(experiment, name, log, interrupted_run(kept)) as active:
         log_config(active, config, overrides())
         mlflow.set_tags({"task": config.task.name, "model.checkpoint": config.model.name})
-        fine_tune(config, log.parent)
+        fine_tune(config, log.parent, kept)
     where_to_look(active)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,9 +19,15 @@ from distilspark.evaluation.report import Evaluation
 PREDICTIONS = "predictions.parquet"
 
 
-def log_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
-    """An epoch's metrics, as they happen; epochs count from 1."""
-    mlflow.log_metrics(dict(metrics), step=epoch)
+def epoch_log(run_id: str) -> Callable[[int, dict[str, float]], None]:
+    """What logs an epoch's metrics as they happen, once also where a training goes on; epochs count from 1."""
+    logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "train/loss")}
+
+    def log(epoch: int, metrics: dict[str, float]) -> None:
+        if epoch not in logged:
+            mlflow.log_metrics(metrics, step=epoch, run_id=run_id)
+
+    return log
 
 
 def log_figures(figures: Mapping[str, Figure], prefix: str) -> None:

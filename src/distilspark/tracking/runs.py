@@ -17,7 +17,7 @@ from typing import Any
 
 import mlflow
 import yaml
-from mlflow.entities import RunStatus
+from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
@@ -33,23 +33,34 @@ from distilspark.tracking.store import (
 )
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens its training view, not chat
+UNFINISHED = {(status, "active") for status in ("RUNNING", "KILLED", "FAILED")}
 PARAM_LENGTH = 6000  # the most that MLflow stores
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_run(experiment: str, name: str, log: Path) -> Iterator[mlflow.ActiveRun]:
+def open_run(experiment: str, name: str, log: Path, interrupted: str | None = None) -> Iterator[mlflow.ActiveRun]:
     """The run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
+
+    `interrupted`: the id of a run that did not come to its end and whose work goes on. It is opened again, or where
+    `mlflow run` has given another one, it ends and names that one. A run that is finished or gone is left alone.
 
     Ends FINISHED, FAILED when an exception passes, KILLED on Ctrl-C and SIGTERM; the log is an artifact in any case.
     """
     use_project_store()
     shared = mlflow.environment_variables.MLFLOW_RUN_ID.get()
-    if not shared:
+    before = _unfinished(interrupted)
+    continued = None if shared else before
+    if continued:
+        mlflow.set_experiment(experiment_id=continued.info.experiment_id)
+    elif not shared:
         _choose_experiment(experiment)
-    with _interrupt_on_sigterm(), mlflow.start_run(run_name=None if shared else name, log_system_metrics=True) as run:
+    run_id, run_name = (continued.info.run_id, None) if continued else (None, None if shared else name)
+    with _interrupt_on_sigterm(), mlflow.start_run(run_id, run_name=run_name, log_system_metrics=True) as run:
         if shared:
             mlflow.set_tag("mlflow.runName", name)
+        if before:
+            _take_over(before, run)
         try:
             check_artifacts(run.info.artifact_uri)
             yield run
@@ -61,6 +72,13 @@ def open_run(experiment: str, name: str, log: Path) -> Iterator[mlflow.ActiveRun
             _end_early(run, "FAILED", log, error)
             raise
         _end(run, "FINISHED", log)
+
+
+def active_run_id() -> str:
+    """The id of the run that is open."""
+    run = mlflow.active_run()
+    assert run is not None, "no run is open"
+    return str(run.info.run_id)
 
 
 @contextmanager
@@ -81,6 +99,24 @@ def where_to_look(run: mlflow.ActiveRun) -> None:
     ui = "`make ui`" if uri == project_store() else f"`make ui STORE={uri}`"
     look = uri if uri.startswith("http") else f"{ui}, then http://127.0.0.1:5000"
     say(f"look at it: {look}")
+
+
+def _unfinished(run_id: str | None) -> Run | None:
+    """The run, where the store has it and it did not come to its end."""
+    try:
+        run = mlflow.MlflowClient().get_run(run_id) if run_id else None
+    except MlflowException:  # another store's
+        return None
+    return run if run and (run.info.status, run.info.lifecycle_stage) in UNFINISHED else None
+
+
+def _take_over(before: Run, run: mlflow.ActiveRun) -> None:
+    client, run_id = mlflow.MlflowClient(), before.info.run_id
+    if run_id != run.info.run_id:
+        client.set_tag(run_id, "continued_by", run.info.run_id)
+        client.set_terminated(run_id, "KILLED")
+    elif "error" in before.data.tags:
+        client.delete_tag(run_id, "error")
 
 
 def _choose_experiment(name: str) -> None:

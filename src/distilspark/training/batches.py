@@ -24,7 +24,11 @@ class TrainingBatches:
         """`labels` (n,) go with the encoded rows."""
         self.encoded, self.labels = encoded, labels
         self.batch_size, self.bucket_width, self.seed = batch_size, bucket_width, seed
-        self.epoch = 0
+        self.epoch = self.step = 0
+
+    def go_to(self, epoch: int, step: int) -> None:
+        """Let the next iteration be that epoch's, without its first `step` batches."""
+        self.epoch, self.step = epoch, step
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -33,14 +37,16 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[tuple[dict[str, NDArray[np.int32]], NDArray[np.float32]]]:
         """The next epoch's batches."""
         rng = np.random.default_rng((self.seed, self.epoch))
-        self.epoch += 1
-        for rows in training_batches(self.encoded.lengths, self.batch_size, self.bucket_width, rng):
+        batches = training_batches(self.encoded.lengths, self.batch_size, self.bucket_width, rng)[self.step :]
+        self.epoch, self.step = self.epoch + 1, 0
+        for rows in batches:
             yield pad([self.encoded.token_ids[row] for row in rows], self.bucket_width), self.labels[rows]
 
     def dataset(self) -> Any:
-        """A dataset whose every iteration is the next epoch; its length is known."""
+        """A dataset whose every iteration is the next epoch; its length, that of the first of them, is known."""
         signature = (INPUTS, tf.TensorSpec((None,), tf.float32))
         batches = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
+        length = len(self) - self.step
         options = tf.data.Options()
         options.autotune.enabled = False  # its thread holds up an epoch's end by up to its length
-        return batches.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2).with_options(options)
+        return batches.apply(tf.data.experimental.assert_cardinality(length)).prefetch(2).with_options(options)

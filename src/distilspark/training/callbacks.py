@@ -54,6 +54,36 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         gc.collect()
 
 
+class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
+    """Keras's early stopping for a training that may take several calls of `fit`: its state outlives them."""
+
+    def __init__(self, monitor: str, mode: str, patience: int) -> None:
+        """`restore` gives the network the best weights, once all is done."""
+        super().__init__(monitor=monitor, mode=mode, patience=patience, restore_best_weights=True)
+        super().on_train_begin()
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Keep the state."""
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Keep the weights: `fit` may go on."""
+
+    def restore(self, network: keras.Model) -> None:
+        """Give the network the weights of the best epoch."""
+        network.set_weights(self.best_weights)
+
+    def state(self) -> dict[str, Any]:
+        """All of it but the best weights."""
+        best = None if self.best is None else float(self.best)
+        return {"wait": self.wait, "stopped_epoch": self.stopped_epoch, "best": best, "best_epoch": self.best_epoch}
+
+    def set_state(self, state: dict[str, Any], best_weights: list[NDArray[Any]]) -> None:
+        """What `state` gave; no weights before the first epoch's end."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.best_weights = best_weights or None
+
+
 class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
     """Hands each epoch's metrics on as they happen, and shows them; must come after `Validation`."""
 
@@ -63,10 +93,22 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
         self.report, self.epochs, self.steps, self.shown = report, epochs, steps, shown
         self.history: list[dict[str, float]] = []
         self.progress = progress_bar()
+        self.started: float | None = None
+        self.seconds_before = 0.0  # of the next epoch, before it was broken off
+
+    def resume(self, history: list[dict[str, float]], seconds: float) -> None:
+        """Go on after the epochs of `history`, and `seconds` into the next one; reports what may not be known yet."""
+        self.history, self.seconds_before = history, seconds
+        for row in history:
+            self.report(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+
+    def seconds(self) -> float:
+        """What the running epoch has taken."""
+        return time.perf_counter() - self.started if self.started else 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """A fresh bar for the epoch."""
-        self.started = time.perf_counter()
+        self.started, self.seconds_before = time.perf_counter() - self.seconds_before, 0.0
         self.bar = self.progress.add_task(f"epoch {epoch + 1}/{self.epochs}", total=self.steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -78,7 +120,7 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
         """Hand the epoch's metrics on."""
         metrics = {"train/loss": float(logs["loss"])}
         metrics |= {name: float(value) for name, value in logs.items() if name.startswith("val/")}
-        metrics["time/epoch"] = time.perf_counter() - self.started
+        metrics["time/epoch"], self.started = self.seconds(), None
         self.history.append({"epoch": epoch + 1, **metrics})
         self.progress.remove_task(self.bar)
         self.report(epoch + 1, metrics)

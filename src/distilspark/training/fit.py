@@ -17,10 +17,11 @@ from distilspark.evaluation.metrics import LOWER_IS_BETTER
 from distilspark.features.encoding import Encoded
 from distilspark.model.losses import make_loss
 from distilspark.training.batches import TrainingBatches
-from distilspark.training.callbacks import Report, Reporter, Validation
+from distilspark.training.callbacks import BestEpoch, Report, Reporter, Validation
 from distilspark.training.class_weights import balanced_weights
 from distilspark.training.optimizer import make_optimizer
 from distilspark.training.prediction import Predictor
+from distilspark.training.resuming import Checkpointer, Checkpoints, Position
 
 Labels = NDArray[np.float64]
 
@@ -64,13 +65,16 @@ def fit(
     config: TrainingConfig,
     batch_tokens: int,
     report: Report,
+    checkpoints: Checkpoints | None = None,
 ) -> FitResult:
     """Fine-tune `network` in place; `report(epoch, metrics)` is called after every epoch.
 
-    The epoch kept is the best by the early-stopping monitor on the validation split.
+    The epoch kept is the best by the early-stopping monitor on the validation split. With `checkpoints` a training that
+    was killed goes on, to the same weights; the epochs that it had done are reported again.
 
     Raises:
         WorkError: the outputs became NaN or infinite.
+        UserError: the checkpoint is another training's.
 
     """
     labels, class_weights = train[1], None
@@ -87,9 +91,23 @@ def fit(
     )
     reporter = Reporter(report, config.epochs, len(batches), ("train/loss", "val/loss", f"val/{task.metric}"))
     stopping = _early_stopping(config.early_stopping, task)
-    callbacks = [validator, reporter, stopping]
+    callbacks, start = [validator, reporter, stopping], Position(0, 0)
+    if checkpoints:
+        keeper = Checkpointer(checkpoints, batches, reporter, stopping)
+        callbacks, start = [*callbacks, keeper], keeper.resume(network)
     with reporter.progress:
-        network.fit(batches.dataset(), epochs=config.epochs, class_weight=class_weights, callbacks=callbacks, verbose=0)
+        for first, last in start.legs(config.epochs):
+            network.fit(
+                batches.dataset(),
+                initial_epoch=first,
+                epochs=last,
+                class_weight=class_weights,
+                callbacks=callbacks,
+                verbose=0,
+            )
+            if network.stop_training:
+                break
+    stopping.restore(network)
     _fold_scale(network, scale)
     return FitResult(pd.DataFrame(reporter.history), stopping.best_epoch + 1, class_weights)
 
@@ -102,12 +120,10 @@ def _validation_loss(loss: keras.losses.Loss, targets: Labels) -> Callable[[NDAr
     return lambda raw: float(loss(targets[:, None], raw))
 
 
-def _early_stopping(config: EarlyStoppingConfig, task: TaskConfig) -> keras.callbacks.EarlyStopping:
+def _early_stopping(config: EarlyStoppingConfig, task: TaskConfig) -> BestEpoch:
     name = {"metric": task.metric, "loss": "loss"}[config.monitor]
     mode = "min" if name == "loss" or name in LOWER_IS_BETTER else "max"
-    return keras.callbacks.EarlyStopping(
-        monitor=f"val/{name}", mode=mode, patience=config.patience, restore_best_weights=True
-    )
+    return BestEpoch(f"val/{name}", mode, config.patience)
 
 
 def _fold_scale(network: keras.Model, scale: LabelScale) -> None:
