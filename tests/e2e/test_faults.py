@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 from postgres import free_port
-from predicting import TEN_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
+from predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
 from processes import Place, end_group
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def test_python_workers_are_killed_at_work(cola_training: Trained, tmp_path: Pat
     """Stopped before they are killed, so that a task surely waits for them; it is tried again."""
     source, staging = write_lines(tmp_path / "rows.txt", TEXTS), tmp_path / ".scored.staging"
     log = tmp_path / "hydra" / "predict.log"
-    process = cola_training.place.start(*predict_command(source, tmp_path / "scored", TEN_CHUNKS))
+    process = cola_training.place.start(*predict_command(source, tmp_path / "scored", SIX_CHUNKS))
     try:
         wait_for(lambda: done_chunks(staging), process)
         while CRASHED not in log.read_text():
@@ -86,7 +86,7 @@ def test_the_tracking_server_goes_down_and_the_output_appears_all_the_same(
 ) -> None:
     place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)
     with serving(place, tmp_path / "server") as (url, server):
-        command = predict_command(source, tmp_path / "scored", TEN_CHUNKS)
+        command = predict_command(source, tmp_path / "scored", SIX_CHUNKS)
         process = place.start(*command, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
         try:
             wait_for(lambda: done_chunks(tmp_path / ".scored.staging"), process)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from predicting import (
-    TEN_CHUNKS,
+    SIX_CHUNKS,
     TEXTS,
     check_rows,
     done_chunks,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from conftest import Trained
 
 pytestmark = pytest.mark.slow
-STREAM = ("predict.streaming=true", "predict.trigger_seconds=1", TEN_CHUNKS)
+STREAM = ("predict.streaming=true", "predict.trigger_seconds=1", SIX_CHUNKS)
 
 
 def test_a_stream_that_is_stopped_and_killed_loses_and_repeats_nothing(cola_training: Trained, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_stream_that_is_stopped_and_killed_loses_and_repeats_nothing(cola_trai
     assert (run.info.status, run.data.metrics["rows/in"]) == ("FINISHED", 2)
     assert {"manifest.json", "profile/profile.json", "drift/drift.json"} <= set(place.artifacts(run))
     before = done_chunks(second)
-    assert 2 <= len(before) < 10
+    assert 2 <= len(before) < 6
     process = place.start(*predict_command(inbox, output, *STREAM))
     try:
         wait_for(lambda: len(done_chunks(second)) > len(before), process)

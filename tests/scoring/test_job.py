@@ -308,7 +308,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     try:
         yield remount
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Spark may hold a file that it could not write
 
 
 def test_an_output_that_cannot_be_written(score: Scoring, mount: Callable[[str], Path]) -> None:
@@ -336,8 +336,8 @@ def test_a_full_disk_loses_nothing(
     left: list[str],
 ) -> None:
     """It fills up when the input is copied, when the second chunk is scored, or when the output is written."""
-    disk, texts = mount("rw"), [f"Line {number}." for number in range(100)]
-    config = score.config(score.text(texts), f"output='{disk}/scored'", "predict.rows_per_chunk=50")
+    disk, texts = mount("rw"), [f"Line {number}." for number in range(96)]
+    config = score.config(score.text(texts), f"output='{disk}/scored'", "predict.rows_per_chunk=48")
     real, calls = getattr(module, step), []
 
     def fills(*arguments: Any) -> Any:
