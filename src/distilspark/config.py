@@ -247,6 +247,14 @@ class PredictionConfig:
     max_error_fraction: Fraction  # more rows in error than this fail the job
     batch_tokens: Literal["auto"] | Positive  # padded tokens in one call of the runtime; auto: from memory and cores
     rows_per_chunk: Positive  # what a job that is killed may lose
+    streaming: bool  # watch the input folder, and score the files that come
+    trigger_seconds: Positive  # streaming: from one look at the folder to the next
+    files_per_batch: Positive  # streaming: at most so many files are scored together
+    available_now: bool  # streaming: end once every file that is there is scored
+
+    def __post_init__(self) -> None:
+        if self.available_now and not self.streaming:
+            raise UserError("predict.available_now=true ends a stream: set predict.streaming=true too, or leave it out")
 
 
 @config
