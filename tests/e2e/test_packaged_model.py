@@ -148,7 +148,7 @@ def test_a_model_in_int8_keeps_to_the_difference_that_is_logged(int8_training: T
 
 def test_a_tuned_threshold_is_the_models_own(int8_training: Trained, cola_training: Trained) -> None:
     metrics = int8_training.run.data.metrics
-    settings = json.loads((package_of(int8_training) / "data/scorer/scorer.json").read_text())
+    settings = json.loads((int8_training.package / "data/scorer/scorer.json").read_text())
     assert settings["threshold"] == pytest.approx(metrics["train/threshold"]) and settings["threshold"] != 0.5
     assert int8_training.run.data.params["training.threshold"] == "tuned"
     assert metrics["val/threshold_mcc"] > metrics["val/kept_mcc"]
