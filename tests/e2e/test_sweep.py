@@ -141,6 +141,25 @@ def test_the_table_has_every_child(ablation: Swept) -> None:
         assert value in ablation.ended.stdout
 
 
+def test_the_parent_shows_the_answer(ablation: Swept) -> None:
+    tags = ablation.parent.data.tags
+    assert tags["sweep.baseline"] == "training.class_weights=off"
+    assert tags["finding"].startswith("class weights") and "1 seed" in tags["finding"]
+    assert tags["finding"] in ablation.ended.stdout
+    assert tags["mlflow.note.content"].startswith(f"**{tags['finding']}**")
+    there = set(ablation.place.artifacts(ablation.parent, "comparison"))
+    assert {"comparison/comparison.md", "comparison/differences.png", "comparison/differences.json"} <= there
+    table = json.loads(ablation.place.artifact(ablation.parent, "comparison/differences.json").read_text())
+    column = table["columns"].index("mcc")
+    shown = {row[0]: row[column] for row in table["data"]}
+    expected = {
+        run.data.params["training.class_weights"]: run.data.metrics["dev/mcc"] for run in ablation.children.values()
+    }
+    assert list(shown) == ["off", "balanced"]
+    assert shown == pytest.approx(expected, abs=1e-6)
+    assert (ablation.place.folder / "out" / "ablation" / "comparison" / "comparison.md").is_file()
+
+
 def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> None:
     """The third job is killed; the second fails, as does the fourth: neither keeps the others from their end."""
     varied = ("training.seed=1,2", "model.path=null,/nowhere", "training.checkpoint_every=null")

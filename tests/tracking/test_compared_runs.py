@@ -66,6 +66,8 @@ def test_a_sweep_has_its_variants_in_their_order_with_their_seeds(store: MadeSto
     settings = compared.settings.set_index("setting")
     assert settings.loc["training.class_weights"].to_dict() == {"off": "off", "balanced": "balanced"}
     assert [len(each) for each in compared.histories.values()] == [2, 1]
+    store.client.set_tag(parent, "sweep.baseline", "training.class_weights=balanced")  # started second, as may be
+    assert [each.label for each in compared_sweep(parent).variants] == ["balanced", "off"]
 
 
 def test_an_attempt_that_went_on_from_another_keeps_its_order(store: MadeStore, cola: TaskConfig) -> None:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from distilspark.config import CompareConfig, ComparisonConfig, from_hydra
 from distilspark.console import say, show_table
+from distilspark.errors import UserError
 from distilspark.evaluation.agreement import agreement, disagreements
 from distilspark.evaluation.comparison_plots import comparison_plots
 from distilspark.evaluation.findings import Findings, find, say_p
@@ -39,12 +40,15 @@ def run_name(compared: Compared) -> str:
 def answer_sweep(parent: Run, folder: Path) -> str:
     """Write what a sweep found to the folder, log it to the sweep's parent run, which is active, and say it.
 
-    Raises:
-        UserError: as `compared_sweep`.
-
+    Returns the sentence; where its jobs cannot be compared, why, so that the sweep's own end is not touched by it.
     """
     config = from_hydra(ComparisonConfig, OmegaConf.load(CONF / "compare.yaml").comparison)
-    return compare(compared_sweep(parent.info.run_id), config, folder)
+    try:
+        return compare(compared_sweep(parent.info.run_id), config, folder)
+    except UserError as error:
+        mlflow.set_tag("finding", f"nothing: {error}")
+        say(f"not compared: {error}")
+        return str(error)
 
 
 def compare(compared: Compared, config: ComparisonConfig, folder: Path) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 
+from distilspark.commands.comparison import answer_sweep
 from distilspark.commands.composition import with_model
 from distilspark.config import TrainConfig, flatten, from_hydra
 from distilspark.console import log_to_stderr, output_as, output_to, say, show_table
@@ -32,6 +33,7 @@ from distilspark.tracking.sweeps import (
     finished,
     own_overrides,
     sweep_identity,
+    variant_of,
 )
 
 Overrides = list[str]
@@ -94,11 +96,13 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
         log_to_stderr()
         try:
             with alone(sweep), open_parent(sweep, configs, log) as parent:
+                mlflow.set_tag("sweep.baseline", " ".join(variant_of(own_overrides(plan.samples[0], plan.varied))))
                 wanted = {plan.label(own) for own in plan.samples} if plan.is_complete else None
                 done = adopt(parent, sweep.identity, plan.size, wanted) if resume else []
                 say(f"{configs[0].task.title}: {sweep.name}, {plan.size} jobs, {len(done)} of them finished earlier")
                 failures = launch_missing(hydra, plan, shared, parent, terminal)
                 report(parent, configs[0].task.metric)
+                answer_sweep(parent, log.parent / "comparison")
                 where_to_look(parent)
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))

@@ -105,7 +105,8 @@ def compared_models(uris: Sequence[str]) -> Compared:
 def find_sweep(sweep_id: str) -> Sweep:
     """The finished children of a sweep's parent run (of the newest, where several have the sweep's id), one a job.
 
-    Variants are in the order in which they were first started, also by an attempt that this one went on from.
+    The parent's `sweep.baseline` is first; the others are in the order in which they were first started, also by an
+    attempt that this one went on from.
 
     Raises:
         UserError: there is no such sweep, or none of its jobs has finished.
@@ -115,7 +116,8 @@ def find_sweep(sweep_id: str) -> Sweep:
     same_sweep = _search(f"tags.`sweep.id` = '{parent.data.tags['sweep.id']}'")
     attempts = [run for run in same_sweep if "sweep.variant" in run.data.tags]
     jobs = [run for run in attempts if run.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.info.run_id]
-    finished: dict[str, dict[str, Run]] = {run.data.tags["sweep.variant"]: {} for run in attempts}
+    order = [parent.data.tags.get("sweep.baseline"), *(run.data.tags["sweep.variant"] for run in attempts)]
+    finished: dict[str, dict[str, Run]] = {variant: {} for variant in order if variant is not None}
     for run in jobs:
         if run.info.status == FINISHED:
             finished[run.data.tags["sweep.variant"]][run.data.tags["sweep.job"]] = run

@@ -1,7 +1,8 @@
 """Sweeps in MLflow: a parent run, a child for each job, and the tags by which they are found again.
 
-On the parent: `sweep.id`, `sweep.name`, `sweep.parent` (`true`), `sweep.varied` (JSON list of keys). On a child:
-`sweep.id`, `sweep.name`, `sweep.variant` (the job's own overrides without the seed), `sweep.job` (all its own).
+On the parent: `sweep.id`, `sweep.name`, `sweep.parent` (`true`), `sweep.varied` (JSON list of keys), `sweep.baseline`
+(the variant that comes first). On a child: `sweep.id`, `sweep.name`, `sweep.variant` (the job's own overrides without
+the seed), `sweep.job` (all its own).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Job:
     @property
     def variant(self) -> tuple[str, ...]:
         """Its own overrides without the seed: jobs that differ in the seed alone repeat one another."""
-        return tuple(override for override in self.own if key_of(override) != SEED)
+        return variant_of(self.own)
 
     @property
     def name(self) -> str:
@@ -64,6 +65,11 @@ class Job:
         """The child's."""
         kept = {key: self.parent.data.tags[key] for key in ("sweep.id", "sweep.name")}
         return kept | {"sweep.variant": " ".join(self.variant), "sweep.job": " ".join(self.own)}
+
+
+def variant_of(own: Iterable[str]) -> tuple[str, ...]:
+    """A job's own overrides without the seed."""
+    return tuple(override for override in own if key_of(override) != SEED)
 
 
 def _short(override: str) -> str:
