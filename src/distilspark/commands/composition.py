@@ -49,7 +49,7 @@ def check_multirun() -> None:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.RUN and hydra.sweeper.params:
         varied = ", ".join(hydra.sweeper.params)
-        raise UserError(f"experiment={hydra.runtime.choices.experiment} varies {varied}: add --multirun")
+        raise UserError(f"experiment={hydra.runtime.choices['experiment']} varies {varied}: add --multirun")
 
 
 def _compose(given: list[str]) -> DictConfig:

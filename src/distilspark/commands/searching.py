@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 
 import optuna
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -12,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from distilspark.commands.sweeping import Overrides, Plan
-from distilspark.config import SearchConfig
+from distilspark.config import SearchConfig, flatten
 from distilspark.errors import UserError
 from distilspark.tracking.sweeps import kept_metric, key_of
 
@@ -33,7 +32,7 @@ def plan_search(overrides: Sequence[Override], search: SearchConfig) -> Plan:
         samples=extremes(space),
         is_complete=False,
         batches=lambda so_far: ask_and_tell(space, search, plan.label, so_far),
-        settings={**{key: str(each) for key, each in space.items()}, **asdict(search), "trials": None},
+        settings={**{key: str(each) for key, each in space.items()}, **flatten(search), "trials": None},
     )
     return plan
 

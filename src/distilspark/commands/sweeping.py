@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distilspark.commands.composition import with_model
 from distilspark.config import TrainConfig, flatten, from_hydra
-from distilspark.console import log_to_stderr, output_as, output_to, say, show_table
+from distilspark.console import log_to_stderr, output_to, say, show_table, standard_output
 from distilspark.errors import UserError, WorkError, as_foreseen
 from distilspark.preflight import check_java
 from distilspark.tracking.registry import register_run
@@ -136,8 +136,8 @@ def open_parent(sweep: Sweep, configs: Sequence[TrainConfig], log: Path) -> Iter
         yield parent
 
 
-def launch_missing(hydra: Hydra, plan: Plan, shared: Overrides, parent: Run, terminal: Mapping[int, int]) -> list[str]:
-    """Launch the jobs that have no finished child, with the terminal as it was; what failed, by its own overrides."""
+def launch_missing(hydra: Hydra, plan: Plan, shared: Overrides, parent: Run, terminal: int) -> list[str]:
+    """Launch the jobs that have no finished child, and let them speak to the terminal; those that failed, and why."""
     failures: list[str] = []
     launched = 0
     try:
@@ -145,8 +145,9 @@ def launch_missing(hydra: Hydra, plan: Plan, shared: Overrides, parent: Run, ter
             done = {run.data.tags["sweep.job"] for run in finished(children(parent))}
             missing = [own for own in batch if plan.label(own) not in done]
             jobs = [[*shared, *own, f"hydra.sweeper.parent={parent.info.run_id}"] for own in missing]
-            with output_as(terminal):
+            with standard_output(terminal):
                 ended = hydra.launch(jobs, launched) if jobs else []
+            log_to_stderr()  # again: launchers and jobs configure logging
             launched += len(jobs)
             outcomes = [(plan.label(own), job.return_value) for own, job in zip(missing, ended, strict=True)]
             failures += [f"{label}: {failure}" for label, failure in outcomes if failure]

@@ -103,7 +103,7 @@ def register_run(run_id: str, name: str, metric: str) -> tuple[str, tuple[str, .
     `metric` is the task's, which the baseline is to be beaten in.
     """
     run = mlflow.get_run(run_id)
-    (model,) = run.outputs.model_outputs
+    (model,) = run.outputs.model_outputs if run.outputs else []
     figures = run.data.metrics
     tags = {f"dev.{metric}": f"{figures[f'dev/{metric}']:.4f}"}
     tags |= {key: run.data.tags[key] for key in ("model.checkpoint", "model.precision")}
