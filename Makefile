@@ -16,7 +16,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate predict server ui check format test test-fast bench bench-predict lock clean
+.PHONY: help setup train ablate evaluate promote predict server ui check format test test-fast bench bench-predict lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -35,6 +35,12 @@ train: $(READY) ## Fine-tune, evaluate, log and register: make train TASK=stsb A
 
 ablate: $(READY) ## Train every variant of an ablation over its seeds: make ablate TASK=cola EXPERIMENT=class_weights
 	@$(RUN) -m distilspark train --multirun task=$(TASK) experiment=$(EXPERIMENT) $(ARGS)
+
+evaluate: $(READY) ## Judge the champion on labelled rows: make evaluate TASK=cola ARGS="data=files data.path=FILE"
+	@$(RUN) -m distilspark evaluate task=$(TASK) $(ARGS)
+
+promote: $(READY) ## Challenger against champion on the same rows: make promote TASK=cola ARGS="promote.require=true"
+	@$(RUN) -m distilspark promote task=$(TASK) $(ARGS)
 
 predict: $(READY) ## Score files with the champion: make predict TASK=cola ARGS="input=sentences.txt output=scored"
 	@$(RUN) -m distilspark predict task=$(TASK) $(ARGS)

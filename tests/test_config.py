@@ -13,7 +13,16 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 import distilspark.config
-from distilspark.config import PredictConfig, SearchConfig, ServerConfig, SparkConfig, TrainConfig, flatten
+from distilspark.config import (
+    EvaluateConfig,
+    PredictConfig,
+    PromoteConfig,
+    SearchConfig,
+    ServerConfig,
+    SparkConfig,
+    TrainConfig,
+    flatten,
+)
 from distilspark.data.sample import corpora
 from distilspark.errors import UserError
 from distilspark.evaluation.metrics import METRICS
@@ -34,6 +43,8 @@ EXPECTED = {
     "model": {"auto", "distilbert", "minilm", "tiny"},
     "data": {"auto", "files", "hub", "sample"},
     "training": {"default"},
+    "evaluation": {"default"},
+    "registry": {"default"},
     "spark": {"kubernetes", "local", "standalone", "yarn"},
     "experiment": {"paper", "search", *ABLATIONS},
     "hydra/sweeper": {"grid", "optuna"},
@@ -161,12 +172,12 @@ def attributes_read() -> set[str]:
 
 
 def test_every_key_is_read_somewhere() -> None:
-    names = [*keys(TrainConfig), *keys(PredictConfig), *keys(ServerConfig), *keys(SearchConfig)]
+    schemas = (TrainConfig, EvaluateConfig, PromoteConfig, PredictConfig, ServerConfig, SearchConfig)
+    names = [name for schema in schemas for name in keys(schema)]
     assert len(names) > 90
-    for_people = {"license"}  # stands in the run's params and nowhere else
     for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml
     assert "model.recipe." in (CONF / "training" / "default.yaml").read_text()
-    assert set(names) - attributes_read() - for_people - for_interpolation == set()
+    assert set(names) - attributes_read() - for_interpolation == set()
 
 
 def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
@@ -209,6 +220,9 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("training.checkpoint_every=0 steps", "training.checkpoint_every"),
         ("training.resume=perhaps", "training.resume"),
         ("training.loss=mse", "training.loss"),
+        ("training.threshold=0", "training.threshold"),
+        ("training.threshold=1", "training.threshold"),
+        ("training.threshold=best", "training.threshold"),
         ("training.early_stopping=3", "training.early_stopping"),
         ("data.sample_fraction=0", "data.sample_fraction"),
         ("data.sample_fraction=1.01", "data.sample_fraction"),
@@ -281,6 +295,16 @@ def test_losses_fit_the_head(compose_config: Composer) -> None:
 def test_class_weights_fit_the_head(compose_config: Composer) -> None:
     with pytest.raises(UserError, match=r"training\.class_weights=balanced does not fit task=stsb"):
         compose_config("task=stsb", "model=tiny", "training.class_weights=balanced")
+
+
+@pytest.mark.parametrize("task", ["stsb", "mnli"])
+@pytest.mark.parametrize("threshold", ["tuned", "0.3"])
+def test_a_threshold_takes_two_labels(compose_config: Composer, task: str, threshold: str) -> None:
+    assert compose_config("task=cola", "model=tiny", f"training.threshold={threshold}").training.threshold != 0.5
+    with pytest.raises(
+        UserError, match=rf"training\.threshold={threshold} does not fit task={task}: .*Leave it at 0\.5"
+    ):
+        compose_config(f"task={task}", "model=tiny", f"training.threshold={threshold}")
 
 
 def test_flatten_names_every_leaf(compose_config: Composer) -> None:

@@ -12,10 +12,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from distilspark.command_line import hydra_arguments
-from distilspark.config import PredictConfig, TrainConfig, from_hydra
+from distilspark.config import EvaluateConfig, PredictConfig, PromoteConfig, TrainConfig, from_hydra
 
 ROOT = Path(__file__).parents[1]
-SCHEMAS: dict[str, Any] = {"train": TrainConfig, "predict": PredictConfig}
+SCHEMAS: dict[str, Any] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "promote": PromoteConfig,
+    "predict": PredictConfig,
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
     line.partition("#")[0].strip()

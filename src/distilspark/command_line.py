@@ -17,6 +17,8 @@ from distilspark.preflight import check_java
 
 COMMANDS = {
     "train": "fine-tune, evaluate, log and register one model",
+    "evaluate": "judge a registered model on labelled rows",
+    "promote": "let the challenger take the champion's place, if it has earned it",
     "predict": "score files with a registered model in Spark",
     "server": "serve the tracking store and its UI to a team",
 }

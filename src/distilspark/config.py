@@ -23,6 +23,8 @@ Precision = Literal["float32", "int8"]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+EVEN = 0.5  # the threshold of a network whose more probable label is predicted
 config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 
 
@@ -66,7 +68,7 @@ class DataConfig:
     sample_fraction: Annotated[float, Field(gt=0, le=1)]  # of train, stratified
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
     max_bad_fraction: Fraction  # more bad rows than this fail the run
-    seed: Seed  # of the sample corpus, the sample fraction and the validation split
+    seed: Seed  # of the sample corpus, the sample fraction, the validation split; evaluate's and promote's bootstrap
 
     def __post_init__(self) -> None:
         if self.source == "files" and not self.path:
@@ -140,6 +142,7 @@ class TrainingConfig:
     standardize_labels: bool  # regression: fit (label - mean) / standard deviation of the training labels
     class_weights: Literal["balanced", "off"]
     bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
+    threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
     early_stopping: EarlyStoppingConfig
     seed: Seed
     resume: bool  # go on with the same training where one was interrupted
@@ -154,7 +157,13 @@ class EvaluationConfig:
     confidence: Annotated[float, Field(gt=0, lt=1)]  # of the intervals
     resamples: Annotated[int, Field(ge=100, strict=True)]  # of the bootstrap
     examples: Positive  # rows in each table of examples
-    batch_tokens: Positive  # padded tokens in one call of predict
+
+
+@config
+class TrainEvaluationConfig(EvaluationConfig):
+    """A training's."""
+
+    batch_tokens: Positive  # padded tokens in one call of the network
 
 
 @config
@@ -195,7 +204,7 @@ class TrainConfig:
     features: FeaturesConfig
     model: ModelConfig
     training: TrainingConfig
-    evaluation: EvaluationConfig
+    evaluation: TrainEvaluationConfig
     scoring: ScoringConfig
     spark: SparkConfig
     registry: RegistryConfig
@@ -210,6 +219,11 @@ class TrainConfig:
         if self.training.class_weights == "balanced" and self.task.head == "regression":
             raise UserError(
                 f"training.class_weights=balanced does not fit task={self.task.name} (regression): it has no classes"
+            )
+        if self.training.threshold != EVEN and len(self.task.labels) != 2:
+            raise UserError(
+                f"training.threshold={self.training.threshold} does not fit task={self.task.name}: a threshold decides "
+                f"between two labels. Leave it at {EVEN}"
             )
 
 
@@ -254,6 +268,49 @@ class PredictConfig:
 
 
 @config
+class EvaluateConfig:
+    """`conf/evaluate.yaml`."""
+
+    task: TaskConfig
+    data: DataConfig
+    model_uri: Annotated[str, Field(min_length=1)]  # as in `PredictConfig`
+    evaluation: EvaluationConfig
+    spark: SparkConfig
+
+
+@config
+class TimingConfig:
+    """How the speed of two models is compared."""
+
+    rows: Positive  # of the evaluation set, at most
+    rounds: Annotated[int, Field(ge=5, strict=True)]  # in each of which both score all of them
+
+
+@config
+class PromotionConfig:
+    """What a challenger has to show."""
+
+    margin: Annotated[float, Field(ge=0)]  # of the task's metric
+    gain: Annotated[float, Field(gt=1)]  # times faster, or smaller
+    timing: TimingConfig
+    max_overlap: Fraction  # of the evaluation set, with what a model was trained on
+    require: bool  # a challenger that is not promoted is a failure
+    rollback: bool
+
+
+@config
+class PromoteConfig:
+    """`conf/promote.yaml`."""
+
+    task: TaskConfig
+    data: DataConfig
+    evaluation: EvaluationConfig
+    promote: PromotionConfig
+    spark: SparkConfig
+    registry: RegistryConfig
+
+
+@config
 class ServerConfig:
     """`conf/server.yaml`."""
 
@@ -275,7 +332,10 @@ def from_hydra(schema: type[T], composed: DictConfig) -> T:
         raise UserError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{'.'.join(map(str, first['loc']))}={first['input']}: {first['msg']}") from error
+        key = ".".join(
+            str(part) for part in first["loc"] if "[" not in str(part)
+        )  # a choice's kind, as literal['auto']
+        raise UserError(f"{key}={first['input']}: {first['msg']}") from error
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -72,5 +72,6 @@ def stsb_training(place: Place) -> Trained:
 
 @pytest.fixture(scope="session")
 def int8_training(place: Place) -> Trained:
-    """One epoch of classification, packaged in int8."""
-    return _train(place, "cola", "scoring.precision=int8", "registry.name=int8", folder="int8")
+    """One epoch of classification with a tuned threshold, packaged in int8."""
+    changed = ["scoring.precision=int8", "training.threshold=tuned", "registry.name=int8"]
+    return _train(place, "cola", *changed, folder="int8")

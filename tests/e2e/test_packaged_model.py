@@ -146,6 +146,17 @@ def test_a_model_in_int8_keeps_to_the_difference_that_is_logged(int8_training: T
     )
 
 
+def test_a_tuned_threshold_is_the_models_own(int8_training: Trained, cola_training: Trained) -> None:
+    metrics = int8_training.run.data.metrics
+    settings = json.loads((int8_training.package / "data/scorer/scorer.json").read_text())
+    assert settings["threshold"] == pytest.approx(metrics["train/threshold"]) and settings["threshold"] != 0.5
+    assert int8_training.run.data.params["training.threshold"] == "tuned"
+    assert metrics["val/threshold_mcc"] > metrics["val/kept_mcc"]
+    assert metrics["parity/float32"] == pytest.approx(metrics["val/threshold_mcc"])
+    assert f"acceptable above a probability of {settings['threshold']:.4f}: mcc " in int8_training.ended.stdout
+    assert "train/threshold" not in cola_training.run.data.metrics
+
+
 def test_float32_is_packaged_where_it_is_asked_for(cola_training: Trained) -> None:
     assert cola_training.run.data.tags["model.precision"] == "float32"
     assert {"parity/int8", "parity/flips"} <= cola_training.run.data.metrics.keys()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 from postgres import PASSWORD, binaries, cluster, free_port
-from processes import Place, end_group, train_command
+from processes import TINY, Place, end_group, train_command
 
 pytestmark = pytest.mark.slow
 SMALL = ("spark.master=local[1]", "spark.driver_memory=1g", "spark.shuffle_partitions=1")
@@ -227,6 +227,26 @@ def test_another_user_scores_with_it(
     assert "manifest.json" in ann.artifacts(run)
 
 
+def test_another_user_has_the_gate_judge_it(
+    trained: subprocess.CompletedProcess[str], server: Server, tmp_path: Path, ann: Place
+) -> None:
+    assert trained.returncode == 0
+    if "champion" in ann.client.get_registered_model("distilspark-cola").aliases:
+        ann.client.delete_registered_model_alias("distilspark-cola", "champion")
+    data = [each for each in TINY if each.startswith("data")]
+    command = [sys.executable, "-m", "distilspark", "promote", *data, *SMALL, f"hydra.run.dir={tmp_path / 'hydra'}"]
+    ended = server.place.run(*command, **server.as_user("bob"))
+    assert ended.returncode == 0, ended.stderr
+    (run,) = ann.runs("distilspark-cola-promotion")
+    version = ann.client.get_model_version("distilspark-cola", "1")
+    verdict = version.tags["gate.verdict"]
+    assert f"version 1 is {verdict}: there is no champion, and mcc " in ended.stdout
+    assert version.tags["gate.run_id"] == run.info.run_id
+    assert version.description.startswith("# CoLA") and f"## Gate\n\n{verdict}: there is no" in version.description
+    aliases = ann.client.get_registered_model("distilspark-cola").aliases
+    assert ("champion" in aliases) is (verdict == "promoted")
+
+
 def test_another_user_moves_an_alias_and_deletes_nothing(
     trained: subprocess.CompletedProcess[str], server: Server
 ) -> None:
@@ -242,7 +262,11 @@ def refused_command(place: Place, tmp_path: Path, command: str, **environment: s
     """What a command says on its one line of error; it leaves no output."""
     (tmp_path / "rows.txt").write_text("A row.\n")
     predict = ["predict", *SMALL, f"input={tmp_path / 'rows.txt'}", f"output={tmp_path / 'scored'}"]
-    commands = {"train": train_command("task=cola"), "predict": [sys.executable, "-m", "distilspark", *predict]}
+    commands = {
+        "train": train_command("task=cola"),
+        "predict": [sys.executable, "-m", "distilspark", *predict],
+        "promote": [sys.executable, "-m", "distilspark", "promote", *SMALL],
+    }
     started = time.monotonic()
     ended = place.run(*commands[command], f"hydra.run.dir={tmp_path / 'hydra'}", **environment)
     assert time.monotonic() - started < 60
@@ -251,7 +275,7 @@ def refused_command(place: Place, tmp_path: Path, command: str, **environment: s
     return f"{ended.returncode} {ended.stderr}"
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("command", ["train", "predict", "promote"])
 def test_a_wrong_password_is_said_at_once(server: Server, tmp_path: Path, command: str) -> None:
     said = refused_command(server.place, tmp_path, command, **server.as_user("ann", "a wrong password"))
     assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses the user ann with this password. ")
@@ -264,7 +288,7 @@ def test_no_password_is_asked_for_at_once(server: Server, tmp_path: Path) -> Non
     assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses who does not give a user")
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("command", ["train", "predict", "promote"])
 def test_a_server_that_is_down_is_said_at_once(place: Place, tmp_path: Path, command: str) -> None:
     said = refused_command(place, tmp_path, command, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert said.startswith("1 distilspark: the tracking store http://127.0.0.1:9 does not answer: ")

@@ -17,6 +17,7 @@ from PIL import Image
 from processes import TINY, Place
 
 from distilspark.config import TrainConfig, flatten, from_hydra
+from distilspark.data.fingerprints import overlap
 from distilspark.evaluation.metrics import METRICS, compute_metrics
 from distilspark.evaluation.predictions import Predictions
 from distilspark.paths import CONF
@@ -212,6 +213,29 @@ def test_it_is_registered_as_challenger(trained: Trained) -> None:
     assert "challenger" in aliases
     assert version.tags[f"dev.{headline}"] == f"{metrics[f'dev/{headline}']:.4f}"
     assert version.tags["model.checkpoint"] == "tiny"
+    for split in ("train", "validation", "dev"):
+        assert version.tags[f"data.digest.{split}"] == trained.run.data.tags[f"data.digest.{split}"]
+
+
+def test_its_card_is_an_artifact_and_the_versions_description(trained: Trained) -> None:
+    card = trained.artifact("model_card.md").read_text()
+    task, metrics = config_of(trained).task, trained.run.data.metrics
+    described = trained.place.client.get_model_version(f"distilspark-{task.name}", "1").description
+    assert described.partition("\n## Gate")[0] == card
+    assert card.startswith(f"# {task.title}\n\n**dev {task.metric} {metrics[f'dev/{task.metric}']:.4f}**")
+    assert f"| dev | 100 | `{trained.run.data.tags['data.digest.dev']}` |" in card
+    assert f'load_model("{trained.model_uri}")' in card
+    assert metrics["package/bytes"] > 10_000
+    assert f"- package: {metrics['package/bytes'] / 1e6:.1f} MB" in card
+
+
+def test_the_training_texts_are_known_by_their_hashes(trained: Trained) -> None:
+    known = pd.read_parquet(trained.artifact("data/training_texts.parquet"))["hash"]
+    metrics = trained.run.data.metrics
+    assert known.is_unique and known.is_monotonic_increasing
+    assert 0.9 * 300 < len(known) <= metrics["data/train"] + metrics["data/validation"]
+    dev = pd.read_parquet(trained.artifact("evaluation/predictions.parquet"))
+    assert overlap(dev, known.to_numpy()) == metrics["data/duplicates_train_dev"]
 
 
 def test_nothing_is_left_in_the_folder_but_outputs(place: Place, cola_training: Trained) -> None:

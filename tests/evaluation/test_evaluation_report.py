@@ -13,7 +13,7 @@ from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import evaluate
 
 Builder = Callable[..., Predictions]
-CONFIG = EvaluationConfig(confidence=0.95, resamples=200, examples=5, batch_tokens=4096)
+CONFIG = EvaluationConfig(confidence=0.95, resamples=200, examples=5)
 
 
 def test_a_classifier_is_judged_beside_its_baseline(cola: TaskConfig, classified: Builder) -> None:

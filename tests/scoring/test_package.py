@@ -64,6 +64,7 @@ def test_settings_say_what_the_package_is(package: Package, precision: str) -> N
         "max_length": 16,
         "stop_words": [],
         "precision": precision,
+        "threshold": 0.5,
     }
 
 

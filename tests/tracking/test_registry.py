@@ -8,11 +8,11 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from distilspark.tracking.registry import register, register_run
+from distilspark.tracking.registry import register
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+def store(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
     """A store of the test's own."""
     before = mlflow.get_tracking_uri()
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,10 @@ def logged_model(folder: Path) -> str:
 
 def test_challenger_always_champion_once(store: mlflow.MlflowClient, tmp_path: Path) -> None:
     uri = logged_model(tmp_path)
-    got = [register(uri, "a model", {"dev.mcc": "0.5"}, beats_baseline=beats) for beats in (False, True, True, False)]
+    got = [
+        register(uri, "a model", {"dev.mcc": "0.5"}, "# Its card", beats_baseline=beats)
+        for beats in (False, True, True, False)
+    ]
     assert got == [
         ("1", ("challenger",)),
         ("2", ("challenger", "champion")),
@@ -41,27 +44,14 @@ def test_challenger_always_champion_once(store: mlflow.MlflowClient, tmp_path: P
     ]
     aliases = store.get_registered_model("a model").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"challenger": "4", "champion": "2"}
-    assert store.get_model_version("a model", "3").tags["dev.mcc"] == "0.5"
+    third = store.get_model_version("a model", "3")
+    assert (third.tags, third.description) == ({"dev.mcc": "0.5"}, "# Its card")
+    second = store.get_model_version("a model", "2")
+    assert second.tags["gate.verdict"] == "promoted"
+    assert second.description == "# Its card\n## Gate\n\npromoted: the first that beats the baseline.\n"
 
 
 def test_another_model_has_its_own_champion(store: mlflow.MlflowClient, tmp_path: Path) -> None:
     uri = logged_model(tmp_path)
-    assert register(uri, "one", {}, beats_baseline=True)[1] == ("challenger", "champion")
-    assert register(uri, "two", {}, beats_baseline=True) == ("1", ("challenger", "champion"))
-
-
-@pytest.mark.parametrize(
-    "low, baseline, beats", [(0.1, 0.0, True), (0.0, 0.0, False), (-0.1, 0.0, False), (0.3, 0.4, False)]
-)
-def test_only_a_whole_interval_above_the_baseline_beats_it(
-    store: mlflow.MlflowClient, tmp_path: Path, low: float, baseline: float, beats: bool
-) -> None:
-    with mlflow.start_run() as run:
-        logged_model(tmp_path)
-        mlflow.log_metrics({"dev/mcc": 0.45, "dev/mcc_low": low, "baseline/mcc": baseline})
-        mlflow.set_tags({"model.checkpoint": "tiny", "model.precision": "int8"})
-    aliases = ("challenger", "champion") if beats else ("challenger",)
-    assert register_run(run.info.run_id, "a model", "mcc") == ("1", aliases)
-    version = store.get_model_version("a model", "1")
-    assert version.tags == {"dev.mcc": "0.4500", "model.checkpoint": "tiny", "model.precision": "int8"}
-    assert version.run_id == run.info.run_id
+    assert register(uri, "one", {}, "", beats_baseline=True)[1] == ("challenger", "champion")
+    assert register(uri, "two", {}, "", beats_baseline=True) == ("1", ("challenger", "champion"))

@@ -17,7 +17,7 @@ from PIL import Image
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.evaluation.report import Evaluation
 from distilspark.tracking.datasets import log_datasets
-from distilspark.tracking.results import describe, epoch_log, log_evaluation, log_figures, log_tables
+from distilspark.tracking.results import beats_baseline, describe, epoch_log, log_evaluation, log_figures, log_tables
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,13 @@ def test_epochs_are_steps_and_logged_once(run: mlflow.ActiveRun) -> None:
     went_on(3, {"train/loss": 1.0, "val/loss": 0.5})
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val/loss")
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0), (3, 0.5)]
+
+
+@pytest.mark.parametrize(
+    "low, baseline, beats", [(0.1, 0.0, True), (0.0, 0.0, False), (-0.1, 0.0, False), (0.3, 0.4, False)]
+)
+def test_only_a_whole_interval_above_the_baseline_beats_it(low: float, baseline: float, beats: bool) -> None:
+    assert beats_baseline({"dev/mcc_low": low, "baseline/mcc": baseline}, "mcc") is beats
 
 
 def test_the_description(cola: TaskConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from tokenizers import Tokenizer
 
-from distilspark.config import Precision, TrainConfig
-from distilspark.console import say, show_table, working
+from distilspark.commands.reporting import bad_rows_kept, report_bad_rows, show_evaluation
+from distilspark.config import EVEN, Precision, TrainConfig
+from distilspark.console import say, working
 from distilspark.data.loading import Datasets, load_datasets
+from distilspark.evaluation.metrics import compute_metrics
 from distilspark.evaluation.plots import history_plot
 from distilspark.evaluation.predictions import Array, Predictions
 from distilspark.evaluation.report import Evaluation, evaluate
+from distilspark.evaluation.threshold import tune_threshold
 from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.features.pipeline import stop_words, with_model_texts
 from distilspark.features.profile import profile
@@ -32,13 +35,15 @@ from distilspark.scoring.package import (
     largest_difference,
     log_package,
     outputs_of,
+    size_of,
     write_package,
     write_profile,
 )
 from distilspark.scoring.profile import profile_of_outputs
 from distilspark.scoring.quantization import choose_precision, compare
 from distilspark.spark import open_session
-from distilspark.tracking.datasets import log_datasets
+from distilspark.tracking.datasets import log_datasets, log_training_texts
+from distilspark.tracking.model_card import CARD, model_card
 from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import (
     describe,
@@ -53,6 +58,7 @@ from distilspark.training.checkpointing import CheckpointFolder
 from distilspark.training.fit import FitResult, fit, seed_everything
 from distilspark.training.prediction import OUTPUTS, Predictor
 from distilspark.training.resuming import Checkpoints, weights_digest
+from distilspark.training.threshold import fold_threshold
 
 
 @dataclass(frozen=True)
@@ -100,13 +106,13 @@ def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None, 
     with timed("train"):
         result = train(config, network, prepared, kept)
     with timed("predict", rows=len(splits["dev"].rows)):
-        predictions = predict_dev(config, network, splits["dev"])
+        predictions = predict(config, network, splits["dev"])
     with timed("evaluate"), working("drawing plots and intervals"):
         evaluation = judge(config, predictions, splits["train"])
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
-        package(config, network, checkpoint, prepared, predictions, result.best_epoch)
+        package(config, network, checkpoint, prepared, predictions, result)
     publish(config, evaluation, result, registered=registered)
 
 
@@ -121,6 +127,7 @@ def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Pre
         }
         removed = stop_words() if config.features.text == "filtered" else []
     log_datasets(frames, datasets.files, datasets.digests, f"{config.task.name}-{datasets.source}")
+    log_training_texts([frames["train"], frames["validation"]])
     mlflow.log_metrics(profiled.metrics)
     log_figures(profiled.figures, "profile")
     log_tables(profiled.tables, "profile")
@@ -130,15 +137,11 @@ def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Pre
 
 def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
     """The data; tells what was read, from where, and what was wrong with it, also when that ends the run."""
-    try:
+    with bad_rows_kept(bad_rows):
         datasets = load_datasets(spark, config.task, config.data, bad_rows)
-    finally:
-        if bad_rows.is_file():
-            mlflow.log_artifact(str(bad_rows), "data")
     sizes = {name: datasets.counts[f"data/{name}"] for name in datasets.splits}
     say(f"data: {datasets.source} ({', '.join(f'{size} {name}' for name, size in sizes.items())} rows)")
-    if len(datasets.bad_rows):
-        say(f"{len(datasets.bad_rows)} bad rows are left out: {bad_rows}")
+    report_bad_rows(len(datasets.bad_rows), bad_rows)
     if repeated := datasets.counts["data/duplicates_train_dev"]:
         say(f"{repeated} rows of dev stand in train too: their metrics flatter the model")
     mlflow.set_tag("data.source", datasets.source)
@@ -187,13 +190,29 @@ def train(
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
     log_figures({"history": history_plot(result.history, config.task.metric, result.best_epoch)}, "training")
     say(f"kept epoch {result.best_epoch}, the best on the validation split")
-    return result
+    return replace(result, threshold=settle_threshold(config, network, chosen_on))
 
 
-def predict_dev(config: TrainConfig, network: keras.Model, dev: Split) -> Predictions:
-    """What the kept weights say about dev, once."""
+def settle_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
+    """Choose the decision threshold on validation, where it is to be tuned, and let the network decide by it."""
+    threshold, metric = config.training.threshold, config.task.metric
+    if threshold == EVEN:
+        return EVEN
+    if threshold == "tuned":
+        said = predict(config, network, validation)
+        threshold = tune_threshold(said.labels, said.outputs[:, 1], metric)
+    fold_threshold(network, threshold)
+    decided = predict(config, network, validation)
+    score = compute_metrics(config.task.head, decided.labels, decided.outputs)[metric]
+    mlflow.log_metrics({"train/threshold": threshold, f"val/threshold_{metric}": score})
+    say(f"{config.task.labels[1]} above a probability of {threshold:.4f}: {metric} {score:.4f} on the validation split")
+    return threshold
+
+
+def predict(config: TrainConfig, network: keras.Model, split: Split) -> Predictions:
+    """What the kept weights say about a split."""
     predictor = Predictor(network, config.evaluation.batch_tokens, config.training.bucket_width)
-    return Predictions(dev.rows, dev.labels, OUTPUTS[config.task.head](predictor.raw_outputs(dev.encoded)))
+    return Predictions(split.rows, split.labels, OUTPUTS[config.task.head](predictor.raw_outputs(split.encoded)))
 
 
 def judge(config: TrainConfig, predictions: Predictions, fitted: Split) -> Evaluation:
@@ -208,7 +227,7 @@ def package(
     checkpoint: Path,
     prepared: Prepared,
     predictions: Predictions,
-    epoch: int,
+    result: FitResult,
 ) -> None:
     """Log the network for scoring, once it says the same as the network about every row of dev.
 
@@ -219,14 +238,24 @@ def package(
     with tempfile.TemporaryDirectory() as scratch:
         folders = {precision: Path(scratch) / precision / "scorer" for precision in GRAPHS}
         for precision, folder in folders.items():
-            write_package(folder, arrays, checkpoint, config.task, config.model, prepared.stop_words, precision)
+            write_package(
+                folder,
+                arrays,
+                checkpoint,
+                config.task,
+                config.model,
+                prepared.stop_words,
+                precision,
+                threshold=result.threshold,
+            )
         mlflow.log_metric("package/max_difference", check_parity(folders["float32"], rows, outputs))
         said = {name: outputs_of(folder, config.task, validation.rows) for name, folder in folders.items()}
         chosen = settle_precision(config, said, validation.labels)
         if chosen != "float32":
             mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
         write_profile(folders[chosen], profile_of_outputs(validation.encoded, said[chosen], config.task))
-        log_package(folders[chosen], config.task, rows.head(5), epoch)
+        mlflow.log_metric("package/bytes", size_of(folders[chosen]))
+        log_package(folders[chosen], config.task, rows.head(5), result.best_epoch)
 
 
 def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array) -> Precision:
@@ -243,23 +272,14 @@ def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], la
 
 
 def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, registered: bool) -> None:
-    """Register the model, describe the run, and show the result."""
-    task, lines = config.task, {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch)}
+    """Write the model's card, register it, describe the run, and show the result."""
+    task, run_id = config.task, active_run_id()
+    mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)
+    lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch)}
     if registered:
-        version, aliases = register_run(active_run_id(), config.registry.name, task.metric)
+        version, aliases = register_run(run_id, config.registry.name, task.metric)
         lines["registered"] = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
     mlflow.set_tag("mlflow.note.content", describe(lines, evaluation, task))
-    rows = [
-        (
-            name,
-            f"{value:.4f}",
-            "{:.4f} to {:.4f}".format(*evaluation.intervals[name]),
-            f"{evaluation.baseline[name]:.4f}",
-        )
-        for name, value in evaluation.metrics.items()
-    ]
-    show_table(
-        f"{task.title}: dev", ("metric", "value", f"{config.evaluation.confidence:.0%} interval", "baseline"), rows
-    )
+    show_evaluation(evaluation, task, config.evaluation.confidence)
     if registered:
         say(f"registered {lines['registered']}")

@@ -46,6 +46,17 @@ class Datasets:
         return {"train": self.train, "validation": self.validation, "dev": self.dev}
 
 
+@dataclass(frozen=True)
+class LabelledRows:
+    """A task's rows to evaluate on: those of dev."""
+
+    rows: DataFrame  # as those of `Datasets`
+    bad_rows: int
+    source: str
+    file: str
+    digest: str  # that of dev in `Datasets`, where the rows are the same
+
+
 def load_datasets(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_rows_file: Path) -> Datasets:
     """Locate, read, check, sample and split a task's data.
 
@@ -74,6 +85,23 @@ def load_datasets(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_r
     splits = {split: rows.where(F.col("split") == split) for split in ("train", "validation", "dev")}
     digests = {split: digest for split, (digest, _) in summaries.items()}
     return Datasets(**splits, bad_rows=bad, counts=counts, source=located.source, files=located.files, digests=digests)
+
+
+def load_labelled(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_rows_file: Path) -> LabelledRows:
+    """Locate, read and check a task's dev, or what stands for it: `data.path` may be one file, too.
+
+    Raises:
+        UserError: as `load_datasets`.
+
+    """
+    located = locate(spark, task, data, ("dev",))
+    read = _read(spark, task, located)
+    bad, rows_read = _bad_rows(read, located)
+    check_bad_rows(bad, rows_read, data.max_bad_fraction, bad_rows_file)
+    rows = with_ids(read.where("problem IS NULL").drop("row", "problem")).select(*CANONICAL).persist()
+    if not (summaries := digests_and_counts(rows)):
+        raise UserError(f"no rows are left of {sum(rows_read.values())} in {located.files['dev']}: give more")
+    return LabelledRows(rows, len(bad), located.source, located.files["dev"], summaries["dev"][0])
 
 
 def _read(spark: SparkSession, task: TaskConfig, located: Located) -> DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
@@ -16,6 +16,7 @@ from distilspark.errors import UserError
 from distilspark.hub import cached_file, fetch_file, hub_answers, hub_endpoint
 
 log = logging.getLogger(__name__)
+SPLITS = ("train", "dev")  # what a source has
 ENDINGS = r"(-\d+-of-\d+)?(\.(tsv|csv|txt|jsonl|ndjson|json|parquet|pq))?(\.gz)?"
 
 
@@ -27,39 +28,40 @@ class Located:
     files: dict[str, str]
 
 
-def locate(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
-    """Find the files of train and dev; `auto` takes the hub where it is cached or answers, else the sample.
+def locate(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequence[str] = SPLITS) -> Located:
+    """Find the splits' files; `auto` takes the hub where it is cached or answers, else the sample.
+
+    A split that is asked for alone may be a file of its own (`data=files data.path=FILE`).
 
     Raises:
         UserError: an explicit choice cannot be had; names it and the way out.
 
     """
-    locators: dict[str, Callable[[SparkSession, TaskConfig, DataConfig], Located]] = {
+    locators: dict[str, Callable[[SparkSession, TaskConfig, DataConfig, Sequence[str]], Located]] = {
         "auto": _auto,
         "hub": _hub,
         "files": _files,
         "sample": _sample,
     }
-    return locators[data.source](spark, task, data)
+    return locators[data.source](spark, task, data, splits)
 
 
-def _auto(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
-    cached = all(cached_file(data.dataset, file, data.revision, "dataset") for file in task.hub.values())
+def _auto(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequence[str]) -> Located:
+    cached = all(cached_file(data.dataset, task.hub[split], data.revision, "dataset") for split in splits)
     if not cached and not hub_answers():
         log.info("data=auto takes the sample corpus: %s does not answer", hub_endpoint())
-        return _sample(spark, task, data)
+        return _sample(spark, task, data, splits)
     try:
-        return _hub(spark, task, data)
+        return _hub(spark, task, data, splits)
     except UserError as error:
         log.warning("data=auto takes the sample corpus: %s", error)
-        return _sample(spark, task, data)
+        return _sample(spark, task, data, splits)
 
 
-def _hub(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
+def _hub(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequence[str]) -> Located:
     try:
         files = {
-            split: to_uri(str(fetch_file(data.dataset, file, data.revision, "dataset")))
-            for split, file in task.hub.items()
+            split: to_uri(str(fetch_file(data.dataset, task.hub[split], data.revision, "dataset"))) for split in splits
         }
     except UserError as error:
         raise UserError(
@@ -68,17 +70,21 @@ def _hub(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
     return Located("hub", files)
 
 
-def _sample(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
-    return Located("sample", find_splits(spark, task, str(sample_corpus(task.name, data.sample_rows, data.seed))))
+def _sample(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequence[str]) -> Located:
+    corpus = sample_corpus(task.name, data.sample_rows, data.seed)
+    return Located("sample", find_splits(spark, task, str(corpus), splits))
 
 
-def _files(spark: SparkSession, task: TaskConfig, data: DataConfig) -> Located:
+def _files(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequence[str]) -> Located:
     if not data.path:
         raise UserError("data.path is not set: data=files reads a folder, e.g. data.path=/data/glue/CoLA")
-    return Located("files", find_splits(spark, task, data.path))
+    uri = to_uri(data.path)
+    if len(splits) == 1 and not is_folder(spark, uri):
+        return Located("files", {splits[0]: uri})
+    return Located("files", find_splits(spark, task, data.path, splits))
 
 
-def find_splits(spark: SparkSession, task: TaskConfig, path: str) -> dict[str, str]:
+def find_splits(spark: SparkSession, task: TaskConfig, path: str, splits: Sequence[str] = SPLITS) -> dict[str, str]:
     """The file or folder of each split in a folder, by the names in `task.splits`, earlier names first.
 
     Raises:
@@ -91,7 +97,7 @@ def find_splits(spark: SparkSession, task: TaskConfig, path: str) -> dict[str, s
             f"data.path={path} is one file. Give a folder that holds both train and dev, e.g. train.tsv, dev.tsv"
         )
     entries = [entry for entry, _ in list_folder(spark, uri)]
-    return {split: _find(entries, names, split, uri) for split, names in task.splits.items()}
+    return {split: _find(entries, task.splits[split], split, uri) for split in splits}
 
 
 def _find(entries: list[str], names: list[str], split: str, uri: str) -> str:

@@ -18,8 +18,9 @@ from mlflow.models.model import ModelInfo
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from numpy.typing import NDArray
 
-from distilspark.config import ModelConfig, Precision, TaskConfig
+from distilspark.config import EVEN, ModelConfig, Precision, TaskConfig
 from distilspark.errors import WorkError
+from distilspark.evaluation.predictions import Predictions
 from distilspark.scoring.onnx_graph import Arrays, Graph, build_graph
 from distilspark.scoring.profile import PROFILE
 from distilspark.scoring.pyfunc import GRAPH, PARAMS, SETTINGS, Scorer
@@ -39,6 +40,8 @@ def write_package(
     model: ModelConfig,
     stop_words: Sequence[str],
     precision: Precision = "float32",
+    *,
+    threshold: float = EVEN,
 ) -> None:
     """Write what `distilspark.scoring.pyfunc` loads.
 
@@ -50,6 +53,7 @@ def write_package(
         model: pooling and maximum length.
         stop_words: removed from a text before it is encoded; empty where the network reads raw text.
         precision: of the transformer's layers.
+        threshold: that the network decides by; it stands in the weights already, here it is told.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +68,7 @@ def write_package(
         "max_length": model.max_length,
         "stop_words": list(stop_words),
         "precision": precision,
+        "threshold": threshold,
     }
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
@@ -95,6 +100,17 @@ def outputs_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> NDArray[An
     """What a package says about rows of text, as in `distilspark.evaluation.predictions.Predictions`."""
     outputs = Scorer(folder).outputs(rows)
     return outputs[:, 0] if task.head == "regression" else outputs
+
+
+def predictions_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> Predictions:
+    """What a package says about rows with labels: canonical columns, and `label`."""
+    tokens = Scorer(folder).encode(rows).full_lengths
+    return Predictions(rows.assign(tokens=tokens), rows["label"].to_numpy(float), outputs_of(folder, task, rows))
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of a package."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def write_profile(folder: Path, profile: dict[str, Any]) -> None:

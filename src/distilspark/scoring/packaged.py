@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilspark.config import TaskConfig
+from distilspark.config import EVEN, TaskConfig
 from distilspark.errors import UserError
 from distilspark.scoring.profile import PROFILE
 from distilspark.tracking.registry import FoundModel, fetch_model
@@ -23,6 +23,7 @@ class TaskModel:
     found: FoundModel
     digest: str  # sha256 over all its files
     max_length: int  # tokens; what is longer is cut
+    threshold: float  # that it decides by (`training.threshold`)
     profile: dict[str, Any] | None  # of its validation rows, as `profile_of`; None: packaged before there was one
 
 
@@ -45,7 +46,7 @@ def load_task_model(uri: str, task: TaskConfig, folder: Path) -> TaskModel:
         )
     profile = found.data / PROFILE
     reference = json.loads(profile.read_text(encoding="utf-8")) if profile.is_file() else None
-    return TaskModel(found, digest_of(found.folder), known["max_length"], reference)
+    return TaskModel(found, digest_of(found.folder), known["max_length"], known.get("threshold", EVEN), reference)
 
 
 def digest_of(folder: Path) -> str:

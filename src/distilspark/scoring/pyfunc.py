@@ -54,7 +54,8 @@ class Scorer:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row of predictions for each row of text, in the same order, whatever stands in it.
 
-        Classification: `prediction` (label id), `label` (its name), `score` (its probability).
+        Classification: `prediction` (label id), `label` (its name), `score` (its probability, of two labels .5 or more:
+        a decision threshold has shifted the odds in the network itself).
         Regression: `prediction`. Both: `error`, `tokens` (the row's before cutting, special tokens included) and
         `unknown_tokens` (how many of them the vocabulary lacks).
         A row that cannot be scored has an `error`, prediction -1 or NaN, label "", score NaN and no tokens.
@@ -70,7 +71,7 @@ class Scorer:
         limits = _check_params(PARAMS | (params or {}))
         errors = find_faults(model_input, self.columns, limits["max_characters"])
         good = np.flatnonzero(errors == "")
-        encoded = self._encode(model_input.iloc[good])
+        encoded = self.encode(model_input.iloc[good])
         outputs = np.full((len(errors), self._units), np.nan)
         outputs[good] = self._run(encoded, limits["batch_tokens"] or self.batch_tokens)
         counts = np.zeros((2, len(errors)), np.int64)
@@ -80,13 +81,14 @@ class Scorer:
 
     def outputs(self, rows: pd.DataFrame) -> NDArray[np.float32]:
         """(n, units): probabilities or values, in the order of the rows; all of them must be text."""
-        return self._run(self._encode(rows), self.batch_tokens)
+        return self._run(self.encode(rows), self.batch_tokens)
 
     @property
     def _units(self) -> int:
         return self.session.get_outputs()[0].shape[1]
 
-    def _encode(self, rows: pd.DataFrame) -> Encoded:
+    def encode(self, rows: pd.DataFrame) -> Encoded:
+        """What the network reads of rows that all are text."""
         sentences = [self._read(rows[column]) for column in self.columns]
         return encode(self.tokenizer, sentences[0], sentences[1] if len(sentences) > 1 else None, self.max_length)
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import LoggedModelInput
+from mlflow.entities import LoggedModelInput, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 
 from distilspark.errors import UserError
+from distilspark.tracking.aliases import CHALLENGER, CHAMPION, only_mover, read_aliases
+from distilspark.tracking.model_card import CARD, with_verdict
+from distilspark.tracking.results import beats_baseline
+from distilspark.tracking.runs import logged_model
 from distilspark.tracking.store import first_line
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+VERDICT, ROLLED_BACK = "gate.verdict", "rolled back"
 
 
 @dataclass(frozen=True)
@@ -103,16 +108,20 @@ def register_run(run_id: str, name: str, metric: str) -> tuple[str, tuple[str, .
     `metric` is the task's, which the baseline is to be beaten in.
     """
     run = mlflow.get_run(run_id)
-    (model,) = run.outputs.model_outputs if run.outputs else []
-    figures = run.data.metrics
-    tags = {f"dev.{metric}": f"{figures[f'dev/{metric}']:.4f}"}
-    tags |= {key: run.data.tags[key] for key in ("model.checkpoint", "model.precision")}
-    beats_baseline = figures[f"dev/{metric}_low"] > figures[f"baseline/{metric}"]
-    return register(f"models:/{model.model_id}", name, tags, beats_baseline=beats_baseline)
+    card = mlflow.artifacts.load_text(f"runs:/{run_id}/{CARD}")
+    beats = beats_baseline(run.data.metrics, metric)
+    return register(logged_model(run), name, version_tags(run, metric), card, beats_baseline=beats)
+
+
+def version_tags(run: Run, metric: str) -> dict[str, str]:
+    """What a person filters versions by: data, checkpoint, precision, and the metric with its interval."""
+    kept = {key: value for key, value in run.data.tags.items() if key.startswith(("data.", "model."))}
+    values = {f"dev.{name}": run.data.metrics[f"dev/{name}"] for name in (metric, f"{metric}_low", f"{metric}_high")}
+    return kept | {name: f"{value:.4f}" for name, value in values.items()}
 
 
 def register(
-    model_uri: str, name: str, tags: Mapping[str, str], *, beats_baseline: bool
+    model_uri: str, name: str, tags: Mapping[str, str], card: str, *, beats_baseline: bool
 ) -> tuple[str, tuple[str, ...]]:
     """Register a logged model as `@challenger`; as `@champion` too where there is none yet and it beats the baseline.
 
@@ -121,18 +130,37 @@ def register(
 
     """
     client = mlflow.MlflowClient()
-    version = mlflow.register_model(model_uri, name, tags=dict(tags)).version
-    aliases = [CHALLENGER]
-    if beats_baseline and not _has_champion(client, name):
-        aliases.append(CHAMPION)
-    for alias in aliases:
-        client.set_registered_model_alias(name, alias, version)
-    return str(version), tuple(aliases)
+    registered = mlflow.register_model(model_uri, name, tags=dict(tags))
+    version = str(registered.version)
+    client.update_model_version(name, version, description=card)
+    with only_mover(name):
+        aliases = [CHALLENGER]
+        if beats_baseline and CHAMPION not in read_aliases(name):
+            aliases.append(CHAMPION)
+        for alias in aliases:
+            client.set_registered_model_alias(name, alias, version)
+    if CHAMPION in aliases:
+        record_verdict(name, version, "promoted", "the first that beats the baseline", str(registered.run_id), {})
+    return version, tuple(aliases)
 
 
-def _has_champion(client: mlflow.MlflowClient, name: str) -> bool:
-    try:
-        client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
-        return False
-    return True
+def record_verdict(
+    name: str, version: str, verdict: str, reason: str, run_id: str, numbers: Mapping[str, float]
+) -> None:
+    """Keep what the gate found as a version's tags `gate.*`, and at its description's end, in earlier ones' place."""
+    client = mlflow.MlflowClient()
+    # numbers in one tag: those of an earlier verdict would stay otherwise, and not everybody may delete tags
+    findings = {"verdict": verdict, "reason": reason, "run_id": run_id, "numbers": json.dumps(numbers)}
+    for key, value in findings.items():
+        client.set_model_version_tag(name, version, f"gate.{key}", value)
+    card = client.get_model_version(name, version).description or ""
+    client.update_model_version(name, version, description=with_verdict(card, f"{verdict}: {reason}."))
+
+
+def check_not_rolled_back(name: str, version: str) -> None:
+    """Raise `UserError` where people took the version back: evidence from the same rows would only bring it again."""
+    if mlflow.MlflowClient().get_model_version(name, version).tags.get(VERDICT) == ROLLED_BACK:
+        raise UserError(
+            f"version {version} of {name} was rolled back. Train another challenger; to try this one again, remove its "
+            f"tag {VERDICT}"
+        )

@@ -67,6 +67,11 @@ def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None
         mlflow.log_text(evaluation.report, "evaluation/classification_report.txt")
 
 
+def beats_baseline(logged: Mapping[str, float], metric: str) -> bool:
+    """Whether a run's metrics have the task's whole interval above what the majority class or the mean scores."""
+    return logged[f"dev/{metric}_low"] > logged[f"baseline/{metric}"]
+
+
 def describe(lines: Mapping[str, str], evaluation: Evaluation, task: TaskConfig) -> str:
     """The run's description in markdown: the result first, then what it was made of; shown by the UI."""
     low, high = evaluation.intervals[task.metric]

@@ -99,6 +99,17 @@ def active_run_id() -> str:
     return str(run.info.run_id)
 
 
+def logged_model(run: Run) -> str:
+    """The URI of the model that a run has logged; the last one, where it was killed after the first and went on."""
+    models = mlflow.MlflowClient().search_logged_models(
+        [run.info.experiment_id],
+        f"source_run_id = '{run.info.run_id}'",
+        max_results=1,
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+    )
+    return str(models[0].model_uri)
+
+
 @contextmanager
 def timed(name: str, rows: int | None = None) -> Iterator[None]:
     """Log the seconds that the block took as `time/NAME`, and rows a second as `speed/NAME` where there are rows."""

@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distilspark.config import EarlyStoppingConfig, TaskConfig, TrainingConfig
+from distilspark.config import EVEN, EarlyStoppingConfig, TaskConfig, TrainingConfig
 from distilspark.evaluation.metrics import LOWER_IS_BETTER
 from distilspark.features.encoding import Encoded
 from distilspark.model.losses import make_loss
@@ -49,6 +49,7 @@ class FitResult:
     history: pd.DataFrame  # one row an epoch: epoch, train/loss, val/*, time/epoch
     best_epoch: int  # counts from 1
     class_weights: dict[int, float] | None
+    threshold: float = EVEN  # that the network decides by (`fold_threshold`)
 
 
 def seed_everything(seed: int) -> None:

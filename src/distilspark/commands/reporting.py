@@ -1,0 +1,43 @@
+"""What several commands tell the person at the terminal, and MLflow, in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+
+from distilspark.config import TaskConfig
+from distilspark.console import say, show_table
+from distilspark.evaluation.report import Evaluation
+
+
+@contextmanager
+def bad_rows_kept(file: Path) -> Iterator[None]:
+    """Log the file of bad rows where the block has written one, also when they end the run."""
+    try:
+        yield
+    finally:
+        if file.is_file():
+            mlflow.log_artifact(str(file), "data")
+
+
+def report_bad_rows(count: int, file: Path) -> None:
+    """Say how many rows are left out, and where they are."""
+    if count:
+        say(f"{count} bad rows are left out: {file}")
+
+
+def show_evaluation(evaluation: Evaluation, task: TaskConfig, confidence: float) -> None:
+    """A table of the metrics with their intervals, beside the baseline."""
+    rows = [
+        (
+            name,
+            f"{value:.4f}",
+            "{:.4f} to {:.4f}".format(*evaluation.intervals[name]),
+            f"{evaluation.baseline[name]:.4f}",
+        )
+        for name, value in evaluation.metrics.items()
+    ]
+    show_table(f"{task.title}: dev", ("metric", "value", f"{confidence:.0%} interval", "baseline"), rows)

@@ -1,0 +1,30 @@
+"""Rows known by a hash of their texts, so that two data sets can be compared where only one of them is at hand."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from distilspark.data.splits import SEPARATOR
+
+Hashes = NDArray[np.int64]
+
+
+def text_hashes(rows: pd.DataFrame) -> Hashes:
+    """(n,): the first 64 bits of the sha256 of each row's `sentence1` and `sentence2`, without white space around them.
+
+    >>> text_hashes(pd.DataFrame({"sentence1": ["It is.", " It is. "], "sentence2": [None, None]}))
+    array([-6350937101649526369, -6350937101649526369])
+
+    """
+    texts = (rows[column].fillna("").str.strip() for column in ("sentence1", "sentence2"))
+    digests = [hashlib.sha256(SEPARATOR.join(pair).encode()).digest() for pair in zip(*texts, strict=True)]
+    return np.array([int.from_bytes(digest[:8], "big", signed=True) for digest in digests], np.int64)
+
+
+def overlap(rows: pd.DataFrame, known: Hashes) -> int:
+    """How many of the rows are among those of which `known` are the hashes."""
+    return int(np.isin(text_hashes(rows), known).sum())

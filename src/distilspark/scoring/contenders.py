@@ -1,0 +1,117 @@
+"""Two models on the same rows: what they may be compared on, what they say, what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+
+from distilspark.config import PromoteConfig, TaskConfig, TimingConfig
+from distilspark.data.fingerprints import overlap
+from distilspark.errors import UserError
+from distilspark.evaluation.metrics import compute_metrics
+from distilspark.evaluation.predictions import Array, Predictions
+from distilspark.evaluation.significance import paired_difference
+from distilspark.scoring.gate import Evidence
+from distilspark.scoring.package import size_of
+from distilspark.scoring.packaged import load_task_model
+from distilspark.scoring.pyfunc import Scorer
+from distilspark.scoring.timing import speedup, time_in_turn
+from distilspark.tracking.datasets import training_texts
+from distilspark.tracking.registry import FoundModel
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A registered model, and the training that it comes from."""
+
+    found: FoundModel
+    run_id: str
+
+    @property
+    def version(self) -> str:
+        """Of the registered model."""
+        return self.found.version
+
+
+def load_contender(name: str, version: str, task: TaskConfig, folder: Path) -> Contender:
+    """Fetch a version into `folder`.
+
+    Raises:
+        UserError: as `load_task_model`; no training stands behind it.
+
+    """
+    own = folder / version
+    own.mkdir()
+    found = load_task_model(f"models:/{name}/{version}", task, own).found
+    if found.run_id is None:
+        raise UserError(f"version {version} of {name} has no run: nobody knows what it was trained on. Train it anew")
+    return Contender(found, found.run_id)
+
+
+def check_dataset(contender: Contender, digest: str) -> None:
+    """Raise `UserError` where the model was trained beside another dev than these rows."""
+    trained = mlflow.get_run(contender.run_id).data.tags.get("data.digest.dev", "unknown")
+    if trained != digest:
+        raise UserError(
+            f"version {contender.version} was trained on another dataset (its dev is {trained}) than it would be "
+            f"evaluated on ({digest}). Choose the data that both were trained on (data=..., data.path=...), train it "
+            "anew, or take its alias from it"
+        )
+
+
+def check_overlap(contender: Contender, rows: pd.DataFrame, most: float) -> int:
+    """How many rows the model was trained on, or chosen on.
+
+    Raises:
+        UserError: more than the share `most`; the run has no record of its training texts.
+
+    """
+    known = overlap(rows, training_texts(contender.run_id))
+    if known > most * len(rows):
+        raise UserError(
+            f"version {contender.version} was trained on {known} of these {len(rows)} rows "
+            f"({known / len(rows):.1%}), more than promote.max_overlap={most:g}. "
+            "Evaluate on rows that it has not seen, or train it without them"
+        )
+    return known
+
+
+def weigh(
+    config: PromoteConfig, champion: tuple[Contender, Predictions], challenger: tuple[Contender, Predictions]
+) -> Evidence:
+    """Compare two models by what they said about the same rows in the same order, their speed and their size."""
+    contenders, said = (champion[0], challenger[0]), (champion[1], challenger[1])
+    difference = paired_difference(
+        config.task.head,
+        config.task.metric,
+        said[0].labels,
+        [said[0].outputs],
+        [said[1].outputs],
+        confidence=config.evaluation.confidence,
+        resamples=config.evaluation.resamples,
+        seed=config.data.seed,
+    )
+    before, after = (score_of(config.task, each) for each in said)
+    sizes = [size_of(each.found.data) for each in contenders]
+    seconds = time_both(*contenders, said[0].rows, config.promote.timing)
+    faster = speedup(*seconds, config.evaluation, config.data.seed)
+    return Evidence(config.task.metric, before, after, difference, faster, sizes[0] / sizes[1])
+
+
+def score_of(task: TaskConfig, said: Predictions) -> float:
+    """The task's metric."""
+    return compute_metrics(task.head, said.labels, said.outputs)[task.metric]
+
+
+def time_both(
+    champion: Contender, challenger: Contender, rows: pd.DataFrame, timing: TimingConfig
+) -> tuple[Array, Array]:
+    """Seconds a round for each, on rows that are spread over all."""
+    chosen = rows.iloc[np.linspace(0, len(rows) - 1, min(timing.rows, len(rows))).astype(int)]
+    first, second = (partial(Scorer(each.found.data).predict, chosen) for each in (champion, challenger))
+    return time_in_turn(first, second, timing.rounds)

@@ -1,0 +1,65 @@
+"""The aliases of a registered model, and moving them without treading on another who moves them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import mlflow
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+
+from distilspark.cache import cache_root
+from distilspark.errors import UserError, WorkError
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+Aliases = dict[str, str]  # alias -> version
+
+
+def read_aliases(name: str) -> Aliases:
+    """The aliases of a registered model and the versions that have them.
+
+    Raises:
+        UserError: no such model is registered.
+
+    """
+    try:
+        aliases = mlflow.MlflowClient().get_registered_model(name).aliases
+    except MlflowException as error:
+        raise UserError(
+            f"no model {name} is registered. Train one (`python -m distilspark train task=TASK`), or set registry.name"
+        ) from error
+    return {alias: str(version) for alias, version in aliases.items()}
+
+
+@contextmanager
+def only_mover(name: str) -> Iterator[None]:
+    """Have other processes of this user on this machine wait that would move the same model's aliases."""
+    whose = hashlib.sha256(f"{mlflow.get_tracking_uri()}\0{name}".encode()).hexdigest()[:16]
+    lock = cache_root() / "locks" / f"aliases-{whose}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        yield
+
+
+def move_aliases(name: str, seen: Aliases, moves: Mapping[str, str]) -> None:
+    """Give versions their aliases, in the order of `moves`, provided that none has moved since `seen` was read.
+
+    MLflow has no compare-and-set: another machine can still move one between our reading and our writing, which takes
+    milliseconds. What is decided before, in minutes, cannot be overtaken.
+
+    Raises:
+        WorkError: one has moved.
+
+    """
+    with only_mover(name):
+        now = read_aliases(name)
+        if changed := sorted(alias for alias in seen.keys() | now.keys() if seen.get(alias) != now.get(alias)):
+            was, became = ([f"@{alias} {of.get(alias, 'nobody')}" for alias in changed] for of in (seen, now))
+            raise WorkError(
+                f"the aliases of {name} have moved meanwhile: {', '.join(was)} became {', '.join(became)}. "
+                "Nothing was changed; run it again"
+            )
+        for alias, version in moves.items():
+            mlflow.MlflowClient().set_registered_model_alias(name, alias, version)

@@ -1,0 +1,156 @@
+"""What a person reads before they use a model: where it comes from, how good it is, what it must not be used for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from mlflow.entities import Run
+
+from distilspark.config import TaskConfig, TrainConfig
+from distilspark.evaluation.report import Evaluation
+from distilspark.figures import percent
+from distilspark.tracking.runs import logged_model
+
+CARD = "model_card.md"  # among a run's artifacts
+LONGEST = 5000  # characters: what MLflow's databases take as a version's description
+WORST_SOURCES, FEWEST_ROWS = 5, 20  # of what may be dozens; a metric of fewer rows says nothing
+SAMPLE_LICENSE = "the project's own, MIT: a grammar of it generates the sentences"
+GATE = "\n## Gate\n\n"
+LIMITS = {
+    "sample": "It learnt and was judged on generated sentences: its figures say nothing about text that people wrote.",
+    "files": "It was trained on files of the caller's: read its figures as those of their kind of text.",
+    "hub": "It was trained on GLUE's sentences, English of its sources: expect less of any other text.",
+}
+
+
+def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
+    """The card in markdown, at most `LONGEST` characters.
+
+    Args:
+        config: the training's.
+        evaluation: of the model on dev.
+        run: the training's, with all that it has logged: its tags and metrics say what was read and what it cost.
+
+    """
+    parts = [
+        _headline(config, evaluation),
+        _section("Model", _lines(_model_facts(config, run))),
+        _section("Data", f"{_data_table(run)}\n{_lines(_data_facts(config.task, run))}"),
+        _section("Metrics on dev", _metric_table(evaluation)),
+        _section("Slices of dev", _slice_table(evaluation.slices, config.task.metric)),
+        _section("Limits", "".join(f"- {limit}\n" for limit in _limits(config, run))),
+        _section("Use", _usage(config.task, logged_model(run))),
+        _section("Cost", _lines(_costs(run))),
+    ]
+    return "\n".join(parts)[:LONGEST]
+
+
+def with_verdict(card: str, verdict: str) -> str:
+    """A version's description with what the gate says now, in the place of what it said before."""
+    section = f"{GATE}{verdict}\n"
+    return card.partition(GATE)[0][: LONGEST - len(section)] + section
+
+
+def _headline(config: TrainConfig, evaluation: Evaluation) -> str:
+    metric = config.task.metric
+    low, high = evaluation.intervals[metric]
+    interval = f"{percent(config.evaluation.confidence)} interval {low:.4f} to {high:.4f}"
+    return (
+        f"# {config.task.title}\n\n**dev {metric} {evaluation.metrics[metric]:.4f}** ({interval}); "
+        f"without any skill: {evaluation.baseline[metric]:.4f}.\n"
+    )
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text}"
+
+
+def _lines(facts: Mapping[str, str]) -> str:
+    return "".join(f"- {name}: {value}\n" for name, value in facts.items())
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in [header, ["---"] * len(header), *rows])
+
+
+def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
+    model, checkpoint = config.model, config.model.checkpoint
+    origin = model.path or (f"{checkpoint.repository} @ {checkpoint.revision}" if checkpoint.repository else "random")
+    answers = ", ".join(f"{place} {name}" for place, name in enumerate(config.task.labels))
+    threshold = run.data.metrics.get("train/threshold")
+    return {
+        "checkpoint": f"{model.name} ({origin}), licence {checkpoint.license}",
+        "reads": f"{' and '.join(config.task.text_columns)}, {config.features.text} text, {model.max_length} tokens",
+        "answers": answers or "a value from {:g} to {:g}".format(*config.task.label_range),
+        **({"decides above": f"{threshold:.4f}, folded into the network"} if threshold else {}),
+        "precision": run.data.tags["model.precision"],
+        "training": f"run {run.info.run_id}, seed {config.training.seed}",
+    }
+
+
+def _data_table(run: Run) -> str:
+    metrics, tags = run.data.metrics, run.data.tags
+    splits = ("train", "validation", "dev")
+    rows = [(split, f"{metrics[f'data/{split}']:.0f}", f"`{tags[f'data.digest.{split}']}`") for split in splits]
+    return _table(("split", "rows", "digest"), rows)
+
+
+def _data_facts(task: TaskConfig, run: Run) -> dict[str, str]:
+    metrics, source = run.data.metrics, run.data.tags["data.source"]
+    licenses = {"sample": SAMPLE_LICENSE, "files": f"the files' own; {task.name} has: {task.license}"}
+    return {
+        "source": source,
+        "licence": licenses.get(source, task.license),
+        "bad rows left out": f"{metrics['data/rows_bad']:.0f}",
+        "rows of dev that stand in train too": f"{metrics['data/duplicates_train_dev']:.0f}",
+    }
+
+
+def _metric_table(evaluation: Evaluation) -> str:
+    rows = [
+        (name, f"{value:.4f}", *(f"{bound:.4f}" for bound in evaluation.intervals[name]), f"{base:.4f}")
+        for (name, value), base in zip(evaluation.metrics.items(), evaluation.baseline.values(), strict=True)
+    ]
+    return _table(("metric", "dev", "low", "high", "baseline"), rows)
+
+
+def _slice_table(slices: pd.DataFrame, metric: str) -> str:
+    """Every slice but sources, of which there may be many: of them the worst."""
+    by_source = slices["slice"] == "source"
+    sources = slices[by_source & (slices["rows"] >= FEWEST_ROWS)].sort_values(metric, kind="stable")
+    shown = pd.concat([slices[~by_source], sources.head(WORST_SOURCES)])
+    rows = [
+        (f"{name}: {value}", f"{count}", f"{score:.4f}")
+        for name, value, count, score in shown[["slice", "value", "rows", metric]].itertuples(index=False)
+    ]
+    return _table(("slice", "rows", metric), rows) + "\nAll of them: `evaluation/slices.json`.\n"
+
+
+def _limits(config: TrainConfig, run: Run) -> list[str]:
+    cut = run.data.metrics["data/cut_dev"] / run.data.metrics["data/dev"]
+    return [
+        LIMITS[run.data.tags["data.source"]],
+        f"What is longer than {config.model.max_length} tokens is cut: {percent(cut, 1)} of dev.",
+        "Epoch, precision and threshold were chosen on the validation split, a part of train; dev chose nothing.",
+        "A difference between two models that lies within the intervals may be chance: `promote` tells.",
+    ]
+
+
+def _usage(task: TaskConfig, model_uri: str) -> str:
+    columns = ", ".join(f'"{name}": [...]' for name in task.text_columns)
+    return (
+        "```python\n"
+        f'mlflow.pyfunc.load_model("{model_uri}").predict(pandas.DataFrame({{{columns}}}))\n'
+        "```\n\n"
+        f"or `python -m distilspark predict task={task.name} model_uri={model_uri} input=FILE output=FOLDER`.\n"
+    )
+
+
+def _costs(run: Run) -> dict[str, str]:
+    metrics = run.data.metrics
+    whole = sum(value for name, value in metrics.items() if name.startswith("time/") and name != "time/epoch")
+    return {
+        "training": f"{metrics['time/train']:.0f} s of {whole:.0f} s in all",
+        "package": f"{metrics['package/bytes'] / 1e6:.1f} MB",
+    }

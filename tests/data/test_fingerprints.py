@@ -1,0 +1,36 @@
+"""Rows are known again by their texts, and by nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import SparkSession
+
+from distilspark.data.fingerprints import overlap, text_hashes
+from distilspark.data.splits import ID_DIGITS, with_ids
+
+
+def rows(*texts: tuple[str, str | None]) -> pd.DataFrame:
+    return pd.DataFrame(texts, columns=["sentence1", "sentence2"])
+
+
+def test_a_text_is_known_by_both_sentences() -> None:
+    hashes = text_hashes(rows(("a", "b"), ("b", "a"), ("ab", None), ("a", None), ("", "a"), ("A", "b")))
+    assert len(set(hashes)) == 6
+    assert hashes.dtype == np.int64
+    assert text_hashes(rows(("a\t", " b\u00a0"))) == hashes[0]
+    assert text_hashes(rows()).shape == (0,)
+
+
+def test_overlap_counts_rows() -> None:
+    known = text_hashes(rows(("a", None), ("b", None)))
+    assert overlap(rows(("b", None), ("c", None), ("b", None), ("b", "x")), known) == 2
+    assert overlap(rows(("c", None)), known) == 0
+
+
+def test_they_are_the_ids_of_rows_without_an_id(spark: SparkSession) -> None:
+    frame = rows(("It is.", None), ("é", "b")).assign(id=None, label=1.0, source=None, split="dev")
+    schema = "sentence1 string, sentence2 string, id string, label double, source string, split string"
+    named = with_ids(spark.createDataFrame(frame.astype(object).where(frame.notna(), None), schema)).toPandas()
+    expected = [f"{int(value) % 2**64:0{ID_DIGITS}x}" for value in text_hashes(named)]
+    assert named["id"].tolist() == expected

@@ -1,0 +1,88 @@
+"""`evaluate` as a user starts it, with what a training registered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from processes import TINY, Place
+
+from distilspark.evaluation.metrics import METRICS
+from distilspark.evaluation.predictions import Predictions
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.slow
+OF_TRAINING_ONLY = ("model=", "scoring.")
+SMALL = [each for each in TINY if not each.startswith(OF_TRAINING_ONLY)]
+
+
+def evaluate(place: Place, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "distilspark", "evaluate", *SMALL, f"hydra.run.dir={folder / 'hydra'}"]
+    return place.run(*command, *overrides)
+
+
+def said_about_dev(trained: Trained) -> Predictions:
+    return Predictions.from_frame(pd.read_parquet(trained.artifact("evaluation/predictions.parquet")))
+
+
+def test_on_dev_it_finds_what_training_found(int8_training: Trained, tmp_path: Path) -> None:
+    """In int8 and with a tuned threshold, both of which are the package's own."""
+    place, trained = int8_training.place, int8_training.run
+    ended = evaluate(place, tmp_path, "model_uri=models:/int8@challenger")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    run = place.runs("distilspark-cola-evaluation")[0]
+    assert run.info.status == "FINISHED"
+    tags, metrics = run.data.tags, run.data.metrics
+    assert tags["data.digest.dev"] == trained.data.tags["data.digest.dev"]
+    assert metrics["data/overlap"] == trained.data.metrics["data/duplicates_train_dev"]
+    assert (tags["model.uri"], tags["model.run_id"]) == ("models:/int8/1", trained.info.run_id)
+    found = Predictions.from_frame(pd.read_parquet(place.artifact(run, "evaluation/predictions.parquet")))
+    trained_on = said_about_dev(int8_training)
+    pd.testing.assert_frame_equal(
+        found.rows.sort_values("id", ignore_index=True), trained_on.rows.sort_values("id", ignore_index=True)
+    )
+    order, other = np.argsort(found.rows["id"]), np.argsort(trained_on.rows["id"])
+    most = trained.data.metrics["parity/dev_max_difference"] + 1e-6
+    assert abs(found.outputs[order] - trained_on.outputs[other]).max() <= most
+    flips = (found.predicted[order] != trained_on.predicted[other]).mean()
+    for name in METRICS["classification"]:
+        assert flips or metrics[f"dev/{name}"] == pytest.approx(trained.data.metrics[f"dev/{name}"]), name
+    assert metrics["dev/mcc_low"] <= metrics["dev/mcc"] <= metrics["dev/mcc_high"]
+    assert f"| mcc | {metrics['dev/mcc']:.4f} |" in tags["mlflow.note.content"]
+    assert f"- decides above: {trained.data.metrics['train/threshold']:g}" in tags["mlflow.note.content"]
+    assert {
+        "evaluation/confusion_matrix.png",
+        "evaluation/metrics.png",
+        "evaluation/slices.json",
+        "evaluate.log",
+    } <= set(place.artifacts(run))
+
+
+def test_on_a_file_of_pairs_by_the_runs_own_uri(stsb_training: Trained, tmp_path: Path) -> None:
+    place, dev = stsb_training.place, said_about_dev(stsb_training)
+    half = dev.where(np.arange(len(dev.labels)) % 2 == 0)
+    half.rows[["sentence1", "sentence2"]].assign(label=half.labels).to_csv(tmp_path / "half.csv", index=False)
+    data = ["data=files", f"data.path={tmp_path / 'half.csv'}", f"model_uri={stsb_training.model_uri}"]
+    ended = evaluate(place, tmp_path, "task=stsb", *data)
+    assert ended.returncode == 0, ended.stderr
+    assert f"data: files (50 rows of file:{tmp_path / 'half.csv'})" in ended.stdout
+    run = place.runs("distilspark-stsb-evaluation")[0]
+    errors = half.outputs - half.labels
+    assert run.data.metrics["dev/mse"] == pytest.approx((errors**2).mean(), rel=1e-3)
+    assert run.data.metrics["baseline/mse"] == pytest.approx(half.labels.var())
+    assert run.data.metrics["data/dev"] == 50
+
+
+def test_a_model_that_is_not_there_is_named(cola_training: Trained, tmp_path: Path) -> None:
+    ended = evaluate(cola_training.place, tmp_path, "model_uri=models:/distilspark-cola/999")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("distilspark: model_uri=models:/distilspark-cola/999 is no model that can be loaded")
+    assert ended.stderr.count("\n") == 1, ended.stderr

@@ -1,0 +1,183 @@
+"""`promote` as a user starts it: who passes, who does not and why, and what becomes of the aliases."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from contenders import NAME, Stable, open_stable, write_rows
+from mlflow.entities import Run
+from processes import TINY, Place, end_group
+from pyspark.sql import SparkSession
+
+from distilspark.config import TrainConfig
+from distilspark.tracking.aliases import only_mover
+
+pytestmark = pytest.mark.slow
+FAIR, EQUAL, WORSE, BETTER, ELSEWHERE, LEAKY = "1", "2", "3", "4", "5", "6"
+EXPERIMENT = "distilspark-cola-promotion"
+SMALL = [each for each in TINY if each.startswith("spark.")]
+
+
+@pytest.fixture(scope="module")
+def stable(
+    tmp_path_factory: pytest.TempPathFactory,
+    spark: SparkSession,
+    compose_config: Callable[..., TrainConfig],
+    tiny_folder: Path,
+) -> Iterator[Stable]:
+    """Six versions, a place and a store of their own."""
+    place, before = Place(tmp_path_factory.mktemp("promote")), mlflow.get_tracking_uri()
+    data = write_rows(place.folder / "data", train=120, dev=240, seed=0)
+    config = compose_config("task=cola", "model=tiny", "model.pooling=mean", "data=files", f"data.path={data}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILSPARK_CACHE", place.environment["DISTILSPARK_CACHE"])
+        made = open_stable(place, spark, config, tiny_folder)
+        other = {**made.datasets.digests, "dev": "0" * 36}
+        versions = [
+            made.add(mistakes=0.4),
+            made.add(mistakes=0.4),
+            made.add(mistakes=0.8),
+            made.add(mistakes=0.0),
+            made.add(mistakes=0.0, digests=other),
+            made.add(mistakes=0.0, trained_on=("train", "validation", "dev")),
+        ]
+        assert versions == [FAIR, EQUAL, WORSE, BETTER, ELSEWHERE, LEAKY]
+        yield made
+    mlflow.set_tracking_uri(before)
+
+
+def command(stable: Stable, *overrides: str) -> list[str]:
+    data = ["data=files", f"data.path={stable.config.data.path}", f"registry.name={NAME}"]
+    return [sys.executable, "-m", "distilspark", "promote", *SMALL, *data, *overrides]
+
+
+def promote(stable: Stable, *overrides: str) -> subprocess.CompletedProcess[str]:
+    ended = stable.place.run(*command(stable, *overrides))
+    assert "Traceback" not in ended.stderr and ended.stderr.count("\n") <= 1, ended.stderr
+    return ended
+
+
+def last_run(stable: Stable) -> Run:
+    return stable.place.runs(EXPERIMENT)[0]
+
+
+def test_a_worse_one_is_refused_and_required_ones_fail(stable: Stable) -> None:
+    stable.alias(champion=FAIR, challenger=WORSE)
+    ended = promote(stable, "promote.require=true")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("distilspark: the challenger is not promoted")
+    assert f"version {WORSE} is not promoted: worse beyond chance: mcc " in ended.stdout
+    assert stable.aliases() == {"champion": FAIR, "challenger": WORSE}
+    assert last_run(stable).info.status == "FINISHED", "the work was done"
+    tags = stable.version(WORSE).tags
+    assert tags["gate.verdict"] == "not promoted" and json.loads(tags["gate.numbers"])["high"] < 0
+    assert tags["gate.run_id"] == last_run(stable).info.run_id
+
+
+def test_an_equal_one_is_refused(stable: Stable) -> None:
+    stable.alias(champion=FAIR, challenger=EQUAL)
+    ended = promote(stable)
+    assert ended.returncode == 0, ended.stderr
+    assert f"version {EQUAL} is not promoted: neither better beyond chance nor clearly cheaper: mcc " in ended.stdout
+    assert stable.aliases() == {"champion": FAIR, "challenger": EQUAL}
+    metrics = last_run(stable).data.metrics
+    assert (metrics["gate/difference"], metrics["gate/shrinkage"]) == (0, 1)
+    assert 0.5 < metrics["gate/speedup"] < 2
+
+
+def test_a_better_one_is_promoted_and_can_be_rolled_back(stable: Stable) -> None:
+    stable.alias(champion=FAIR, challenger=BETTER)
+    ended = promote(stable, "promote.require=true")
+    assert ended.returncode == 0, ended.stderr
+    assert f"version {BETTER} is promoted: better beyond chance: mcc " in ended.stdout
+    assert stable.aliases() == {"champion": BETTER, "challenger": BETTER, "previous": FAIR}
+    version, run = stable.version(BETTER), last_run(stable)
+    assert version.tags["gate.verdict"] == run.data.tags["gate.verdict"] == "promoted"
+    assert version.description.startswith("# Its card\n\n## Gate\n\npromoted: better beyond chance: mcc ")
+    verdict = json.loads(stable.place.artifact(run, "verdict.json").read_text())
+    assert 0 < verdict["low"] < verdict["difference"] < verdict["high"]
+    assert verdict["difference"] == pytest.approx(verdict["challenger"] - verdict["champion"])
+    assert json.loads(version.tags["gate.numbers"]).items() <= verdict.items()
+    assert version.tags["gate.reason"] == verdict["reason"]
+    assert run.data.tags["data.digest.dev"] == stable.datasets.digests["dev"]
+    assert {f"version_{each}/examples.json" for each in (FAIR, BETTER)} <= set(stable.place.artifacts(run))
+    again = promote(stable, "promote.require=true")
+    assert again.returncode == 0 and f"version {BETTER} is the champion already" in again.stdout
+    back = promote(stable, "promote.rollback=true", "promote.require=true")
+    assert back.returncode == 0, back.stderr
+    assert stable.aliases() == {"champion": FAIR, "challenger": BETTER, "previous": BETTER}
+    assert stable.version(BETTER).tags["gate.verdict"] == "rolled back"
+    assert last_run(stable).info.run_name == "cola rollback"
+    assert_refused(stable, promote(stable), f"version {BETTER} of contenders was rolled back", "gate.verdict")
+
+
+def test_the_first_champion_has_to_beat_the_constant_answer(stable: Stable) -> None:
+    stable.alias(challenger=BETTER)
+    stable.forgive(BETTER)
+    ended = promote(stable)
+    assert ended.returncode == 0 and f"version {BETTER} is promoted: there is no champion" in ended.stdout
+    assert stable.aliases() == {"challenger": BETTER, "champion": BETTER}
+
+
+def assert_refused(stable: Stable, ended: subprocess.CompletedProcess[str], *named: str) -> None:
+    assert ended.returncode == 2, ended.stderr
+    assert all(name in ended.stderr for name in named), ended.stderr
+    assert "champion" not in stable.aliases() or stable.aliases()["champion"] == FAIR
+
+
+def test_other_data_is_refused(stable: Stable) -> None:
+    stable.alias(champion=FAIR, challenger=ELSEWHERE)
+    digest = stable.datasets.digests["dev"]
+    named = f"version {ELSEWHERE} was trained on another dataset (its dev is {'0' * 36}) than it would be evaluated on"
+    assert_refused(stable, promote(stable), named, digest)
+    assert last_run(stable).info.status == "FAILED"
+
+
+def test_rows_that_it_was_trained_on_are_refused(stable: Stable) -> None:
+    stable.alias(champion=FAIR, challenger=LEAKY)
+    named = f"version {LEAKY} was trained on 240 of these 240 rows (100.0%), more than promote.max_overlap=0.05"
+    assert_refused(stable, promote(stable), named)
+
+
+def test_there_has_to_be_somebody(stable: Stable) -> None:
+    stable.alias(champion=FAIR)
+    assert_refused(stable, promote(stable), "contenders has no @challenger. Train one")
+    assert_refused(stable, promote(stable, "promote.rollback=true"), "contenders has no @previous to go back to")
+
+
+def decided(stable: Stable, before: set[str]) -> int:
+    """How many promotions have their verdict, those before left out."""
+    new = [run for run in stable.place.runs(EXPERIMENT) if run.info.run_id not in before]
+    return sum("time/gate" in run.data.metrics for run in new)
+
+
+def test_of_two_at_once_one_moves_the_aliases(stable: Stable) -> None:
+    """Both have decided before either may move: the lock is ours until then."""
+    stable.alias(champion=FAIR, challenger=BETTER)
+    stable.forgive(BETTER)
+    before = {run.info.run_id for run in stable.place.runs(EXPERIMENT)}
+    with only_mover(NAME):
+        both = [
+            stable.place.start(*command(stable, f"hydra.run.dir={stable.place.folder / str(number)}"))
+            for number in (1, 2)
+        ]
+        try:
+            end = time.monotonic() + 240
+            while decided(stable, before) < 2:
+                assert all(process.poll() is None for process in both) and time.monotonic() < end
+                time.sleep(0.2)
+        except BaseException:
+            for process in both:
+                end_group(process)
+            raise
+    said = [process.communicate(timeout=240)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], said
+    assert "the aliases of contenders have moved meanwhile: @champion 1, @previous nobody became" in "".join(said)
+    assert stable.aliases() == {"champion": BETTER, "challenger": BETTER, "previous": FAIR}

@@ -1,0 +1,53 @@
+"""The threshold that is chosen is the best there is, and the closest to .5 of those."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from distilspark.evaluation.metrics import METRICS, compute_metrics
+from distilspark.evaluation.threshold import tune_threshold
+
+
+def score(labels: np.ndarray, probabilities: np.ndarray, threshold: float, metric: str) -> float:
+    decided = np.eye(2)[(probabilities > threshold).astype(int)]
+    return compute_metrics("classification", labels, decided)[metric]
+
+
+def drawn(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, most of them 1, and probabilities of few distinct values that lean to them."""
+    random = np.random.default_rng(seed)
+    labels = (random.random(rows) < 0.7).astype(float)
+    return labels, np.round(np.clip(random.normal(0.25 + 0.2 * labels, 0.15), 0.01, 0.99), 2)
+
+
+@pytest.mark.parametrize("metric", ["mcc", "accuracy", "f1"])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_threshold_is_better(metric: str, seed: int) -> None:
+    labels, probabilities = drawn(80, seed)
+    threshold = tune_threshold(labels, probabilities, metric)
+    found = score(labels, probabilities, threshold, metric)
+    others = np.linspace(0.0025, 0.9975, 400)
+    scores = np.array([score(labels, probabilities, other, metric) for other in others])
+    assert found == pytest.approx(scores.max())
+    assert found > score(labels, probabilities, 0.5, metric)
+    as_good = np.append(others[scores >= found - 1e-12], threshold)
+    gap = np.diff(np.unique([0, *probabilities, 1])).max()
+    assert abs(threshold - 0.5) <= abs(as_good - 0.5).min() + gap / 2
+
+
+def test_of_equals_the_closest_to_even_is_taken() -> None:
+    labels = np.array([0.0, 1, 0, 1])
+    assert tune_threshold(labels, np.array([0.1, 0.2, 0.1, 0.9]), "mcc") == pytest.approx(0.15)
+    assert tune_threshold(labels, np.array([0.3, 0.7, 0.4, 0.9]), "mcc") == 0.5
+    assert tune_threshold(labels, np.array([0.8, 0.3, 0.8, 0.3]), "mcc") == pytest.approx(0.15), "always the same"
+
+
+@pytest.mark.parametrize("labels", [[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+def test_where_nothing_can_be_told_apart_it_stays_even(labels: list[float]) -> None:
+    assert tune_threshold(np.array(labels), np.array([0.9, 0.9]), "mcc") == 0.5
+
+
+def test_it_knows_every_metric_of_classification() -> None:
+    labels, probabilities = drawn(40, 0)
+    assert all(0 < tune_threshold(labels, probabilities, metric) < 1 for metric in METRICS["classification"])

@@ -1,0 +1,100 @@
+"""Aliases move whole, in order, and not over another's move."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from distilspark.errors import UserError, WorkError
+from distilspark.tracking.aliases import move_aliases, only_mover, read_aliases
+
+NAME = "a model"
+
+
+@pytest.fixture
+def client(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+    """Three versions, the first of which is the champion, the second the challenger."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    made = mlflow.MlflowClient()
+    made.create_registered_model(NAME)
+    for _ in range(3):
+        made.create_model_version(NAME, source=str(tmp_path))
+    made.set_registered_model_alias(NAME, "champion", "1")
+    made.set_registered_model_alias(NAME, "challenger", "2")
+    yield made
+    mlflow.set_tracking_uri(before)
+
+
+def test_they_move_in_their_order(client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = []
+    real = mlflow.MlflowClient.set_registered_model_alias
+    monkeypatch.setattr(
+        mlflow.MlflowClient,
+        "set_registered_model_alias",
+        lambda self, *what: moved.append(what[1:]) or real(self, *what),
+    )
+    move_aliases(NAME, read_aliases(NAME), {"previous": "1", "champion": "2"})
+    assert moved == [("previous", "1"), ("champion", "2")]
+    assert read_aliases(NAME) == {"challenger": "2", "champion": "2", "previous": "1"}
+
+
+@pytest.mark.parametrize("alias, version", [("champion", "3"), ("challenger", "3"), ("previous", "3")])
+def test_what_has_moved_meanwhile_stops_all(client: mlflow.MlflowClient, alias: str, version: str) -> None:
+    seen = read_aliases(NAME)
+    client.set_registered_model_alias(NAME, alias, version)
+    with pytest.raises(WorkError, match=rf"have moved meanwhile: @{alias} (1|2|nobody) became @{alias} 3\. Nothing"):
+        move_aliases(NAME, seen, {"previous": "1", "champion": "2"})
+    assert read_aliases(NAME) == seen | {alias: version}
+
+
+def test_one_waits_for_the_other(client: mlflow.MlflowClient) -> None:
+    seen = read_aliases(NAME)
+    outcome: list[object] = []
+
+    def move() -> None:
+        try:
+            move_aliases(NAME, seen, {"champion": "2"})
+        except WorkError as error:
+            outcome.append(error)
+
+    with only_mover(NAME):
+        other = threading.Thread(target=move)
+        other.start()
+        other.join(0.5)
+        assert other.is_alive() and read_aliases(NAME) == seen
+        client.set_registered_model_alias(NAME, "champion", "3")
+    other.join(60)
+    assert len(outcome) == 1, "what it had seen is not so any more"
+    assert read_aliases(NAME)["champion"] == "3"
+
+
+def test_of_several_at_once_one_wins(client: mlflow.MlflowClient) -> None:
+    seen = read_aliases(NAME)
+    start, failed = threading.Barrier(4), []
+
+    def move(version: str) -> None:
+        start.wait()
+        try:
+            move_aliases(NAME, seen, {"previous": "1", "champion": version})
+        except WorkError:
+            failed.append(version)
+
+    movers = [threading.Thread(target=move, args=(version,)) for version in ("2", "3", "2", "3")]
+    for mover in movers:
+        mover.start()
+    for mover in movers:
+        mover.join(60)
+    now = read_aliases(NAME)
+    assert len(failed) == 3
+    assert now["previous"] == "1" and now["champion"] in ("2", "3")
+
+
+def test_no_such_model_is_said(client: mlflow.MlflowClient) -> None:
+    with pytest.raises(UserError, match=r"no model nobody's is registered\. Train one"):
+        read_aliases("nobody's")

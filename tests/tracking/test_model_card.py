@@ -1,0 +1,132 @@
+"""The card says what its run says, fits where MLflow keeps it, and takes the gate's verdict at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+
+from distilspark.config import TrainConfig
+from distilspark.evaluation.metrics import METRICS
+from distilspark.evaluation.report import Evaluation
+from distilspark.tracking.model_card import GATE, LONGEST, model_card, with_verdict
+from distilspark.tracking.registry import version_tags
+
+Composer = Callable[..., TrainConfig]
+DIGESTS = {"train": "a" * 36, "validation": "b" * 36, "dev": "c" * 36}
+METRICS_OF_RUN = {
+    "data/train": 6841,
+    "data/validation": 1710,
+    "data/dev": 1043,
+    "data/rows_bad": 2,
+    "data/duplicates_train_dev": 18,
+    "data/cut_dev": 12,
+    "time/train": 700.4,
+    "time/data": 20,
+    "time/epoch": 120,
+    "train/threshold": 0.4123,
+    "package/bytes": 23_400_000,
+    **{"dev/mcc": 0.31, "dev/mcc_low": 0.25, "dev/mcc_high": 0.37},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A training's run, as far as the card reads it."""
+    before, folder = mlflow.get_tracking_uri(), tmp_path_factory.mktemp("card")
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    with mlflow.start_run(experiment_id=mlflow.create_experiment("card", (folder / "runs").as_uri())) as active:
+        (folder / "data").mkdir()
+        mlflow.pyfunc.log_model(name="model", loader_module="json", data_path=str(folder / "data"), pip_requirements=[])
+        mlflow.log_metrics({name: float(value) for name, value in METRICS_OF_RUN.items()})
+        mlflow.set_tags({f"data.digest.{split}": digest for split, digest in DIGESTS.items()})
+        mlflow.set_tags({"data.source": "hub", "model.precision": "int8", "model.checkpoint": "minilm", "task": "cola"})
+    yield mlflow.get_run(active.info.run_id)
+    mlflow.set_tracking_uri(before)
+
+
+def evaluation(config: TrainConfig, sources: int) -> Evaluation:
+    names = METRICS[config.task.head]
+    slices = [("domain", "in", 500), ("domain", "out", 543), ("length", "3-7 tokens", 1043)]
+    slices += [("source", f"a source with a name of its own {number}", 19 + number) for number in range(sources)]
+    table = pd.DataFrame(slices, columns=["slice", "value", "rows"])
+    return Evaluation(
+        metrics=dict.fromkeys(names, 0.31),
+        intervals=dict.fromkeys(names, (0.25, 0.37)),
+        baseline=dict.fromkeys(names, 0.0),
+        slices=table.assign(**{name: [0.9 - 0.001 * place for place in range(len(table))] for name in names}),
+        report=None,
+        examples=pd.DataFrame(),
+        figures={},
+    )
+
+
+def test_it_says_what_the_run_says(compose_config: Composer, run: Run) -> None:
+    config = compose_config("task=cola", "model=minilm")
+    card = model_card(config, evaluation(config, 8), run).replace("\u00a0", " ")
+    assert card.startswith("# CoLA, linguistic acceptability\n\n**dev mcc 0.3100** (95 % interval 0.2500 to 0.3700)")
+    for line in (
+        "- answers: 0 unacceptable, 1 acceptable",
+        "- decides above: 0.4123, folded into the network",
+        "- precision: int8",
+        f"- training: run {run.info.run_id}, seed 1",
+        f"| train | 6841 | `{DIGESTS['train']}` |",
+        f"| dev | 1043 | `{DIGESTS['dev']}` |",
+        f"- licence: {config.task.license}",
+        "- rows of dev that stand in train too: 18",
+        "| mcc | 0.3100 | 0.2500 | 0.3700 | 0.0000 |",
+        "| domain: out | 543 | 0.8990 |",
+        "- What is longer than 64 tokens is cut: 1.2 % of dev.",
+        "- training: 700 s of 720 s in all",
+        "- package: 23.4 MB",
+    ):
+        assert f"{line}\n" in card, line
+    assert (
+        f"- checkpoint: minilm (sentence-transformers/all-MiniLM-L6-v2 @ {config.model.checkpoint.revision}), " in card
+    )
+    (model,) = run.outputs.model_outputs
+    assert f'load_model("models:/{model.model_id}").predict(pandas.DataFrame({{"sentence1": [...]}}))' in card
+
+
+def test_of_many_sources_the_worst_are_told(compose_config: Composer, run: Run) -> None:
+    config = compose_config("task=cola", "model=minilm")
+    card = model_card(config, evaluation(config, 30), run)
+    told = [line for line in card.splitlines() if line.startswith("| source:")]
+    assert [line.rpartition("own ")[2].split()[0] for line in told] == ["29", "28", "27", "26", "25"]
+
+
+@pytest.mark.parametrize("task", ["cola", "stsb", "mnli"])
+def test_it_fits_whatever_the_task(compose_config: Composer, run: Run, task: str) -> None:
+    config = compose_config(f"task={task}", "model=minilm")
+    card = model_card(config, evaluation(config, 40), run)
+    assert len(card) < LONGEST - 1000, "the gate adds to it"
+    assert card.endswith(" MB\n"), "nothing was cut off"
+
+
+@pytest.mark.parametrize("source, told", [("sample", "generated sentences"), ("files", "files of the caller's")])
+def test_limits_and_licence_go_by_the_source(compose_config: Composer, run: Run, source: str, told: str) -> None:
+    config = compose_config("task=cola", "model=minilm")
+    run.data.tags["data.source"] = source
+    card = model_card(config, evaluation(config, 1), run)
+    assert told in card
+    assert (config.task.license in card) is (source == "files")
+
+
+def test_the_gates_last_verdict_is_at_its_end() -> None:
+    once = with_verdict("# A model\n", "not promoted: no better.")
+    twice = with_verdict(once, "promoted: better.")
+    assert once == f"# A model\n{GATE}not promoted: no better.\n"
+    assert twice == f"# A model\n{GATE}promoted: better.\n"
+    long = with_verdict("x" * LONGEST, "promoted: better.")
+    assert len(long) == LONGEST and long.endswith(f"x{GATE}promoted: better.\n")
+
+
+def test_a_version_can_be_filtered_by_its_tags(run: Run) -> None:
+    tags = version_tags(run, "mcc")
+    assert tags["data.digest.dev"] == DIGESTS["dev"]
+    assert (tags["dev.mcc"], tags["dev.mcc_low"], tags["dev.mcc_high"]) == ("0.3100", "0.2500", "0.3700")
+    assert (tags["model.checkpoint"], tags["model.precision"]) == ("minilm", "int8")
+    assert "task" not in tags
