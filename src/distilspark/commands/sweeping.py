@@ -87,12 +87,12 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
     shared = plan.shared if "model" in plan.varied else with_model(hydra.config, plan.shared, hydra.compose)
     configs = [from_hydra(TrainConfig, _without_hydra(hydra.compose([*shared, *own]))) for own in plan.samples]
     check_tasks(configs)
-    check_store()
     sweep = describe_sweep(hydra, plan, shared)
     log = Path(hydra.config.hydra.sweep.dir).absolute() / "sweep.log"
     with output_to(log) as terminal:
         log_to_stderr()
         try:
+            check_store()
             with alone(sweep), open_parent(sweep, configs, log) as parent:
                 wanted = {plan.label(own) for own in plan.samples} if plan.is_complete else None
                 done = adopt(parent, sweep.identity, plan.size, wanted) if resume else []
