@@ -16,7 +16,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate evaluate promote predict server ui check format test test-fast bench bench-predict lock clean
+.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-predict lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -35,7 +35,6 @@ train: $(READY) ## Fine-tune, evaluate, log and register: make train TASK=stsb A
 
 ablate: $(READY) ## Train every variant of an ablation over its seeds: make ablate TASK=cola EXPERIMENT=class_weights
 	@$(RUN) -m distilspark train --multirun task=$(TASK) experiment=$(EXPERIMENT) $(ARGS)
-
 evaluate: $(READY) ## Judge the champion on labelled rows: make evaluate TASK=cola ARGS="data=files data.path=FILE"
 	@$(RUN) -m distilspark evaluate task=$(TASK) $(ARGS)
 
@@ -44,6 +43,9 @@ promote: $(READY) ## Challenger against champion on the same rows: make promote 
 
 predict: $(READY) ## Score files with the champion: make predict TASK=cola ARGS="input=sentences.txt output=scored"
 	@$(RUN) -m distilspark predict task=$(TASK) $(ARGS)
+
+compare: $(READY) ## A sweep, runs or models side by side: make compare ARGS="sweep=ID", ARGS="runs=[ID,ID]" or ARGS="models=[URI,URI]"
+	@$(RUN) -m distilspark compare $(ARGS)
 
 server: $(READY) ## Serve the tracking store to a team: make server STORE=postgresql://... AUTH=on HOST=... PORT=...
 	@$(RUN) -m distilspark server $(if $(HOST),host=$(HOST)) $(if $(PORT),port=$(PORT)) $(if $(AUTH),auth=$(AUTH)) $(ARGS)

@@ -13,7 +13,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 import distilspark.config
+from distilspark.command_line import hydra_arguments
 from distilspark.config import (
+    CompareConfig,
     EvaluateConfig,
     PredictConfig,
     PromoteConfig,
@@ -22,6 +24,7 @@ from distilspark.config import (
     SparkConfig,
     TrainConfig,
     flatten,
+    from_hydra,
 )
 from distilspark.data.sample import corpora
 from distilspark.errors import UserError
@@ -172,8 +175,8 @@ def attributes_read() -> set[str]:
 
 
 def test_every_key_is_read_somewhere() -> None:
-    schemas = (TrainConfig, EvaluateConfig, PromoteConfig, PredictConfig, ServerConfig, SearchConfig)
-    names = [name for schema in schemas for name in keys(schema)]
+    commands = (TrainConfig, EvaluateConfig, PromoteConfig, PredictConfig, CompareConfig, ServerConfig)
+    names = [key for composed in (*commands, SearchConfig) for key in keys(composed)]
     assert len(names) > 90
     for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml
     assert "model.recipe." in (CONF / "training" / "default.yaml").read_text()
@@ -305,6 +308,32 @@ def test_a_threshold_takes_two_labels(compose_config: Composer, task: str, thres
         UserError, match=rf"training\.threshold={threshold} does not fit task={task}: .*Leave it at 0\.5"
     ):
         compose_config(f"task={task}", "model=tiny", f"training.threshold={threshold}")
+
+
+@pytest.mark.parametrize(
+    "overrides, named",
+    [
+        ([], "one of sweep=ID, runs=[ID,ID] and models=[URI,URI]; given: none"),
+        (["sweep=a", "runs=[b,c]"], "given: sweep, runs"),
+        (["runs=[b]"], "runs has one entry"),
+        (["models=[models:/a/1]"], "models has one entry"),
+        (["sweep=a", "comparison.resamples=99"], "comparison.resamples=99"),
+        (["sweep=a", "comparison.confidence=1"], "comparison.confidence=1"),
+        (["sweep=a", "comparison.examples=0"], "comparison.examples=0"),
+        (["sweep=a", "+comparison.example=1"], "comparison.example"),
+    ],
+)
+def test_a_comparison_has_two_sides(overrides: list[str], named: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"), pytest.raises(UserError) as refused:
+        from_hydra(CompareConfig, compose("compare", overrides))
+    assert named in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_is_compared_arrives_whole() -> None:
+    uris = "models=[models:/distilspark-cola/1,models:/distilspark-cola@champion]"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = from_hydra(CompareConfig, compose("compare", hydra_arguments([uris])))
+    assert config.models == ["models:/distilspark-cola/1", "models:/distilspark-cola@champion"]
 
 
 def test_flatten_names_every_leaf(compose_config: Composer) -> None:

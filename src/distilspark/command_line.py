@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "judge a registered model on labelled rows",
     "promote": "let the challenger take the champion's place, if it has earned it",
     "predict": "score files with a registered model in Spark",
+    "compare": "a sweep, runs or models side by side: what differs, and how surely",
     "server": "serve the tracking store and its UI to a team",
 }
 SERVICES = {"server"}  # need no Java, keep the terminal, end when they are stopped, and are no MLflow entry points

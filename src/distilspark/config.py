@@ -247,6 +247,14 @@ class PredictionConfig:
     max_error_fraction: Fraction  # more rows in error than this fail the job
     batch_tokens: Literal["auto"] | Positive  # padded tokens in one call of the runtime; auto: from memory and cores
     rows_per_chunk: Positive  # what a job that is killed may lose
+    streaming: bool  # watch the input folder, and score the files that come
+    trigger_seconds: Positive  # streaming: from one look at the folder to the next
+    files_per_batch: Positive  # streaming: at most so many files are scored together
+    available_now: bool  # streaming: end once every file that is there is scored
+
+    def __post_init__(self) -> None:
+        if self.available_now and not self.streaming:
+            raise UserError("predict.available_now=true ends a stream: set predict.streaming=true too, or leave it out")
 
 
 @config
@@ -308,6 +316,36 @@ class PromoteConfig:
     promote: PromotionConfig
     spark: SparkConfig
     registry: RegistryConfig
+
+
+@config
+class ComparisonConfig:
+    """How surely models are told apart, and what is shown of it."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)]  # of the intervals; 1 - confidence is the level of the tests
+    resamples: Annotated[int, Field(ge=100, strict=True)]  # of the bootstrap
+    examples: Positive  # rows that one model gets right and the other wrong, each way
+    seed: Seed  # of the bootstrap
+
+
+@config
+class CompareConfig:
+    """`conf/compare.yaml`."""
+
+    sweep: str | None  # its id, or its parent run's
+    runs: list[str]
+    models: list[str]  # URIs of registered or logged models
+    output: str | None  # a folder; None: Hydra's own
+    comparison: ComparisonConfig
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("sweep", "runs", "models") if getattr(self, name)]
+        if len(given) != 1:
+            raise UserError(
+                f"compare takes one of sweep=ID, runs=[ID,ID] and models=[URI,URI]; given: {', '.join(given) or 'none'}"
+            )
+        if len(self.runs or self.models) == 1:
+            raise UserError(f"{given[0]} has one entry: give two or more, the one to compare with first")
 
 
 @config

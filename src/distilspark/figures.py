@@ -66,13 +66,13 @@ def styled() -> Iterator[None]:
         yield
 
 
-def decimal(value: float) -> str:
+def decimal(value: float, digits: int = 3) -> str:
     """Three decimals, without a zero before the point.
 
-    >>> decimal(0.4551), decimal(-0.0312), decimal(1.25)
-    ('.455', '\N{MINUS SIGN}.031', '1.250')
+    >>> decimal(0.4551), decimal(-0.0312), decimal(1.25), decimal(0.0312, 4)
+    ('.455', '\N{MINUS SIGN}.031', '1.250', '.0312')
     """
-    text = f"{abs(value):.3f}"
+    text = f"{abs(value):.{digits}f}"
     shown = text[1:] if text.startswith("0.") else text
     return f"{MINUS}{shown}" if value < 0 and float(text) else shown
 

@@ -19,8 +19,8 @@ from distilspark.scoring.pyfunc import Scorer
 if TYPE_CHECKING:
     from conftest import Trained
 
-TEXTS = [f"The {'big ' * (number % 9)}cat number {number} sleeps." for number in range(4000)]
-TEN_CHUNKS = "predict.rows_per_chunk=400"
+TEXTS = [f"The {'big ' * (number % 9)}cat number {number} sleeps." for number in range(2400)]
+SIX_CHUNKS = "predict.rows_per_chunk=400"
 SMALL = ("spark.master=local[2]", "spark.driver_memory=1g", "spark.shuffle_partitions=2")
 LATEST = "model_uri=models:/distilspark-${task.name}/latest"  # tiny models need not beat the baseline
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from clusters import DRIVER, Cluster, on_cluster, two_workers
-from predicting import TEN_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
+from predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
 from processes import end_group
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_an_executor_is_killed_and_every_row_comes_out_once(
     place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)
     # the store by a path that only the driver's folder has: a worker that asked it would make one of its own
     environment = DRIVER | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
-    command = predict_command(source, tmp_path / "scored", *on_cluster(cluster), TEN_CHUNKS)
+    command = predict_command(source, tmp_path / "scored", *on_cluster(cluster), SIX_CHUNKS)
     process = place.start(*command, **environment)
     try:
         wait_for(lambda: len(done_chunks(tmp_path / ".scored.staging")) >= 2, process)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from distilspark.evaluation.intervals import bootstrap_intervals
 from distilspark.evaluation.metrics import METRICS, compute_metrics
 from distilspark.evaluation.predictions import Predictions
-from distilspark.evaluation.significance import Difference, holm, paired_difference
+from distilspark.evaluation.significance import Difference, holm, mean_scores, paired_difference
 
 Builder = Callable[..., Predictions]
 SETTINGS = {"confidence": 0.95, "resamples": 2000, "seed": 1}
@@ -217,6 +218,31 @@ def test_what_cannot_be_compared_is_refused(classified: Builder, regressed: Buil
     ):
         with pytest.raises(ValueError, match=message):
             paired_difference("classification", metric, labels, first, second, **SETTINGS)
+
+
+def test_scores_over_seeds_are_their_mean_with_an_interval(classified: Builder, regressed: Builder) -> None:
+    for head, predictions, noisy in (
+        ("classification", classified(200), noisy_classes),
+        ("regression", regressed(200), noisy_values),
+    ):
+        labels = predictions.labels
+        seeds = [noisy(predictions, seed, noise) for seed, noise in ((1, 0.1), (2, 1.0), (3, 2.0))]
+        scores = mean_scores(head, labels, seeds, **SETTINGS)
+        expected = [compute_metrics(head, labels, outputs) for outputs in seeds]
+        assert tuple(scores) == METRICS[head]
+        for metric, score in scores.items():
+            assert score.seeds == pytest.approx([each[metric] for each in expected], abs=1e-6)
+            assert score.mean == pytest.approx(np.mean(score.seeds))
+            assert score.deviation == pytest.approx(stats.tstd(score.seeds))
+            assert score.low < score.mean < score.high
+        one = mean_scores(head, labels, seeds[:1], **SETTINGS)
+        rows_alone = bootstrap_intervals(head, labels, seeds[0], **SETTINGS)
+        for metric, (low, high) in rows_alone.items():
+            assert (one[metric].low, one[metric].high) == pytest.approx((low, high), abs=0.1 * (high - low))
+            assert np.isnan(one[metric].deviation)
+            assert scores[metric].high - scores[metric].low > high - low  # seeds vary too
+        with pytest.raises(ValueError, match="no outputs"):
+            mean_scores(head, labels, [], **SETTINGS)
 
 
 def test_holm_grows_and_keeps_the_order() -> None:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+import mlflow
 import pytest
 from packages import make_network
+from pyspark.sql import SparkSession
+from scorings import Scoring, compose_predict
 
 from distilspark.config import Precision, TrainConfig
 from distilspark.model.network import export_arrays
-from distilspark.scoring.package import write_package
+from distilspark.scoring.package import SOURCE, signature, write_package
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,29 @@ def package(
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A task's package as an MLflow model in a folder."""
+
+    @cache
+    def save(task: str) -> Path:
+        folder = tmp_path_factory.mktemp("saved") / task
+        mlflow.pyfunc.save_model(
+            str(folder),
+            loader_module="distilspark.scoring.pyfunc",
+            data_path=str(package(task)),
+            code_paths=[str(SOURCE)],
+            signature=signature(compose_predict(f"task={task}", "input=x", "output=y").task),
+            pip_requirements=[],
+        )
+        return folder
+
+    return save
+
+
+@pytest.fixture
+def score(spark: SparkSession, tmp_path: Path, saved: Callable[[str], Path]) -> Scoring:
+    """Scores files below the test's folder."""
+    return Scoring(spark, tmp_path, saved)

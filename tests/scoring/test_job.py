@@ -4,111 +4,27 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
-from pyspark.sql import SparkSession
+from scorings import Scoring, compose_predict
 
-from distilspark.config import PredictConfig, TaskConfig, from_hydra
 from distilspark.errors import UserError, WorkError
-from distilspark.paths import CONF
-from distilspark.scoring import chunks
-from distilspark.scoring.job import score_in
-from distilspark.scoring.package import SOURCE, signature
+from distilspark.scoring import chunks, files
 from distilspark.scoring.packaged import load_task_model
 from distilspark.scoring.pyfunc import Scorer
 
 pytestmark = pytest.mark.slow
 TEXTS = ["A cat sleeps.", "Cat a the sleeps on.", "The dog, 3 birds & a cow", "Birds"]
 ANSWERS = ["prediction", "label", "score", "error", "model_version"]
-
-
-def compose_predict(*overrides: str) -> PredictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return from_hydra(PredictConfig, compose("predict", list(overrides)))
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """Scores files below a folder in the tests' session."""
-
-    spark: SparkSession
-    folder: Path
-    save: Callable[[str], Path]
-
-    def __call__(self, source: Path | str, *overrides: str, task: str = "cola", model: Path | None = None) -> Any:
-        """The output as Spark reads it, in pandas."""
-        given = [f"task={task}", f"input='{source}'", f"output='{self.output}'"]
-        config = compose_predict(*given, f"model_uri='{model or self.save(task)}'", *overrides)
-        scratch = self.folder / "fetched"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        score_in(self.spark, config, load_task_model(config.model_uri, config.task, scratch))
-        assert not self.staging.exists()
-        return self.read(config.predict.format)
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "scored"
-
-    @property
-    def staging(self) -> Path:
-        return self.folder / ".scored.staging"
-
-    @property
-    def manifest(self) -> Any:
-        return json.loads((self.output / "_manifest.json").read_text())
-
-    def read(self, kind: str = "parquet") -> pd.DataFrame:
-        options: dict[str, Any] = {"header": True, "escape": '"', "multiLine": True} if kind == "csv" else {}
-        return self.spark.read.format(kind).options(**options).load(str(self.output)).toPandas()
-
-    def text(self, lines: list[str], name: str = "rows.txt") -> Path:
-        return self.bytes("".join(f"{line}\n" for line in lines).encode(), name)
-
-    def bytes(self, content: bytes, name: str) -> Path:
-        file = self.folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-        return file
-
-
-@pytest.fixture(scope="session")
-def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A task's package as an MLflow model in a folder."""
-
-    @cache
-    def save(task: str) -> Path:
-        folder = tmp_path_factory.mktemp("saved") / task
-        mlflow.pyfunc.save_model(
-            str(folder),
-            loader_module="distilspark.scoring.pyfunc",
-            data_path=str(package(task)),
-            code_paths=[str(SOURCE)],
-            signature=signature(task_of(task)),
-            pip_requirements=[],
-        )
-        return folder
-
-    return save
-
-
-def task_of(name: str) -> TaskConfig:
-    return compose_predict(f"task={name}", "input=x", "output=y").task
-
-
-@pytest.fixture
-def score(spark: SparkSession, tmp_path: Path, saved: Callable[[str], Path]) -> Scoring:
-    return Scoring(spark, tmp_path, saved)
 
 
 def expected(package: Callable[..., Path], task: str, **texts: list[str]) -> pd.DataFrame:
@@ -367,6 +283,86 @@ def test_a_job_goes_on_where_it_stopped(score: Scoring, monkeypatch: pytest.Monk
     rows = score(source, small)
     assert scored == ["00000", "00001", "00002", "00003"]
     assert rows["sentence1"].tolist() == [f"Line {number}." for number in range(100)]
+
+
+def test_rows_that_are_the_same_all_come_out(score: Scoring) -> None:
+    rows = score(score.text(["idx,sentence", *["7,The dog."] * 3, "7,The cat."], "rows.csv"))
+    assert rows["idx"].tolist() == ["7"] * 4
+    assert rows["sentence"].tolist() == ["The dog."] * 3 + ["The cat."]
+    assert score.manifest["rows"]["scored"] == 4
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A file system of the test's own, of a megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("file systems can only be mounted by root")
+
+    def remount(options: str) -> Path:
+        subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+        return disk
+
+    try:
+        yield remount
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Spark may hold a file that it could not write
+
+
+def test_an_output_that_cannot_be_written(score: Scoring, mount: Callable[[str], Path]) -> None:
+    source = score.text(TEXTS)
+    for folder in (source, mount("ro")):  # permissions would not stop root
+        with pytest.raises(UserError, match=rf"output=file:{folder}/scored cannot be written: .*Choose another folder"):
+            score.run(score.config(source, f"output='{folder}/scored'"))
+
+
+@pytest.mark.parametrize(
+    "module, step, call, left",
+    [
+        (files, "ingest", 1, ["00000", "00001"]),
+        (chunks, "_score_chunk", 2, ["00001"]),
+        (files, "write_output", 1, []),
+    ],
+)
+def test_a_full_disk_loses_nothing(
+    score: Scoring,
+    mount: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    step: str,
+    call: int,
+    left: list[str],
+) -> None:
+    """It fills up when the input is copied, when the second chunk is scored, or when the output is written."""
+    disk, texts = mount("rw"), [f"Line {number}." for number in range(96)]
+    config = score.config(score.text(texts), f"output='{disk}/scored'", "predict.rows_per_chunk=48")
+    real, calls = getattr(module, step), []
+
+    def fills(*arguments: Any) -> Any:
+        calls.append(step)
+        if len(calls) == call:
+            fill(disk)
+        return real(*arguments)
+
+    monkeypatch.setattr(module, step, fills)
+    with pytest.raises(WorkError, match="No space left on device"):
+        score.run(config)
+    assert not (disk / "scored").exists()
+    monkeypatch.undo()
+    (disk / "filler").unlink()
+    score_chunk, scored = chunks._score_chunk, []
+    monkeypatch.setattr(chunks, "_score_chunk", lambda *each: scored.append(each[-1].name) or score_chunk(*each))
+    score.run(config)
+    assert scored == left
+    assert pd.read_parquet(disk / "scored")["sentence1"].tolist() == texts
+
+
+def fill(disk: Path) -> None:
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
 
 
 def test_a_model_of_another_task_or_of_none_is_refused(score: Scoring, saved: Callable[[str], Path]) -> None:

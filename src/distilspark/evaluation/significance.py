@@ -29,19 +29,36 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def _score_classes(metric: str, labels: Array, models: Sequence[Array], weights: Array) -> Array:
+@dataclass(frozen=True)
+class Score:
+    """The mean of a metric over seeds with its percentile interval, and the seeds' own scores."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+
+    @property
+    def deviation(self) -> float:
+        """The sample standard deviation over the seeds; NaN where there is one."""
+        return float(np.std(self.seeds, ddof=1)) if len(self.seeds) > 1 else float("nan")
+
+
+def _score_classes(labels: Array, models: Sequence[Array], weights: Array) -> dict[str, Array]:
     classes = models[0].shape[1]
     cells = np.stack([labels.astype(int) * classes + outputs.argmax(axis=1) for outputs in models])
     counts = [weights @ np.eye(classes**2)[cell] for cell in cells]
-    return classification_metrics(np.reshape(counts, (len(models), len(weights), classes, classes)))[metric]
+    return classification_metrics(np.reshape(counts, (len(models), len(weights), classes, classes)))
 
 
-def _score_values(metric: str, labels: Array, models: Sequence[Array], weights: Array) -> Array:
+def _score_values(labels: Array, models: Sequence[Array], weights: Array) -> dict[str, Array]:
     truth = labels.astype(float)
-    return np.stack([regression_metrics(weights, truth, outputs.astype(float))[metric] for outputs in models])
+    scored = [regression_metrics(weights, truth, outputs.astype(float)) for outputs in models]
+    return {metric: np.stack([scores[metric] for scores in scored]) for metric in scored[0]}
 
 
-_SCORE: dict[Head, Callable[[str, Array, Sequence[Array], Array], Array]] = {
+# Every metric of every model in every resample: (models, resamples).
+_SCORE: dict[Head, Callable[[Array, Sequence[Array], Array], dict[str, Array]]] = {
     "classification": _score_classes,
     "regression": _score_values,
 }
@@ -93,15 +110,43 @@ def paired_difference(
     models = [*first, *second]
     _check_models(head, metric, labels, models)
     rng = np.random.default_rng(seed)
-    score = partial(_SCORE[head], metric, labels, models)
-    replicates = np.concatenate([score(weights) for weights in row_weights(len(labels), resamples, rng)], axis=1)
+    score = partial(_SCORE[head], labels, models)
+    blocks = [score(weights)[metric] for weights in row_weights(len(labels), resamples, rng)]
+    replicates = np.concatenate(blocks, axis=1)
     ours = _seed_weights(len(first), resamples, rng)
     theirs = ours if len(second) == len(first) else _seed_weights(len(second), resamples, rng)
     differences = _difference(replicates, ours, theirs)
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
-    scores = score(np.ones((1, len(labels))))
+    scores = score(np.ones((1, len(labels))))[metric]
     value = _difference(scores, np.full((len(first), 1), 1 / len(first)), np.full((len(second), 1), 1 / len(second)))
     return Difference(value.item(), float(low), float(high), _two_sided(differences))
+
+
+def mean_scores(
+    head: Head, labels: Array, models: Sequence[Array], *, confidence: float, resamples: int, seed: int
+) -> dict[str, Score]:
+    """Every metric of one model, whose outputs for each of its seeds are given; resampled as in `paired_difference`.
+
+    Raises:
+        ValueError: no outputs, or outputs of different shapes; else as `compute_metrics`.
+
+    """
+    if not models:
+        raise ValueError("no outputs to score")
+    _check_models(head, METRICS[head][0], labels, models)
+    rng = np.random.default_rng(seed)
+    score = partial(_SCORE[head], labels, models)
+    blocks = [score(weights) for weights in row_weights(len(labels), resamples, rng)]
+    drawn = _seed_weights(len(models), resamples, rng)
+    whole = score(np.ones((1, len(labels))))
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = {}
+    for metric in METRICS[head]:
+        means = (np.concatenate([block[metric] for block in blocks], axis=1) * drawn).sum(axis=0)
+        low, high = np.quantile(means, tails)
+        seeds = tuple(whole[metric][:, 0].tolist())
+        found[metric] = Score(float(np.mean(seeds)), float(low), float(high), seeds)
+    return found
 
 
 def _difference(scores: Array, ours: Array, theirs: Array) -> Array:

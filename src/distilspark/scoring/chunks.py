@@ -116,7 +116,7 @@ def count_partitions(rows: int, cores: int) -> int:
 
 
 def make_udf(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Udf:
-    """The model as a function from a struct of texts to a struct of answers."""
+    """The model as a function from a struct of texts to a struct of answers; a cluster's workers get it from Spark."""
     tokens = config.predict.batch_tokens
     params = {
         "max_characters": config.predict.max_characters,
@@ -158,7 +158,7 @@ def _too_long(config: PredictConfig) -> Column:
 
 
 def score_chunks(
-    spark: SparkSession, config: PredictConfig, model: TaskModel, places: Places, chunks: list[Chunk]
+    spark: SparkSession, config: PredictConfig, model: TaskModel, udf: Udf, places: Places, chunks: list[Chunk]
 ) -> Counts:
     """Score the chunks that are not done yet; what became of all rows, those of earlier attempts too.
 
@@ -166,7 +166,6 @@ def score_chunks(
         WorkError: a chunk fails; what is done is kept.
 
     """
-    udf = make_udf(spark, config, model)
     schema = spark.read.parquet(*to_spark(places.of("rows"))).schema
     marks = {chunk.name: places.of("done", f"{chunk.name}.json") for chunk in chunks}
     left = [chunk for chunk in chunks if not exists(spark, marks[chunk.name])]

@@ -34,7 +34,6 @@ def report_drift(drift: Drift, model: TaskModel) -> None:
         return
     say(f"drift from the model's validation rows: {describe(drift)}")
     mlflow.set_tag("drift", worst(drift))
-    mlflow.log_metrics({f"drift/{name}": shift.psi for name, shift in drift.items()})
     log_tables({"drift": pd.DataFrame(as_records(drift))}, "drift")
     log_figures({"distributions": drift_figure(drift)}, "drift")
 

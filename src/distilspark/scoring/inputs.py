@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -52,14 +53,23 @@ def find_inputs(spark: SparkSession, task: TaskConfig, path: str) -> Inputs:
         UserError: nothing is there, everything is empty, or a file is not recognised as this task's data.
 
     """
-    files = find_files(spark, path)
+    inputs = group_files(spark, task, find_files(spark, path))
+    if not inputs.groups:
+        raise UserError(f"input={path} holds no rows: {inputs.files[-1].uri} is empty. Give a file that holds some")
+    return inputs
+
+
+def group_files(spark: SparkSession, task: TaskConfig, files: list[InputFile]) -> Inputs:
+    """The files by their formats; no group at all where none has a row.
+
+    Raises:
+        UserError: a file is not recognised as this task's data.
+
+    """
     groups: list[Group] = []
     for file in files:
-        try:
+        with suppress(EmptyFileError):
             _add(groups, _format_of(spark, task, file.uri, groups), file.uri)
-        except EmptyFileError as error:
-            if file is files[-1] and not groups:
-                raise UserError(f"input={path} holds no rows: {error}") from error
     return Inputs(files, groups)
 
 

@@ -1,51 +1,34 @@
-"""Scoring files with a registered model: read once, score in chunks, check, publish."""
+"""Scoring with a registered model: files that are there, or a stream of them; and what MLflow is told of it."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import mlflow
+from mlflow.exceptions import MlflowException
 from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig
 from distilspark.console import format_metrics, say, working
-from distilspark.data.filesystem import to_spark
+from distilspark.errors import WorkError
 from distilspark.figures import count_rows
-from distilspark.scoring.chunks import ingest, score_chunks
-from distilspark.scoring.drift import Drift, measure_drift
+from distilspark.scoring.chunks import make_udf
 from distilspark.scoring.drift_report import report_drift
+from distilspark.scoring.files import Scored, score_files
 from distilspark.scoring.inputs import find_inputs
-from distilspark.scoring.manifest import check_errors, check_nothing_is_lost, count_errors, make_manifest
-from distilspark.scoring.output import write_output
 from distilspark.scoring.packaged import TaskModel, load_task_model
-from distilspark.scoring.profile import labelled_metrics, profile_figures, profile_of
-from distilspark.scoring.staging import (
-    MANIFEST,
-    check_output,
-    fingerprint,
-    only_scoring,
-    open_staging,
-    places_of,
-    publish,
-    write_json,
-)
+from distilspark.scoring.profile import profile_figures
+from distilspark.scoring.staging import check_output, only_scoring, places_of
+from distilspark.scoring.stream import score_stream
 from distilspark.spark import open_session, with_retries
 from distilspark.tracking.registry import link_model
 from distilspark.tracking.results import log_figures
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a job found, once its output is in its place."""
-
-    manifest: dict[str, Any]
-    profile: dict[str, Any]  # as `profile_of`
-    drift: Drift
-    metrics: dict[str, float]  # on the rows that have a label
+from distilspark.tracking.store import first_line
 
 
 def score(config: PredictConfig) -> None:
@@ -55,8 +38,10 @@ def score(config: PredictConfig) -> None:
             model = load_task_model(config.model_uri, config.task, Path(scratch))
         link_model(model.found)
         with open_session(with_retries(config.spark), f"distilspark-predict-{config.task.name}") as spark:
-            scored = score_in(spark, config, model)
-    report(scored, model, config)
+            scored = (stream_in if config.predict.streaming else score_in)(spark, config, model)
+    if scored:
+        with _telling(config):
+            report(scored, model, config)
 
 
 def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Scored:
@@ -68,22 +53,34 @@ def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Sc
         with working("reading the input"):
             inputs = find_inputs(spark, config.task, config.input)
             check_output(spark, places, inputs, config.predict.overwrite)
-            wanted = fingerprint(config, inputs, model)
-            open_staging(spark, places, wanted, config.predict.overwrite)
-            chunks = ingest(spark, config, inputs, places)
-        counts = score_chunks(spark, config, model, places, chunks)
-        with working("checking and writing the output"):
-            rows = spark.read.parquet(*to_spark([places.of("scored", chunk.name) for chunk in chunks]))
-            check_nothing_is_lost(rows, chunks)
-            errors = count_errors(rows)
-            check_errors(counts, errors, config, places)
-            profile, metrics = profile_of(rows, config.task), labelled_metrics(rows, config.task)
-            drift = measure_drift(model.profile, profile)
-            write_output(rows, counts.rows, config, model.found.version, places.of("output"))
-            manifest = make_manifest(config, model, wanted, counts, errors, drift, time.perf_counter() - started)
-            write_json(spark, places.of("output", MANIFEST), manifest)
-            publish(spark, places)
-    return Scored(manifest, profile, drift, metrics)
+        return score_files(spark, config, model, make_udf(spark, config, model), inputs, places, started)
+
+
+def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Scored | None:
+    """A stream in a running session, told batch by batch; all of them together, None where nothing was new."""
+
+    def tell(number: int, batch: Scored, total: Scored) -> None:
+        rows = batch.manifest["rows"]
+        say(f"batch {number}: {count_rows(rows['in'])}, {rows['failed']} with an error")
+        with _telling(config):
+            log_scored(replace(total, metrics=batch.metrics), number)
+
+    total = score_stream(spark, config, model, tell)
+    if not total:
+        say(f"nothing new in {config.input}")
+    return total
+
+
+@contextmanager
+def _telling(config: PredictConfig) -> Iterator[None]:
+    """Say that the rows are safe where the store is gone."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise WorkError(
+            f"what was scored is in {config.output}, but MLflow could not be told: {first_line(error)}. "
+            "The manifest there has the figures"
+        ) from error
 
 
 def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
@@ -94,16 +91,24 @@ def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
     say(f"written to {config.output}")
     if scored.metrics:
         say(f"on the rows with a label: {format_metrics(scored.metrics)}")
-    mlflow.log_metrics(
-        {
-            **{f"rows/{name}": count for name, count in rows.items()},
-            **{f"scored/{name}": value for name, value in scored.metrics.items()},
-            "time/job": manifest["seconds"],
-            "time/scoring": manifest["scoring_seconds"],
-            "speed/scoring": manifest["rows_a_second"],
-        }
-    )
+    log_scored(scored, manifest.get("last_batch", 0))
     mlflow.log_dict(manifest, "manifest.json")
     mlflow.log_dict(scored.profile, "profile/profile.json")
     log_figures(profile_figures(scored.profile, model.max_length), "profile")
     report_drift(scored.drift, model)
+
+
+def log_scored(scored: Scored, step: int) -> None:
+    """Counts, speed, drift, and metrics on the rows with a label; of a stream at the step of each batch."""
+    manifest = scored.manifest
+    mlflow.log_metrics(
+        {
+            **{f"rows/{name}": count for name, count in manifest["rows"].items()},
+            **{f"scored/{name}": value for name, value in scored.metrics.items()},
+            **{f"drift/{name}": shift.psi for name, shift in scored.drift.items()},
+            "time/job": manifest["seconds"],
+            "time/scoring": manifest["scoring_seconds"],
+            "speed/scoring": manifest["rows_a_second"],
+        },
+        step=step,
+    )

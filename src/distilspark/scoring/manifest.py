@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -69,5 +71,27 @@ def make_manifest(
         "fingerprint": fingerprint["sha256"],
         "seconds": round(seconds, 3),
         "scoring_seconds": round(counts.seconds, 3),
-        "rows_a_second": round(counts.rows / counts.seconds, 1) if counts.seconds else 0.0,
+        "rows_a_second": _rate(counts.rows, counts.seconds),
+    }
+
+
+def _rate(rows: int, seconds: float) -> float:
+    return round(rows / seconds, 1) if seconds else 0.0
+
+
+def sum_up(manifests: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The sums over a stream's batches, or over such sums: `batches`, `rows`, `errors` and the seconds."""
+    batches, rows, errors, seconds = 0, Counter[str](), Counter[str](), Counter[str]()
+    for manifest in manifests:
+        batches += manifest.get("batches", 1)
+        rows.update(manifest["rows"])
+        errors.update(manifest["errors"])
+        seconds.update({name: manifest[name] for name in ("seconds", "scoring_seconds")})
+    return {
+        "batches": batches,
+        "rows": {name: rows[name] for name in ("in", "scored", "failed", "cut")},
+        "errors": dict(errors.most_common(MOST_KINDS)),
+        "seconds": round(seconds["seconds"], 3),
+        "scoring_seconds": round(seconds["scoring_seconds"], 3),
+        "rows_a_second": _rate(rows["in"], seconds["scoring_seconds"]),
     }

@@ -16,6 +16,7 @@ from distilspark.scoring.chunks import ANSWERS, ROW_NUMBER
 from distilspark.scoring.inputs import OWN, as_text
 
 ROWS_A_FILE = 1_000_000
+BATCH = "batch"  # the column that readers make of a stream's folders, `batch=00000`
 OPTIONS: dict[str, dict[str, str | bool]] = {
     "parquet": {},
     "csv": {"header": True, "escape": '"', "emptyValue": ""},  # RFC 4180
@@ -46,7 +47,7 @@ def output_columns(scored: DataFrame, config: PredictConfig, version: str) -> li
     schema = scored.schema[OWN].dataType
     assert isinstance(schema, StructType)
     own = schema.names
-    names = free_names(own, [*answers, "model_version"])
+    names = free_names(own, [*answers, "model_version", *([BATCH] if config.predict.streaming else [])])
     # CSV knows no nested values
     values = as_text(scored, OWN) if config.predict.format == "csv" else [F.col(OWN).getField(name) for name in own]
     kept = [value.alias(name) for value, name in zip(values, names, strict=True)]

@@ -102,6 +102,32 @@ def _rows_by(cells: pd.DataFrame, column: str) -> dict[Any, int]:
     return {value: int(rows) for value, rows in cells.groupby(column)["rows"].sum().items()}
 
 
+def add_profiles(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The profile of both's rows together.
+
+    >>> one = {"rows": 1, "tokens": {"9": 1}, "unknown_share": 0.0, "predictions": {"no": 1, "yes": 0}}
+    >>> other = {"rows": 2, "tokens": {"9": 1, "18": 1}, "unknown_share": 0.5, "predictions": {"no": 0, "yes": 2}}
+    >>> add_profiles(one, other)["tokens"], add_profiles(one, other)["unknown_share"]
+    ({'9': 2, '18': 1}, 0.375)
+    >>> add_profiles(one, other)["predictions"]
+    {'no': 1, 'yes': 2}
+    """
+    both = (one, other)
+    tokens = [sum(int(length) * rows for length, rows in part["tokens"].items()) for part in both]
+    unknown = sum(part["unknown_share"] * count for part, count in zip(both, tokens, strict=True))
+    added = {name: _add(one[name], other[name]) for name in one if name != "unknown_share"}
+    return added | {"unknown_share": unknown / sum(tokens) if sum(tokens) else 0.0}
+
+
+def _add(one: Any, other: Any) -> Any:
+    """Counts, whether there is one, one a value, or one a bin."""
+    if isinstance(one, int):
+        return one + other
+    if "edges" in one:
+        return {**one, "rows": [sum(pair) for pair in zip(one["rows"], other["rows"], strict=True)]}
+    return {value: one.get(value, 0) + other.get(value, 0) for value in [*one, *(other.keys() - one.keys())]}
+
+
 def labelled_metrics(scored: DataFrame, task: TaskConfig) -> dict[str, float]:
     """Every metric of the head on the rows that have a label and a prediction; empty where there are none."""
     known = scored.where("error = '' AND truth IS NOT NULL").select("truth", "prediction").toPandas()

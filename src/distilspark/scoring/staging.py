@@ -59,9 +59,14 @@ def places_of(output: str) -> Places:
 
 def check_output(spark: SparkSession, places: Places, inputs: Inputs, overwrite: bool) -> None:
     """Raise `UserError` where the output would take something else's place."""
-    inside = [file.uri for file in inputs.files if _normal(file.uri).startswith(f"{_normal(places.output)}/")]
-    if inside or _normal(places.output) in [_normal(file.uri) for file in inputs.files]:
+    inside = [file.uri for file in inputs.files if normal(file.uri).startswith(f"{normal(places.output)}/")]
+    if inside or normal(places.output) in [normal(file.uri) for file in inputs.files]:
         raise UserError(f"output={places.output} holds the input. Choose another folder")
+    check_place(spark, places, overwrite)
+
+
+def check_place(spark: SparkSession, places: Places, overwrite: bool) -> None:
+    """Raise `UserError` where the output is there, unless it may be replaced and is one that scoring wrote."""
     if not exists(spark, places.output):
         return
     if not overwrite:
@@ -73,10 +78,10 @@ def check_output(spark: SparkSession, places: Places, inputs: Inputs, overwrite:
         )
 
 
-def _normal(uri: str) -> str:
-    """`file:///data` and `file:/data` are the same."""
+def normal(uri: str) -> str:
+    """`file:///data/` and `file:/data` are the same."""
     scheme, _, rest = uri.partition(":")
-    return f"file:/{rest.lstrip('/')}" if scheme == "file" else uri
+    return f"file:/{rest.strip('/')}" if scheme == "file" else uri.rstrip("/")
 
 
 @contextmanager
@@ -90,7 +95,7 @@ def only_scoring(places: Places) -> Iterator[None]:
     if not places.output.startswith("file:"):
         yield
         return
-    file = Path(_normal(f"{places.staging}.lock").removeprefix("file:"))
+    file = Path(normal(f"{places.staging}.lock").removeprefix("file:"))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, timeout=0).acquire()

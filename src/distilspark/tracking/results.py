@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,11 +33,22 @@ def epoch_log(run_id: str) -> Callable[[int, dict[str, float]], None]:
 def log_figures(figures: Mapping[str, Figure], prefix: str) -> None:
     """Figures as PNG artifacts `PREFIX/NAME.png`, and as images that the UI compares across runs."""
     with TemporaryDirectory() as scratch:
-        for name, figure in figures.items():
-            file = Path(scratch) / f"{name}.png"
-            save_png(figure, file)
-            mlflow.log_artifact(str(file), prefix)
-            mlflow.log_image(Image.open(file), key=f"{prefix}_{name}", step=0)
+        log_images(write_figures(figures, Path(scratch)), prefix)
+
+
+def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Figures as the folder's `NAME.png`."""
+    files = {folder / f"{name}.png": figure for name, figure in figures.items()}
+    for file, figure in files.items():
+        save_png(figure, file)
+    return list(files)
+
+
+def log_images(files: Iterable[Path], prefix: str) -> None:
+    """PNGs as `log_figures` logs figures."""
+    for file in files:
+        mlflow.log_artifact(str(file), prefix)
+        mlflow.log_image(Image.open(file), key=f"{prefix}_{file.stem}", step=0)
 
 
 def log_tables(tables: Mapping[str, pd.DataFrame], prefix: str) -> None:

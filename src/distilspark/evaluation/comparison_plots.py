@@ -1,0 +1,245 @@
+"""The figures of a comparison: scores and differences, every metric, training curves, agreement."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from distilspark.evaluation.agreement import AGREEMENT
+from distilspark.evaluation.findings import Against, Findings, say_p
+from distilspark.evaluation.metrics import LOWER_IS_BETTER
+from distilspark.evaluation.significance import Score
+from distilspark.figures import (
+    BLUE,
+    GREY,
+    INK,
+    METRIC_TITLES,
+    ORANGE,
+    PALE_BLUE,
+    PALETTE,
+    count_rows,
+    decimal,
+    label_line_ends,
+    new_figure,
+    percent,
+    styled,
+)
+
+_NAME_WIDTH = 24  # characters of a variant's name on one line
+
+
+def comparison_plots(
+    findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]], agreed: pd.DataFrame
+) -> dict[str, Figure]:
+    """`differences`, `metrics`, `curves` (where there are histories) and `agreement` (of two variants or more).
+
+    `histories` holds each variant's trainings, with the columns `epoch`, `val/loss` and `val/<metric>`; `agreed` is as
+    `agreement` makes it.
+    """
+    with styled():
+        figures = {"differences": _differences(findings), "metrics": _metrics(findings)}
+        if any(len(history) for trainings in histories.values() for history in trainings):
+            figures["curves"] = _curves(findings, histories)
+        if len(agreed) > 1:
+            figures["agreement"] = _agreement(findings, agreed)
+    return figures
+
+
+def _caption(findings: Findings, note: str) -> str:
+    return f"{findings.task.title} · {count_rows(findings.rows)} of dev · {note}"
+
+
+def _names(findings: Findings) -> list[str]:
+    return [textwrap.fill(variant.label, _NAME_WIDTH) for variant in findings.variants]
+
+
+def _limit_places(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+
+
+def _height(findings: Findings) -> float:
+    return 0.3 * sum(max(2, name.count("\n") + 1) for name in _names(findings))
+
+
+# What the comparison found
+
+
+def _differences(findings: Findings) -> Figure:
+    metric = METRIC_TITLES[findings.task.metric]
+    seeds = "; small dots: seeds" if any(len(each.seeds) > 1 for each in findings.variants) else ""
+    note = f"lines: {percent(findings.confidence)} bootstrap intervals{seeds}"
+    figure = new_figure(findings.headline, _caption(findings, note), width=8, height=1.9 + _height(findings))
+    panels = figure.subplots(1, 2 if findings.against else 1, squeeze=False, sharey=True)[0]
+    _draw_scores(panels[0], [findings.scores[each.label][findings.task.metric] for each in findings.variants])
+    panels[0].set_xlabel(f"{metric} ({_better(findings.task.metric)})")
+    _limit_places(panels[0], _names(findings))
+    if findings.against:
+        _draw_against(panels[1], findings.against)
+        panels[1].set_xlabel(f"Difference in {metric} from {findings.variants[0].label}")
+    return figure
+
+
+def _better(metric: str) -> str:
+    return "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+
+
+def _draw_scores(axes: Axes, scores: Sequence[Score]) -> None:
+    for place, score in enumerate(scores):
+        axes.plot([score.low, score.high], [place, place], color=INK, lw=1.4, zorder=2)
+        axes.plot(score.mean, place, "o", color=BLUE, ms=8, zorder=3)
+        if len(score.seeds) > 1:
+            offset = np.full(len(score.seeds), place + 0.22)
+            axes.plot(score.seeds, offset, "o", color=PALE_BLUE, ms=4.5, zorder=3)
+        axes.annotate(decimal(score.mean), (score.mean, place), (0, 8), textcoords="offset points", ha="center")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _draw_against(axes: Axes, against: Sequence[Against]) -> None:
+    axes.axvline(0, color=GREY, ls="--", lw=1.2)
+    for place, each in enumerate(against, start=1):
+        found, colour = each.difference, ORANGE if each.is_clear else GREY
+        axes.plot([found.low, found.high], [place, place], color=colour, lw=2, zorder=2)
+        axes.plot(found.value, place, "o", color=colour, ms=8, zorder=3)
+        sign = "+" if found.value > 0 else ""
+        text = f"{sign}{decimal(found.value)}, {say_p(each.p_value)}"
+        axes.annotate(text, (found.value, place), (0, 8), textcoords="offset points", ha="center")
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+# Every metric
+
+
+def _metrics(findings: Findings) -> Figure:
+    names, columns = list(findings.scores[findings.variants[0].label]), 3
+    rows = -(-len(names) // columns)
+    note = f"bars: means over seeds with {percent(findings.confidence)} bootstrap intervals"
+    height = 1.4 + rows * (0.8 + 0.8 * _height(findings))
+    figure = new_figure(_best_of_all(findings, names), _caption(findings, note), width=9, height=height)
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, name in zip(panels, names, strict=False):
+        _draw_bars(axes, [findings.scores[each.label][name] for each in findings.variants])
+        axes.set_title(f"{METRIC_TITLES[name]}{' (lower is better)' if name in LOWER_IS_BETTER else ''}")
+        _limit_places(axes, _names(findings))
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _best_of_all(findings: Findings, names: Sequence[str]) -> str:
+    """Who has the best mean in how many metrics."""
+    best = [_best(findings, name) for name in names]
+    winner = max(findings.scores, key=best.count)
+    return f"{winner} scores best in {best.count(winner)} of {len(names)} metrics"
+
+
+def _best(findings: Findings, metric: str) -> str:
+    means = {label: scores[metric].mean for label, scores in findings.scores.items()}
+    return (min if metric in LOWER_IS_BETTER else max)(means, key=lambda label: means[label])
+
+
+def _draw_bars(axes: Axes, scores: Sequence[Score]) -> None:
+    places = np.arange(len(scores))
+    values = np.array([score.mean for score in scores])
+    # A percentile interval of a few rows need not hold the metric itself: no bar of negative length.
+    reach = np.clip([[score.mean - score.low, score.high - score.mean] for score in scores], 0, None).T
+    axes.barh(places, values, height=0.56, color=[BLUE, *[PALE_BLUE] * (len(scores) - 1)])
+    axes.errorbar(values, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=1.4, capsize=3)
+    axes.axvline(0, color=GREY, lw=0.8)
+    reached = [0.0, *(score.high for score in scores), *(max(score.low, -1) for score in scores)]
+    axes.set_xlim(1.05 * min(reached), 1.35 * max(reached) or 1)
+    for place, score in zip(places, scores, strict=True):
+        end = max(score.high, score.mean, 0)
+        axes.annotate(decimal(score.mean), (end, place), (5, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(4, prune="upper"))
+
+
+# Training
+
+
+def _curves(findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
+    metric = findings.task.metric
+    several = any(len(trainings) > 1 for trainings in histories.values())
+    note = "thick: means over seeds; thin: seeds" if several else "one training each"
+    best = _best_validation(findings, histories)
+    figure = new_figure(f"On the validation split {best}", f"{findings.task.title} · {note}", width=9, height=4.2)
+    losses, scores = figure.subplots(1, 2)
+    for axes, column, title in (
+        (losses, "val/loss", "Validation loss (lower is better)"),
+        (scores, f"val/{metric}", f"Validation {METRIC_TITLES[metric]} ({_better(metric)})"),
+    ):
+        _draw_curves(axes, histories, column)
+        axes.set_title(title)
+    return figure
+
+
+def _best_validation(findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]]) -> str:
+    """Who came furthest in the task's metric, and when."""
+    metric = findings.task.metric
+    means = {label: _mean_history(trainings, f"val/{metric}") for label, trainings in histories.items()}
+    means = {label: -mean if metric in LOWER_IS_BETTER else mean for label, mean in means.items() if len(mean)}
+    if not means:
+        return f"no {METRIC_TITLES[metric]} was logged"
+    best = max(means, key=lambda label: means[label].max())
+    peak = decimal(abs(means[best].max()))
+    return f"{best} comes furthest: {METRIC_TITLES[metric]} {peak} in epoch {means[best].idxmax()}"
+
+
+def _mean_history(trainings: Sequence[pd.DataFrame], column: str) -> pd.Series:
+    """The mean over trainings by epoch, as far as all of them went."""
+    curves = [history.set_index("epoch")[column].dropna() for history in trainings if column in history]
+    return pd.concat(curves, axis=1, join="inner").mean(axis=1) if curves else pd.Series(dtype=float)
+
+
+def _draw_curves(axes: Axes, histories: Mapping[str, Sequence[pd.DataFrame]], column: str) -> None:
+    ends, last = {}, 1
+    for (label, trainings), colour in zip(histories.items(), cycle(PALETTE), strict=False):
+        drawn = [history.dropna(subset=[column]) for history in trainings if column in history]
+        for history in drawn if len(drawn) > 1 else []:
+            axes.plot(history["epoch"], history[column], color=colour, lw=0.9, alpha=0.5)
+        mean = _mean_history(trainings, column)
+        if len(mean):
+            axes.plot(mean.index, mean, "o-", color=colour, ms=6, mec="white")
+            name = textwrap.shorten(label, _NAME_WIDTH + 4, placeholder=" …")
+            ends[name if name not in ends else label] = (float(mean.index[-1]), float(mean.iloc[-1]), colour)
+        last = max(last, *(int(history["epoch"].max()) for history in drawn), 1)
+    axes.margins(y=0.16)
+    axes.set_xlim(0.7, last + 0.3 + 0.45 * max(last - 1, 1))
+    axes.set_xticks(range(1, last + 1, 1 + last // 10))
+    axes.set_xlabel("Epoch")
+    label_line_ends(axes, ends)
+
+
+# Agreement
+
+
+def _agreement(findings: Findings, agreed: pd.DataFrame) -> Figure:
+    what, size, names = AGREEMENT[findings.task.head], len(agreed), _names(findings)
+    values = agreed.to_numpy()
+    apart = values.copy()
+    np.fill_diagonal(apart, np.inf)
+    least = " and ".join(str(agreed.index[int(place)]) for place in np.unravel_index(apart.argmin(), apart.shape))
+    seeds = "; diagonal: a variant's seeds" if any(len(each.seeds) > 1 for each in findings.variants) else ""
+    title = f"Least agreement: {least}, {what} {decimal(apart.min())}"
+    side = min(0.9 * size, 9)
+    figure = new_figure(title, _caption(findings, f"{what}{seeds}"), width=max(5.5, 3.2 + side), height=2.1 + side)
+    axes = figure.subplots()
+    axes.imshow(agreed, cmap=sns.light_palette(BLUE, as_cmap=True), vmin=min(0.5, apart.min()), vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if value > 0.85 else INK
+        axes.annotate(decimal(value), (column, row), ha="center", va="center", color=colour)
+    axes.set_xticks(range(size), names, rotation=0 if size < 4 else 30, ha="center" if size < 4 else "right")
+    axes.set_yticks(range(size), names)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    return figure

@@ -1,0 +1,57 @@
+"""A comparison in markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import pandas as pd
+
+from distilspark.evaluation.findings import Findings
+from distilspark.figures import decimal
+
+_TITLES = {
+    "differences": "What was found",
+    "metrics": "Every metric",
+    "curves": "Training",
+    "agreement": "Agreement",
+    "settings": "Settings that differ",
+    "disagreements": "Rows that one gets right and the other wrong",
+}
+
+
+def summary(findings: Findings, missing: str = "") -> str:
+    """The sentence, the table, and what was paired."""
+    table = findings.table().drop(columns=["p"] if findings.against else ["difference", "p", "p_adjusted", "pairs"])
+    notes = " ".join(filter(None, [findings.pairing, missing]))
+    return f"**{findings.sentence}**\n\n{markdown_table(table)}\n{notes}\n"
+
+
+def report(findings: Findings, tables: Mapping[str, pd.DataFrame], figures: Collection[str], missing: str = "") -> str:
+    """The whole comparison, with the figures `NAME.png` beside it."""
+    parts = [f"# {findings.topic or 'Comparison'}: {findings.task.title}\n\n{summary(findings, missing)}"]
+    for name, title in _TITLES.items():
+        shown = [f"![{title}]({name}.png)\n"] if name in figures else []
+        shown += [markdown_table(tables[name])] if name != "differences" and len(tables.get(name, ())) else []
+        parts += [f"## {title}\n\n" + "\n".join(shown)] if shown else []
+    return "\n".join(parts)
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    r"""A frame as a table; missing values are empty.
+
+    >>> print(markdown_table(pd.DataFrame({"variant": ["off", "a|b"], "mcc": [0.4551, float("nan")]})), end="")
+    | variant | mcc |
+    | --- | --- |
+    | off | .4551 |
+    | a\|b |  |
+    """
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.itertuples(index=False)]
+    return "".join(f"| {' | '.join(_cell(value) for value in row)} |\n" for row in rows)
+
+
+def _cell(value: object) -> str:
+    if pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) >= 1 else decimal(value, 4)
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,0 +1,253 @@
+"""Scoring the files of a folder as they come, each of them once, whatever is killed.
+
+Structured Streaming finds the files and keeps, in a checkpoint, which of them are in which batch. A batch is scored as
+any files are, and takes its place in one rename, under its number: one that Spark asks for again, because it was killed
+before it could note it, is there already.
+
+```
+OUTPUT/
+  batch=00000/       the rows of a batch, and its manifest
+  _manifest.json     the sums over all batches
+  _stream/           the memory of the stream, hidden from whoever reads the rows
+    stream.json      what it reads, for which task, into which format
+    checkpoint/      Spark's
+    batch=00001/     the staging folder of the batch that is being scored
+```
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from threading import Event
+from types import FrameType
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
+
+from distilspark.config import PredictConfig
+from distilspark.console import say, working
+from distilspark.data.filesystem import (
+    SPARK_ERRORS,
+    InputFile,
+    cause_of,
+    delete,
+    exists,
+    is_folder,
+    list_folder,
+    name_of,
+    to_spark,
+    to_uri,
+)
+from distilspark.errors import UserError, WorkError
+from distilspark.scoring.chunks import Udf, make_udf
+from distilspark.scoring.drift import measure_drift
+from distilspark.scoring.files import Scored, score_files
+from distilspark.scoring.inputs import group_files
+from distilspark.scoring.manifest import sum_up
+from distilspark.scoring.output import BATCH
+from distilspark.scoring.packaged import TaskModel
+from distilspark.scoring.profile import add_profiles
+from distilspark.scoring.staging import (
+    MANIFEST,
+    Places,
+    check_place,
+    normal,
+    only_scoring,
+    places_of,
+    read_json,
+    write_json,
+)
+
+LOOK = 0.2  # seconds: how often the driver looks whether a batch is published
+FILES = "path string, modificationTime timestamp, length long, content binary"  # Spark's `binaryFile`
+NEVER = "36500d"  # after a week, its default, Spark would pass over a file that is older than the newest
+Tell = Callable[[int, Scored, Scored], None]  # a batch's number, the batch, all that this process scored
+
+
+def score_stream(spark: SparkSession, config: PredictConfig, model: TaskModel, tell: Tell) -> Scored | None:
+    """Score what comes until a signal stops the stream, or all that is there with `predict.available_now`.
+
+    Returns:
+        all that was published, without the metrics of its labels; None where nothing was.
+
+    Raises:
+        UserError: a file cannot be read, or the output is another's.
+        WorkError: a batch fails. It is scored again when the stream is started again.
+
+    """
+    assert config.input and config.output
+    places = places_of(config.output)
+    with only_scoring(places), _until_signal() as stop:
+        with working("opening the stream"):
+            _open_output(spark, config, places)
+            batches = _Batches(spark, _anew(config), model, make_udf(spark, config, model), places.output)
+            query = _start(spark, config, places, batches)
+        say(f"watching {config.input}: {_advice(config)}")
+        try:
+            while query.isActive and not stop.wait(LOOK):
+                batches.tell(tell)
+        finally:
+            query.stop()
+        batches.tell(tell)
+        if not stop.is_set():
+            _check_end(query, batches)
+        return batches.total
+
+
+def _advice(config: PredictConfig) -> str:
+    if config.predict.available_now:
+        return "the stream ends once all that is there is scored"
+    return "Ctrl-C stops the stream, and the same command goes on with it"
+
+
+@contextmanager
+def _until_signal() -> Iterator[Event]:
+    """An event that Ctrl-C and SIGTERM set: an exception in the middle of a call leaves the JVM's answer unread."""
+    stop = Event()
+
+    def set_stop(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():  # the second one does not wait for the batch to let go
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {each: signal.signal(each, set_stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _open_output(spark: SparkSession, config: PredictConfig, places: Places) -> None:
+    """Make the output, or go on with the one that is there.
+
+    Raises:
+        UserError: there is no such input folder, one of both is in the other, or the output is another's.
+
+    """
+    assert config.input
+    source, target = normal(to_uri(config.input)), normal(places.output)
+    if not is_folder(spark, source):
+        raise UserError(f"input={config.input} is no folder, which predict.streaming=true watches. Give one")
+    if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
+        raise UserError(f"output={places.output} and input={config.input} are in one another. Choose another folder")
+    file = f"{places.output}/_stream/stream.json"
+    wanted = {"task": config.task.name, "input": source, "format": config.predict.format}
+    if exists(spark, file):
+        if (there := read_json(spark, file)) == wanted:
+            return
+        if not config.predict.overwrite:
+            raise UserError(
+                f"output={places.output} is of another stream: {_difference(there, wanted)}. "
+                "Choose another folder, or set predict.overwrite=true"
+            )
+    else:
+        check_place(spark, places, config.predict.overwrite)
+    delete(spark, places.output)
+    write_json(spark, file, wanted)
+
+
+def _difference(there: dict[str, str], wanted: dict[str, str]) -> str:
+    return " and ".join(f"its {key} is {there[key]}" for key in wanted if there[key] != wanted[key])
+
+
+def _anew(config: PredictConfig) -> PredictConfig:
+    """An unfinished batch of other settings, or of the model before, was never published: it is scored anew."""
+    return replace(config, predict=replace(config.predict, overwrite=True))  # type: ignore[type-var]
+
+
+def _start(
+    spark: SparkSession, config: PredictConfig, places: Places, take: Callable[[DataFrame, int], None]
+) -> StreamingQuery:
+    """The query over the folder's files, not their content: each batch reads its own, whatever their formats."""
+    assert config.input
+    files = (
+        spark.readStream.format("binaryFile")
+        .schema(FILES)
+        .options(recursiveFileLookup=True, maxFilesPerTrigger=config.predict.files_per_batch, maxFileAge=NEVER)
+        .load(*to_spark(to_uri(config.input)))
+        .select("path", "length", F.unix_millis("modificationTime").alias("modified"))
+    )
+    writer = files.writeStream.foreachBatch(take).option("checkpointLocation", f"{places.output}/_stream/checkpoint")
+    if config.predict.available_now:
+        return writer.trigger(availableNow=True).start()
+    return writer.trigger(processingTime=f"{config.predict.trigger_seconds} seconds").start()
+
+
+@dataclass
+class _Batches:
+    """Scores batches, in the thread in which Spark calls it; tells of them in the driver's own, which has the run."""
+
+    spark: SparkSession
+    config: PredictConfig
+    model: TaskModel
+    udf: Udf
+    output: str
+    total: Scored | None = None  # what was told
+    failure: Exception | None = None
+    _published: SimpleQueue[tuple[int, Scored]] = field(default_factory=SimpleQueue)
+    _sums: dict[str, Any] = field(init=False)  # over all that stands in the output
+
+    def __post_init__(self) -> None:
+        there = [uri for uri, _ in list_folder(self.spark, self.output) if name_of(uri).startswith(f"{BATCH}=")]
+        self._add_to_sums(*(read_json(self.spark, f"{uri}/{MANIFEST}") for uri in there))
+
+    def __call__(self, files: DataFrame, number: int) -> None:
+        try:
+            if scored := self._score(files, number):
+                self._published.put((number, scored))
+        except Exception as error:  # Spark would wrap it
+            self.failure = error
+            raise
+
+    def _score(self, files: DataFrame, number: int) -> Scored | None:
+        started, name = time.perf_counter(), f"{BATCH}={number:05}"
+        staging = f"{self.output}/_stream/{name}"
+        places = Places(f"{self.output}/{name}", staging, f"{staging}.replaced")
+        if exists(self.spark, places.output):
+            delete(self.spark, staging)
+            return None
+        listed = [InputFile(*row) for row in sorted(files.collect())]
+        inputs = group_files(self.spark, self.config.task, listed)
+        if not inputs.groups:
+            return None
+        scored = score_files(self.spark, self.config, self.model, self.udf, inputs, places, started)
+        self._add_to_sums(self._sums, scored.manifest)
+        return scored
+
+    def _add_to_sums(self, *manifests: dict[str, Any]) -> None:
+        self._sums = sum_up(manifests)
+        write_json(self.spark, f"{self.output}/{MANIFEST}", self._describe(self._sums))
+
+    def tell(self, tell: Tell) -> None:
+        """Tell of what was published since the last time."""
+        while not self._published.empty():
+            number, scored = self._published.get()
+            self.total = self._add(scored, number)
+            tell(number, scored, self.total)
+
+    def _add(self, scored: Scored, number: int) -> Scored:
+        parts = [self.total, scored] if self.total else [scored]
+        manifest = self._describe(sum_up(part.manifest for part in parts)) | {"last_batch": number}
+        profile = add_profiles(parts[0].profile, scored.profile) if self.total else scored.profile
+        return Scored(manifest, profile, measure_drift(self.model.profile, profile), {})
+
+    def _describe(self, sums: dict[str, Any]) -> dict[str, Any]:
+        settings = {"task": self.config.task.name, "format": self.config.predict.format, "input": self.config.input}
+        return settings | sums
+
+
+def _check_end(query: StreamingQuery, batches: _Batches) -> None:
+    """Raise what ended the query; a batch's own error as it was."""
+    failure = batches.failure or query.exception()
+    if isinstance(failure, SPARK_ERRORS):
+        raise WorkError(f"the stream ended: {cause_of(failure)}. Start it again: it goes on where it was") from failure
+    if failure:
+        raise failure

@@ -1,0 +1,291 @@
+"""What the tracking store has of runs, sweeps and model versions that are to be compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+import pandas as pd
+import yaml
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.utils.models import get_model_name_and_version
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from omegaconf import OmegaConf
+
+from distilspark.config import TaskConfig, from_hydra
+from distilspark.errors import UserError
+from distilspark.evaluation.findings import Variant
+from distilspark.evaluation.predictions import Predictions
+from distilspark.tracking.results import PREDICTIONS
+from distilspark.tracking.store import first_line
+
+DIGEST = "data.digest.dev"
+FINISHED = "FINISHED"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's jobs, those of one variant together, in the order in which they were started."""
+
+    variants: Mapping[str, Sequence[Run]]  # by `sweep.variant`: one finished run a job
+    unfinished: int  # jobs that were started and have none
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is compared: variants with their predictions on the same rows, and how they came about.
+
+    Attributes:
+        topic: what varies, e.g. `class weights`; empty where that has no name.
+        histories: each variant's trainings, with the columns `epoch` and `val/*`.
+        settings: params in which the runs differ: a row a key, a column a variant.
+        run_ids: each variant's.
+        missing: what could not be compared, in words; empty where nothing is missing.
+
+    """
+
+    task: TaskConfig
+    topic: str
+    variants: Sequence[Variant]
+    histories: Mapping[str, Sequence[pd.DataFrame]]
+    settings: pd.DataFrame
+    run_ids: Mapping[str, Sequence[str]]
+    missing: str
+
+
+def compared_sweep(sweep_id: str) -> Compared:
+    """The variants of a sweep, by its id or its parent's run id; the first is the baseline.
+
+    Raises:
+        UserError: there is no such sweep, none of its jobs has finished, or they have no predictions on the same rows.
+
+    """
+    sweep = find_sweep(sweep_id)
+    topic, labels = name_variants(sweep.variants)
+    runs = dict(zip(labels, sweep.variants.values(), strict=True))
+    left_out = f"{sweep.unfinished} job{'s' if sweep.unfinished > 1 else ''} of the sweep did not finish: left out."
+    missing = left_out if sweep.unfinished else ""
+    return _compare("sweep", runs, topic, missing)
+
+
+def compared_runs(run_ids: Sequence[str]) -> Compared:
+    """Runs, each a variant of its own, named as they are in the UI.
+
+    Raises:
+        UserError: a run is not there, or is given twice; else as `compared_sweep`.
+
+    """
+    runs = [_run("runs", run_id) for run_id in run_ids]
+    names = [run.info.run_name for run in runs]
+    labels = [
+        name if names.count(name) == 1 else f"{name} ({run.info.run_id[:8]})"
+        for name, run in zip(names, runs, strict=True)
+    ]
+    return _compare("runs", _each_by_itself("runs", labels, runs), "", "")
+
+
+def compared_models(uris: Sequence[str]) -> Compared:
+    """The runs that models came from, named as the registry knows them.
+
+    Raises:
+        UserError: a model is not there, or two are of the same run; else as `compared_sweep`.
+
+    """
+    found = [_model(uri) for uri in uris]
+    labels, runs = [label for label, _ in found], [_run("models", run_id) for _, run_id in found]
+    return _compare("models", _each_by_itself("models", labels, runs), "", "")
+
+
+def find_sweep(sweep_id: str) -> Sweep:
+    """The finished children of a sweep's parent run (of the newest, where several have the sweep's id), one a job.
+
+    Variants are in the order in which they were first started, also by an attempt that this one went on from.
+
+    Raises:
+        UserError: there is no such sweep, or none of its jobs has finished.
+
+    """
+    parent = _parent(sweep_id)
+    same_sweep = _search(f"tags.`sweep.id` = '{parent.data.tags['sweep.id']}'")
+    attempts = [run for run in same_sweep if "sweep.variant" in run.data.tags]
+    jobs = [run for run in attempts if run.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.info.run_id]
+    finished: dict[str, dict[str, Run]] = {run.data.tags["sweep.variant"]: {} for run in attempts}
+    for run in jobs:
+        if run.info.status == FINISHED:
+            finished[run.data.tags["sweep.variant"]][run.data.tags["sweep.job"]] = run
+    variants = {variant: list(found.values()) for variant, found in finished.items() if found}
+    if not variants:
+        raise UserError(f"sweep={sweep_id}: none of its {len(jobs)} jobs has finished; start it again to go on with it")
+    unfinished = len({run.data.tags["sweep.job"] for run in jobs}) - sum(map(len, variants.values()))
+    return Sweep(variants, unfinished)
+
+
+def _parent(sweep_id: str) -> Run:
+    """The parent run with this id, or the newest of the sweep with this id."""
+    with suppress(MlflowException):
+        found = [*_search(f"tags.`sweep.id` = '{sweep_id}' AND tags.`sweep.parent` = 'true'")]
+        found += [] if found else [mlflow.get_run(sweep_id)]
+        if found[-1].data.tags.get("sweep.parent") == "true":
+            return found[-1]
+    raise UserError(f"sweep={sweep_id} is no sweep: take a tag sweep.id from the UI, or the id of a sweep's parent run")
+
+
+def _search(condition: str) -> list[Run]:
+    """The runs of all experiments, the first to start first."""
+    found = mlflow.search_runs(filter_string=condition, search_all_experiments=True, output_format="list")
+    return sorted(found, key=lambda run: run.info.start_time)
+
+
+def name_variants(variants: Collection[str]) -> tuple[str, list[str]]:
+    """What varies, and what each variant is called: the values alone where a single key varies.
+
+    >>> name_variants(["training.class_weights=off", "training.class_weights=balanced"])
+    ('class weights', ['off', 'balanced'])
+    >>> name_variants(["training.epochs=1 training.loss=mse", "training.epochs=1 training.loss=huber"])
+    ('', ['epochs 1, loss mse', 'epochs 1, loss huber'])
+    """
+    pairs = [_settings_of(variant) for variant in variants]
+    keys = {tuple(key for key, _ in each) for each in pairs}
+    if len(keys) == 1 and len(only := next(iter(keys))) == 1 and len({str(each) for each in pairs}) == len(pairs):
+        return only[0], [each[0][1] for each in pairs]
+    labels = [", ".join(f"{key} {value}".strip() for key, value in each) or "as configured" for each in pairs]
+    return "", labels if len(set(labels)) == len(labels) else list(variants)
+
+
+def _settings_of(variant: str) -> list[tuple[str, str]]:
+    """Keys, as they are spoken, and values; none of the variant that changes nothing."""
+    settings = [setting.partition("=") for setting in re.split(r"[ ,]+(?=[\w.@/+~-]+=)", variant) if setting]
+    return [(key.lstrip("+~").rpartition(".")[2].replace("_", " "), value) for key, _, value in settings]
+
+
+def _model(uri: str) -> tuple[str, str]:
+    """What a model is called, and the run that it came from."""
+    client = mlflow.MlflowClient()
+    try:
+        found = get_model_name_and_version(client, uri)
+        if len(found) == 1:
+            return uri, str(client.get_logged_model(found[0]).source_run_id)
+        version = client.get_model_version(*found)
+    except MlflowException as error:
+        raise UserError(
+            f"models={uri} is no model of this store: {first_line(error)}. "
+            "Give models:/NAME/VERSION or models:/NAME@ALIAS; the UI's Models page lists them"
+        ) from error
+    alias = f" (@{uri.rpartition('@')[2]})" if "@" in uri else ""
+    return f"{version.name} {version.version}{alias}", str(version.run_id)
+
+
+def _run(key: str, run_id: str) -> Run:
+    try:
+        return mlflow.MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        raise UserError(
+            f"{key}={run_id}: there is no such run in the store: {first_line(error)}. Take a run's id from the UI"
+        ) from error
+
+
+def _each_by_itself(key: str, labels: Sequence[str], runs: Sequence[Run]) -> dict[str, list[Run]]:
+    ids = [run.info.run_id for run in runs]
+    twice = [label for label, run_id in zip(labels, ids, strict=True) if ids.count(run_id) > 1]
+    if twice:
+        raise UserError(f"{key}: {' and '.join(twice)} are the same run: give each once")
+    return {label: [run] for label, run in zip(labels, runs, strict=True)}
+
+
+def _compare(key: str, runs: Mapping[str, Sequence[Run]], topic: str, missing: str) -> Compared:
+    """Read what the runs have, once it is clear that they can be compared."""
+    every = [run for found in runs.values() for run in found]
+    _check_same(key, every, "task", "Runs of one task can be compared")
+    _check_same(key, every, DIGEST, "Runs on the same dev data can be compared: give all of them the same data")
+    task = _task(key, every[0])
+    predictions = _on_the_same_rows(key, {run.info.run_id: _predictions(key, run) for run in every})
+    variants = [
+        Variant(label, {_seed(run): predictions[run.info.run_id] for run in found}) for label, found in runs.items()
+    ]
+    return Compared(
+        task,
+        topic,
+        variants,
+        {label: [_history(run, task.metric) for run in found] for label, found in runs.items()},
+        _settings({label: found[0] for label, found in runs.items()}),
+        {label: [run.info.run_id for run in found] for label, found in runs.items()},
+        missing,
+    )
+
+
+def _check_same(key: str, runs: Sequence[Run], tag: str, advice: str) -> None:
+    values = {run.info.run_id: run.data.tags.get(tag) for run in runs}
+    for run_id, value in values.items():
+        if value is None:
+            raise UserError(f"{key}: run {run_id} has no tag {tag}: it is no finished training. Leave it out")
+    (first, known), *others = values.items()
+    for run_id, value in others:
+        if value != known:
+            raise UserError(f"{key}: {tag} is {known} in run {first} and {value} in run {run_id}. {advice}")
+
+
+def _seed(run: Run) -> str:
+    return str(run.data.params.get("training.seed", run.info.run_id))
+
+
+def _task(key: str, run: Run) -> TaskConfig:
+    """The task as the run had it."""
+    with TemporaryDirectory() as scratch:
+        config = yaml.safe_load(_fetch(key, run, "config/config.yaml", scratch).read_text(encoding="utf-8"))
+    return from_hydra(TaskConfig, OmegaConf.create(config["task"]))
+
+
+def _predictions(key: str, run: Run) -> Predictions:
+    with TemporaryDirectory() as scratch:
+        frame = pd.read_parquet(_fetch(key, run, f"evaluation/{PREDICTIONS}", scratch))
+    texts = frame[["sentence1", "sentence2"]].fillna("")
+    order = texts.assign(label=frame["label"]).sort_values(["sentence1", "sentence2", "label"], kind="stable").index
+    return Predictions.from_frame(frame.loc[order].reset_index(drop=True))
+
+
+def _fetch(key: str, run: Run, path: str, folder: str) -> Path:
+    """An artifact of a run, in a folder."""
+    client, run_id = mlflow.MlflowClient(), run.info.run_id
+    try:
+        there = {item.path for item in client.list_artifacts(run_id, path.rpartition("/")[0])}
+        if path in there:
+            return Path(client.download_artifacts(run_id, path, folder))
+    except (MlflowException, OSError) as error:
+        raise UserError(f"{key}: the artifacts of run {run_id} cannot be read: {first_line(error)}") from error
+    raise UserError(
+        f"{key}: run {run_id} ({run.info.run_name}, {run.info.status}) has no {path}: it did not finish, or comes from "
+        "an earlier version. Leave it out, or train it again"
+    )
+
+
+def _on_the_same_rows(key: str, predictions: Mapping[str, Predictions]) -> Mapping[str, Predictions]:
+    """The predictions, which are of the same rows in the same order; the digests promise it."""
+    (first, known), *others = predictions.items()
+    for run_id, each in others:
+        same = len(each.labels) == len(known.labels) and (each.labels == known.labels).all()
+        if not same or not each.rows["sentence1"].equals(known.rows["sentence1"]):
+            raise UserError(f"{key}: the predictions of runs {first} and {run_id} are of different rows")
+    return predictions
+
+
+def _history(run: Run, metric: str) -> pd.DataFrame:
+    """`val/loss` and the task's metric on the validation split, by epoch."""
+    client = mlflow.MlflowClient()
+    columns = {
+        name: {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
+        for name in ("val/loss", f"val/{metric}")
+    }
+    return pd.DataFrame(columns).rename_axis("epoch").sort_index().reset_index()
+
+
+def _settings(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """The params in which the variants' first runs differ."""
+    params = pd.DataFrame({label: run.data.params for label, run in runs.items()}).sort_index()
+    differ = params.nunique(axis=1, dropna=False) > 1
+    return params[differ].rename_axis("setting").reset_index()

@@ -1,0 +1,135 @@
+"""`compare` as a user starts it, on runs that are made up: what it writes, logs and refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from PIL import Image
+from processes import Place
+
+from distilspark.config import TaskConfig, TrainConfig
+from made_runs import MadeStore, made_classifier, made_regressor
+
+pytestmark = pytest.mark.slow
+Composer = Callable[..., TrainConfig]
+TABLES = {"differences", "metrics", "agreement", "disagreements", "settings"}
+FIGURES = {"differences", "metrics", "curves", "agreement"}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A place with a sweep and a model of another task."""
+
+    place: Place
+    made: MadeStore
+    parent: str
+    other_task: str
+
+    def compare(self, *overrides: str) -> subprocess.CompletedProcess[str]:
+        return self.place.run(sys.executable, "-m", "distilspark", "compare", *overrides)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory, compose_config: Composer) -> Stored:
+    place = Place(tmp_path_factory.mktemp("compare"))
+    made = MadeStore(place.folder)
+    cola, stsb = (_task(compose_config, name) for name in ("cola", "stsb"))
+    said = {
+        value: {seed: made_classifier(400, skill, seed) for seed in (1, 2, 3)}
+        for value, skill in {"off": 0.7, "balanced": 0.8}.items()
+    }
+    parent = made.sweep(cola, "training.class_weights", said, "a-sweep")
+    return Stored(place, made, parent, made.training(stsb, made_regressor(50, 0.5, 1)))
+
+
+def _task(compose_config: Composer, name: str) -> TaskConfig:
+    return compose_config(f"task={name}", "model=tiny").task
+
+
+@pytest.fixture(scope="module")
+def compared(stored: Stored) -> subprocess.CompletedProcess[str]:
+    return stored.compare(f"sweep={stored.parent}", f"output={stored.place.folder / 'written'}")
+
+
+def comparison(stored: Stored) -> Run:
+    """The command's own run."""
+    return next(run for run in stored.place.runs("distilspark-cola") if "finding" in run.data.tags)
+
+
+def test_it_says_what_was_found(stored: Stored, compared: subprocess.CompletedProcess[str]) -> None:
+    assert compared.returncode == 0, compared.stderr
+    shown = compared.stdout.replace("\N{NO-BREAK SPACE}", " ")
+    assert "class weights balanced: MCC ." in shown and "higher than off (95 % ." in shown
+    assert "3 seeds)" in shown
+    assert "written to " in shown
+
+
+def test_it_writes_a_report(stored: Stored, compared: subprocess.CompletedProcess[str]) -> None:
+    assert compared.returncode == 0, compared.stderr
+    folder = stored.place.folder / "written"
+    assert {file.stem for file in folder.glob("*.png")} == FIGURES
+    assert {file.stem for file in folder.glob("*.csv")} == TABLES
+    text = (folder / "comparison.md").read_text()
+    assert all(f"({name}.png)" in text for name in FIGURES)
+    assert "Sentence number " in text
+    for name in FIGURES:
+        with Image.open(folder / f"{name}.png") as image:
+            assert image.width > 1000
+
+
+def test_it_is_a_run_of_the_tasks_experiment(stored: Stored, compared: subprocess.CompletedProcess[str]) -> None:
+    run = comparison(stored)
+    assert (run.info.run_name, run.info.status) == ("cola compare class weights", "FINISHED")
+    assert run.data.tags["finding"] in compared.stdout
+    assert run.data.tags["mlflow.note.content"].startswith(f"**{run.data.tags['finding']}**")
+    artifacts = set(stored.place.artifacts(run, "comparison"))
+    assert artifacts >= {f"comparison/{name}.json" for name in TABLES} | {f"comparison/{name}.png" for name in FIGURES}
+    assert "comparison/comparison.md" in artifacts
+    ids = json.loads(stored.place.artifact(run, "comparison/runs.json").read_text())
+    assert {label: len(each) for label, each in ids.items()} == {"off": 3, "balanced": 3}
+    images = [path for path in stored.place.artifacts(run, "images") if "comparison_differences" in path]
+    assert images
+    assert run.data.params["sweep"] == stored.parent
+
+
+def test_what_cannot_be_compared_ends_with_2_and_leaves_no_run(stored: Stored) -> None:
+    before = len(stored.place.runs("distilspark-cola"))
+    child = stored.place.client.search_runs(
+        [stored.made.experiment("distilspark-cola")], "tags.`sweep.variant` LIKE '%off'"
+    )[0]
+    ended = stored.compare(f"runs=[{child.info.run_id},{stored.other_task}]")
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("distilspark: runs: task is cola in run ")
+    assert ended.stderr.count("\n") == 1
+    assert len(stored.place.runs("distilspark-cola")) == before
+
+
+def test_a_sweeps_parent_shows_the_answer(stored: Stored, tmp_path: Path) -> None:
+    """The table, the plot and the sentence; in the sweep's own run, which stays open."""
+    code = """
+import sys
+from pathlib import Path
+import mlflow
+from distilspark.commands.comparison import answer_sweep
+with mlflow.start_run(run_id=sys.argv[1]) as parent:
+    print(answer_sweep(parent, Path(sys.argv[2])))
+    assert mlflow.active_run().info.run_id == sys.argv[1]
+"""
+    ended = stored.place.python(code, stored.parent, str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    run = stored.place.client.get_run(stored.parent)
+    assert run.data.tags["finding"] == ended.stdout.splitlines()[-1]
+    assert run.data.tags["finding"].startswith("class weights balanced: MCC .")
+    assert "| balanced | 3 | ." in run.data.tags["mlflow.note.content"]
+    assert set(stored.place.artifacts(run, "comparison")) >= {
+        "comparison/differences.png",
+        "comparison/differences.json",
+    }
+    assert (tmp_path / "comparison.md").is_file()

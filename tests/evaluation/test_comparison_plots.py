@@ -1,0 +1,113 @@
+"""The figures and the markdown of a comparison: what they show, for few variants and for many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from distilspark.config import ComparisonConfig, TaskConfig
+from distilspark.evaluation.agreement import agreement, disagreements
+from distilspark.evaluation.comparison_plots import comparison_plots
+from distilspark.evaluation.findings import Findings, Variant, find
+from distilspark.evaluation.findings_report import markdown_table, report, summary
+from distilspark.figures import save_png
+from made_runs import made_classifier, made_regressor
+
+pytestmark = pytest.mark.filterwarnings("error")
+CONFIG = ComparisonConfig(confidence=0.95, resamples=200, examples=3, seed=1)
+ALL = {"differences", "metrics", "curves", "agreement"}
+
+
+def history(*scores: float, metric: str = "mcc") -> pd.DataFrame:
+    epochs = np.arange(1, len(scores) + 1)
+    return pd.DataFrame({"epoch": epochs, "val/loss": 1 - np.array(scores), f"val/{metric}": scores})
+
+
+def draw(findings: Findings, histories: dict[str, Sequence[pd.DataFrame]]) -> dict[str, Figure]:
+    figures = comparison_plots(findings, histories, agreement(findings.task.head, findings.variants))
+    for figure in figures.values():
+        buffer = BytesIO()
+        save_png(figure, buffer)
+        assert 1000 <= Image.open(buffer).width <= 2200
+    assert plt.get_fignums() == []
+    return figures
+
+
+def title(figure: Figure) -> str:
+    return figure.get_suptitle().replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.fixture(scope="module")
+def two(cola: TaskConfig) -> Findings:
+    skills = {"off": 0.7, "balanced": 0.8}
+    variants = [
+        Variant(label, {str(seed): made_classifier(300, skill, seed) for seed in (1, 2, 3)})
+        for label, skill in skills.items()
+    ]
+    return find(cola, "class weights", variants, CONFIG)
+
+
+def test_two_variants(two: Findings) -> None:
+    curves = {
+        "off": [history(0.1, 0.3, 0.2), history(0.1, 0.2)],
+        "balanced": [history(0.2, 0.4, 0.3), history(0.2, 0.3)],
+    }
+    figures = draw(two, curves)
+    assert set(figures) == ALL
+    assert title(figures["differences"]) == two.headline
+    scores, differences = figures["differences"].axes
+    assert [text.get_text() for text in scores.get_yticklabels()] == ["off", "balanced"]
+    (written,) = [text.get_text() for text in differences.texts]
+    assert written.startswith(f"+{two.against[0].difference.value:.3f}, p ".replace("0.", "."))
+    assert title(figures["curves"]) == "On the validation split balanced comes furthest: MCC .350 in epoch 2"
+    losses, metric = figures["curves"].axes
+    thick = [line for line in metric.lines if line.get_marker() == "o"]
+    assert [line.get_ydata().tolist() for line in thick] == [[0.1, 0.25], [0.2, 0.35]]  # as far as both seeds went
+    assert len(losses.lines) == len(metric.lines) == 2 + 4
+    assert "off and balanced" in title(figures["agreement"])
+    panels = [axes.get_title(loc="left") for axes in figures["metrics"].axes if axes.axison]
+    assert panels == ["Accuracy", "Precision", "Recall", "F1", "MCC"]
+
+
+def test_one_variant_and_no_history(cola: TaskConfig) -> None:
+    alone = find(cola, "", [Variant("as configured", {"1": made_classifier(80, 0.8, 1)})], CONFIG)
+    assert set(draw(alone, {"as configured": [history()]})) == {"differences", "metrics"}
+
+
+def test_many_variants_with_long_names_and_one_epoch(stsb: TaskConfig) -> None:
+    names = [f"learning rate {number}e-5, batch size {2**number}, loss huber" for number in range(1, 9)]
+    variants = [Variant(name, {"1": made_regressor(60, 0.5, place)}) for place, name in enumerate(names)]
+    figures = draw(find(stsb, "", variants, CONFIG), {name: [history(0.8, metric="pearson")] for name in names})
+    assert set(figures) == ALL
+    assert len(figures["differences"].axes[1].texts) == 7
+    panels = [axes.get_title(loc="left") for axes in figures["metrics"].axes if axes.axison]
+    assert panels == ["Pearson", "Spearman", "MSE (lower is better)", "MAE (lower is better)", "R²"]
+
+
+def test_the_report(two: Findings) -> None:
+    tables = {
+        "differences": two.table(),
+        "settings": pd.DataFrame(columns=["setting"]),
+        "disagreements": disagreements(two.task, two.variants, 3),
+    }
+    text = report(two, tables, ["differences", "curves"], "1 job of the sweep did not finish: left out.")
+    assert text.startswith("# class weights: CoLA, linguistic acceptability\n\n**class weights balanced: MCC ")
+    assert "![Training](curves.png)" in text and "agreement.png" not in text
+    assert "## Rows that one gets right and the other wrong\n\n| variant | right | id |" in text
+    assert "## Settings that differ" not in text
+    assert "they speak of a new training on new rows. 1 job of the sweep did not finish: left out." in text
+    assert "| off | 3 |" in summary(two)
+
+
+def test_cells_cannot_break_a_table() -> None:
+    frame = pd.DataFrame({"text": ["a|b\nc", None], "seeds": [3.0, np.nan], "mcc": [-0.25, 0.0]})
+    minus = "\N{MINUS SIGN}"
+    rows = ["| text | seeds | mcc |", "| --- | --- | --- |", f"| a\\|b c | 3 | {minus}.2500 |", "|  |  | .0000 |"]
+    assert markdown_table(frame).splitlines() == rows

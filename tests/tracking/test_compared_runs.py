@@ -1,0 +1,189 @@
+"""What is read of runs, sweeps and models for a comparison, and what is refused, from a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import mlflow
+import numpy as np
+import pytest
+
+from distilspark.config import TaskConfig, TrainConfig
+from distilspark.errors import UserError
+from distilspark.evaluation.predictions import Predictions
+from distilspark.tracking.compared_runs import (
+    compared_models,
+    compared_runs,
+    compared_sweep,
+    find_sweep,
+    name_variants,
+)
+from made_runs import MadeStore, made_classifier, made_regressor
+
+Composer = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStore]:
+    """A store of the module's own, which MLflow's functions use."""
+    made, before = MadeStore(tmp_path_factory.mktemp("compared")), mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(made.uri)
+    yield made
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def cola(compose_config: Composer) -> TaskConfig:
+    return compose_config("task=cola", "model=tiny").task
+
+
+@pytest.fixture(scope="module")
+def stsb(compose_config: Composer) -> TaskConfig:
+    return compose_config("task=stsb", "model=tiny").task
+
+
+@pytest.fixture(scope="module")
+def good(store: MadeStore, cola: TaskConfig) -> str:
+    """A training that can be compared."""
+    return store.training(
+        cola, made_classifier(30, 0.8, 1), name="good", curve=(0.1, 0.3), params={"loss": "a", "same": 1}
+    )
+
+
+def test_a_sweep_has_its_variants_in_their_order_with_their_seeds(store: MadeStore, cola: TaskConfig) -> None:
+    said = {value: {seed: made_classifier(30, 0.7, seed) for seed in (2, 1)} for value in ("off", "balanced")}
+    said["balanced"][1] = None  # type: ignore[assignment]
+    parent = store.sweep(cola, "training.class_weights", said, "a-sweep")
+    for sweep_id in ("a-sweep", parent):
+        compared = compared_sweep(sweep_id)
+        assert compared.topic == "class weights"
+        assert [(each.label, list(each.seeds)) for each in compared.variants] == [
+            ("off", ["2", "1"]),
+            ("balanced", ["2"]),
+        ]
+        assert compared.missing == "1 job of the sweep did not finish: left out."
+        assert compared.task == cola
+    settings = compared.settings.set_index("setting")
+    assert settings.loc["training.class_weights"].to_dict() == {"off": "off", "balanced": "balanced"}
+    assert [len(each) for each in compared.histories.values()] == [2, 1]
+
+
+def test_an_attempt_that_went_on_from_another_keeps_its_order(store: MadeStore, cola: TaskConfig) -> None:
+    failed: dict[str, dict[int, Predictions | None]] = {"mse": {1: None}, "huber": {1: made_classifier(30, 0.7, 1)}}
+    before = store.sweep(cola, "training.loss", failed, "again")
+    parent = store.sweep(cola, "training.loss", {"huber": {}, "mse": {1: made_classifier(30, 0.7, 1)}}, "again")
+    (moved,) = find_sweep(before).variants["training.loss=huber"]
+    store.client.set_tag(moved.info.run_id, "mlflow.parentRunId", parent)
+    for sweep_id in ("again", parent):
+        sweep = find_sweep(sweep_id)
+        assert list(sweep.variants) == ["training.loss=mse", "training.loss=huber"]
+        assert sweep.unfinished == 0
+    with pytest.raises(UserError, match="none of its 1 jobs has finished"):
+        find_sweep(before)
+
+
+def test_a_job_that_was_done_again_counts_once(store: MadeStore, cola: TaskConfig) -> None:
+    parent = store.sweep(cola, "training.loss", {"mse": {1: made_classifier(30, 0.7, 1)}}, "twice")
+    again = made_classifier(30, 0.9, 1)
+    tags = {"sweep.id": "twice", "sweep.variant": "training.loss=mse", "mlflow.parentRunId": parent}
+    store.training(cola, again, tags=tags | {"sweep.job": "training.loss=mse training.seed=1"})
+    (only,) = compared_sweep(parent).variants
+    assert (only.predictions.outputs == again.outputs[np.argsort(_texts(30))]).all()
+
+
+def _texts(n: int) -> list[str]:
+    return made_classifier(n, 0.5, 1).rows["sentence1"].tolist()
+
+
+def test_runs_are_read(store: MadeStore, cola: TaskConfig, good: str) -> None:
+    other = store.training(cola, made_classifier(30, 0.9, 2), name="other", seed=2, params={"loss": "b", "same": 1})
+    compared = compared_runs([good, other])
+    assert [(each.label, list(each.seeds)) for each in compared.variants] == [("good", ["1"]), ("other", ["2"])]
+    assert compared.histories["good"][0].to_dict("list") == {
+        "epoch": [1, 2],
+        "val/loss": [0.9, 0.7],
+        "val/mcc": [0.1, 0.3],
+    }
+    assert compared.settings.to_dict("list") == {
+        "setting": ["loss", "training.seed"],
+        "good": ["a", "1"],
+        "other": ["b", "2"],
+    }
+    assert compared.run_ids == {"good": [good], "other": [other]}
+    assert compared.missing == "" and compared.topic == ""
+
+
+def test_runs_of_the_same_name_are_told_apart(store: MadeStore, cola: TaskConfig, good: str) -> None:
+    twin = store.training(cola, made_classifier(30, 0.8, 1), name="good")
+    labels = [each.label for each in compared_runs([good, twin]).variants]
+    assert labels == [f"good ({good[:8]})", f"good ({twin[:8]})"]
+
+
+def test_rows_are_put_in_the_same_order(store: MadeStore, cola: TaskConfig) -> None:
+    straight = made_classifier(30, 0.8, 1)
+    order = np.random.default_rng(0).permutation(30)
+    shuffled = Predictions(straight.rows.iloc[order], straight.labels[order], straight.outputs[order])
+    ids = [store.training(cola, each, name=name) for name, each in {"a": straight, "b": shuffled}.items()]
+    first, second = compared_runs(ids).variants
+    assert (first.predictions.outputs == second.predictions.outputs).all()
+    assert first.predictions.rows.equals(second.predictions.rows)
+
+
+def test_models_are_those_of_the_registry(store: MadeStore, cola: TaskConfig, good: str) -> None:
+    other = store.training(cola, made_classifier(30, 0.9, 2), name="other")
+    store.client.create_registered_model("distilspark-cola")
+    for run_id in (good, other):
+        store.client.create_model_version("distilspark-cola", f"runs:/{run_id}/model", run_id)
+    store.client.set_registered_model_alias("distilspark-cola", "champion", "2")
+    compared = compared_models(["models:/distilspark-cola/1", "models:/distilspark-cola@champion"])
+    assert compared.run_ids == {"distilspark-cola 1": [good], "distilspark-cola 2 (@champion)": [other]}
+    with pytest.raises(UserError, match="are the same run"):
+        compared_models(["models:/distilspark-cola/2", "models:/distilspark-cola@champion"])
+    for uri in ("models:/distilspark-cola/9", "models:/distilspark-cola@nobody", "models:/nothing/1", "good"):
+        with pytest.raises(UserError, match=f"models={uri} is no model") as refused:
+            compared_models(["models:/distilspark-cola/1", uri])
+        assert "\n" not in str(refused.value)
+
+
+def test_what_cannot_be_compared_is_refused(store: MadeStore, cola: TaskConfig, stsb: TaskConfig, good: str) -> None:
+    predictions = made_classifier(30, 0.8, 1)
+    bad = {
+        r"task is cola in run \w+ and stsb in run \w+": store.training(stsb, made_regressor(30, 0.5, 1)),
+        r"data.digest.dev is a digest in run \w+ and another in run \w+": store.training(
+            cola, predictions, digest="another"
+        ),
+        r"\(a training, FAILED\) has no evaluation/predictions.parquet": store.training(cola, None, status="FAILED"),
+        r"of different rows": store.training(cola, made_classifier(29, 0.8, 1)),
+        r"has no tag task": store.run(cola, "a comparison", {}, {}),
+        r"runs=nothing: there is no such run": "nothing",
+        rf"good \({good[:8]}\) and good \({good[:8]}\) are the same run": good,
+    }
+    for message, run_id in bad.items():
+        with pytest.raises(UserError, match=message) as refused:
+            compared_runs([good, run_id])
+        assert "\n" not in str(refused.value)
+        assert str(refused.value).startswith("runs")
+
+
+def test_what_is_no_sweep_is_refused(store: MadeStore, cola: TaskConfig, good: str) -> None:
+    for sweep_id in ("nothing", good, "it's"):
+        with pytest.raises(UserError, match=f"sweep={sweep_id} is no sweep"):
+            find_sweep(sweep_id)
+    store.sweep(cola, "training.epochs", {"1": {1: None}}, "failed")
+    with pytest.raises(UserError, match="sweep=failed: none of its 1 jobs has finished"):
+        find_sweep("failed")
+
+
+@pytest.mark.parametrize(
+    "variants, topic, labels",
+    [
+        (["model=minilm", "model=tiny"], "model", ["minilm", "tiny"]),
+        (["+spark.settings.a=[1,2]", "+spark.settings.a=[3,b]"], "a", ["[1,2]", "[3,b]"]),
+        (["a.x=1", "b.x=1"], "", ["a.x=1", "b.x=1"]),
+        (["", "training.epochs=2"], "", ["as configured", "epochs 2"]),
+        ([""], "", ["as configured"]),
+        (["a.b=1 c.d_e=2", "a.b=1 c.d_e=[3, x]"], "", ["b 1, d e 2", "b 1, d e [3, x]"]),
+    ],
+)
+def test_names_of_variants(variants: list[str], topic: str, labels: list[str]) -> None:
+    assert name_variants(variants) == (topic, labels)
