@@ -97,16 +97,16 @@ def test_nothing_heavy_is_imported_first(name: str) -> None:
     assert ended.stdout.strip() == "[]"
 
 
-def test_inside_a_log_the_terminal_can_be_as_it_was(tmp_path: Path) -> None:
+def test_inside_a_log_standard_output_can_be_as_it_was(tmp_path: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
-from distilspark.console import output_as, output_to, say
+from distilspark.console import output_to, say, standard_output
 logs = Path(sys.argv[1])
 with output_to(logs / "outer.log") as terminal:
     print("to the outer log")
     say("first")
-    with output_as(terminal):
+    with standard_output(terminal):
         print("second")
         os.write(2, b"an error\\n")
         with output_to(logs / "inner.log"):
@@ -121,6 +121,6 @@ print("fifth")
         command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60, check=True
     )
     assert ended.stdout.split() == ["first", "second", "third", "fourth", "fifth"]
-    assert ended.stderr == "an error\n"
-    assert (tmp_path / "outer.log").read_text() == "to the outer log\nto the outer log again\n"
+    assert ended.stderr == ""
+    assert (tmp_path / "outer.log").read_text() == "to the outer log\nan error\nto the outer log again\n"
     assert (tmp_path / "inner.log").read_text() == "to the inner log\n"

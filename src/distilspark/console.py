@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -48,11 +48,11 @@ def working(on: str) -> Iterator[None]:
 
 
 @contextmanager
-def output_to(log: Path) -> Iterator[Mapping[int, int]]:
+def output_to(log: Path) -> Iterator[int]:
     """Send all that libraries, the JVM and C++ code write to the log file; only `say` and its like reach the terminal.
 
-    Works on file descriptors 1 and 2, so child processes (Spark's JVM and its workers) are quiet too. Yields copies of
-    what they were, for `output_as`.
+    Works on file descriptors 1 and 2, so child processes (Spark's JVM and its workers) are quiet too. Yields a copy of
+    what 1 was, for `standard_output`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -64,7 +64,7 @@ def output_to(log: Path) -> Iterator[Mapping[int, int]]:
         for descriptor in saved:
             os.dup2(file.fileno(), descriptor)
         try:
-            yield saved
+            yield saved[1]
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -75,17 +75,17 @@ def output_to(log: Path) -> Iterator[Mapping[int, int]]:
 
 
 @contextmanager
-def output_as(descriptors: Mapping[int, int]) -> Iterator[None]:
-    """Inside `output_to`, the terminal as it was: for jobs that send their output to logs of their own."""
-    with ExitStack() as closing:
-        sys.stdout.flush()
-        for descriptor, original in descriptors.items():
-            current = os.dup(descriptor)
-            closing.callback(os.close, current)
-            closing.callback(os.dup2, current, descriptor)
-            os.dup2(original, descriptor)
-        closing.callback(sys.stdout.flush)
+def standard_output(original: int) -> Iterator[None]:
+    """Inside `output_to`, file descriptor 1 as it was: for jobs that have logs of their own, and say something too."""
+    sys.stdout.flush()
+    current = os.dup(1)
+    os.dup2(original, 1)
+    try:
         yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(current, 1)
+        os.close(current)
 
 
 def log_to_stderr() -> None:

@@ -211,8 +211,9 @@ def test_parallel_jobs_on_a_fresh_store(tmp_path: Path) -> None:
     place = Place(tmp_path)
     swept = sweep(place, "parallel", "model.path=null,/nowhere", "training.seed=1,2", *JOBLIB)
     assert swept.ended.returncode == 1, swept.ended.stderr
-    assert swept.ended.stderr.splitlines()[0] == "distilspark: 2 of 4 jobs failed"
-    assert "Traceback" not in swept.ended.stdout + swept.ended.stderr
+    assert swept.ended.stderr.startswith("distilspark: 2 of 4 jobs failed\n- model.path=/nowhere training.seed=1: ")
+    assert swept.ended.stderr.count("\n") == 3
+    assert "Traceback" not in swept.ended.stdout
     by_status = sorted((run.info.status, label) for label, run in swept.children.items())
     assert by_status == [
         ("FAILED", "model.path=/nowhere training.seed=1"),

@@ -38,6 +38,7 @@ def client(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILSPARK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # other stores do not have ours
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     mlflow.set_tracking_uri(database)
     mlflow.set_experiment(tmp_path.name)
     yield mlflow.MlflowClient()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from distilspark.config import ModelConfig, from_hydra
 from distilspark.errors import UserError
@@ -34,8 +35,9 @@ def with_model(composed: DictConfig, given: list[str], compose_with: Callable[[l
 
 
 def overrides() -> list[str]:
-    """What the caller set on the command line, and in a multirun the job's own values."""
-    return list(HydraConfig.get().overrides.task)
+    """What the caller set on the command line, and in a multirun the job's own values; interpolations as they are."""
+    given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return list(given)
 
 
 def sweep_parent() -> str | None:

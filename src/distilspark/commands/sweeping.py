@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from distilspark.commands.comparison import answer_sweep
 from distilspark.commands.composition import with_model
 from distilspark.config import TrainConfig, flatten, from_hydra
-from distilspark.console import log_to_stderr, output_as, output_to, say, show_table
+from distilspark.console import log_to_stderr, output_to, say, show_table, standard_output
 from distilspark.errors import UserError, WorkError, as_foreseen
 from distilspark.preflight import check_java
 from distilspark.tracking.registry import register_run
@@ -89,12 +89,12 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
     shared = plan.shared if "model" in plan.varied else with_model(hydra.config, plan.shared, hydra.compose)
     configs = [from_hydra(TrainConfig, _without_hydra(hydra.compose([*shared, *own]))) for own in plan.samples]
     check_tasks(configs)
-    check_store()
     sweep = describe_sweep(hydra, plan, shared)
     log = Path(hydra.config.hydra.sweep.dir).absolute() / "sweep.log"
     with output_to(log) as terminal:
         log_to_stderr()
         try:
+            check_store()
             with alone(sweep), open_parent(sweep, configs, log) as parent:
                 mlflow.set_tag("sweep.baseline", " ".join(variant_of(own_overrides(plan.samples[0], plan.varied))))
                 wanted = {plan.label(own) for own in plan.samples} if plan.is_complete else None
@@ -140,8 +140,8 @@ def open_parent(sweep: Sweep, configs: Sequence[TrainConfig], log: Path) -> Iter
         yield parent
 
 
-def launch_missing(hydra: Hydra, plan: Plan, shared: Overrides, parent: Run, terminal: Mapping[int, int]) -> list[str]:
-    """Launch the jobs that have no finished child, with the terminal as it was; what failed, by its own overrides."""
+def launch_missing(hydra: Hydra, plan: Plan, shared: Overrides, parent: Run, terminal: int) -> list[str]:
+    """Launch the jobs that have no finished child, and let them speak to the terminal; those that failed, and why."""
     failures: list[str] = []
     launched = 0
     try:
@@ -149,8 +149,9 @@ def launch_missing(hydra: Hydra, plan: Plan, shared: Overrides, parent: Run, ter
             done = {run.data.tags["sweep.job"] for run in finished(children(parent))}
             missing = [own for own in batch if plan.label(own) not in done]
             jobs = [[*shared, *own, f"hydra.sweeper.parent={parent.info.run_id}"] for own in missing]
-            with output_as(terminal):
+            with standard_output(terminal):
                 ended = hydra.launch(jobs, launched) if jobs else []
+            log_to_stderr()  # again: launchers and jobs configure logging
             launched += len(jobs)
             outcomes = [(plan.label(own), job.return_value) for own, job in zip(missing, ended, strict=True)]
             failures += [f"{label}: {failure}" for label, failure in outcomes if failure]
