@@ -1,0 +1,100 @@
+"""What may break while rows are scored: Spark's Python workers, and the tracking server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import requests
+from postgres import free_port
+from predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
+from processes import Place, end_group
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.slow
+CRASHED = "Python worker exited unexpectedly (crashed)"
+
+
+def python_workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    """What Spark's Python daemon has forked: they have its command line."""
+    below = psutil.Process(driver.pid).children(recursive=True)
+    python = [each for each in below if "pyspark.daemon" in each.cmdline()]
+    return [each for each in python if each.parent() in python]
+
+
+def is_writing(staging: Path) -> bool:
+    """Whether a task has its first rows, or waits for them."""
+    return any(staging.glob("scored/*/_temporary/0/_temporary/attempt_*/part-*"))
+
+
+def test_python_workers_are_killed_at_work(cola_training: Trained, tmp_path: Path) -> None:
+    """Stopped before they are killed, so that a task surely waits for them; it is tried again."""
+    source, staging = write_lines(tmp_path / "rows.txt", TEXTS), tmp_path / ".scored.staging"
+    log = tmp_path / "hydra" / "predict.log"
+    process = cola_training.place.start(*predict_command(source, tmp_path / "scored", SIX_CHUNKS))
+    try:
+        wait_for(lambda: done_chunks(staging), process)
+        while CRASHED not in log.read_text():
+            before = len(done_chunks(staging))
+            workers = python_workers(process)
+            for worker in workers:
+                worker.suspend()
+            wait_for(lambda: is_writing(staging), process)
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
+            wait_for(lambda: CRASHED in log.read_text() or len(done_chunks(staging)) > before, process)  # noqa: B023
+        _, error = process.communicate(timeout=300)
+    finally:
+        end_group(process)
+    assert process.returncode == 0, error
+    check_rows(tmp_path / "scored", cola_training, TEXTS)
+
+
+@contextmanager
+def serving(place: Place, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The place's store over HTTP: the address, and the process."""
+    port = free_port()
+    own = [f"port={port}", f"store={place.store}", f"artifacts={folder / 'artifacts'}", f"hydra.run.dir={folder}"]
+    process = place.start(sys.executable, "-m", "distilspark", "server", *own)
+    try:
+        wait_for(lambda: _answers(port), process)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        end_group(process)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/health", timeout=10).ok
+    except requests.ConnectionError:
+        time.sleep(0.2)
+        return False
+
+
+def test_the_tracking_server_goes_down_and_the_output_appears_all_the_same(
+    cola_training: Trained, tmp_path: Path
+) -> None:
+    place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)
+    with serving(place, tmp_path / "server") as (url, server):
+        command = predict_command(source, tmp_path / "scored", SIX_CHUNKS)
+        process = place.start(*command, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+        try:
+            wait_for(lambda: done_chunks(tmp_path / ".scored.staging"), process)
+            end_group(server)
+            _, error = process.communicate(timeout=300)
+        finally:
+            end_group(process)
+    assert process.returncode == 1
+    assert error.count("\n") == 1, error
+    assert f"{tmp_path / 'scored'}, but MLflow could not be told: " in error and url.removeprefix("http://") in error
+    check_rows(tmp_path / "scored", cola_training, TEXTS)
