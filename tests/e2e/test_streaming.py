@@ -63,7 +63,7 @@ def test_a_stream_that_is_stopped_and_killed_loses_and_repeats_nothing(cola_trai
     write_lines(inbox / "c.txt", last)
     ended = predict(place, inbox, output, *STREAM, "predict.available_now=true")
     assert ended.returncode == 0, ended.stderr
-    assert f"{len(TEXTS) + 1} rows, 0 with an error" in ended.stdout
+    assert f"{len(TEXTS) + 1:,} rows, 0 with an error" in ended.stdout
     check_rows(output, cola_training, [*first, *TEXTS, *last])
     manifest = json.loads((output / "_manifest.json").read_text())
     assert (manifest["batches"], manifest["rows"]["in"]) == (3, len(TEXTS) + 3)
