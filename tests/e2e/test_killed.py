@@ -55,9 +55,9 @@ class Unbroken:
 
 
 @pytest.fixture(scope="module")
-def unbroken(place: Place, tiny_folder: Path) -> Unbroken:
+def unbroken(place: Place, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     """Its disk has room for one checkpoint (weights and two moments, later the best weights too), not for two."""
-    folder = place.folder / "full"
+    folder = tmp_path_factory.mktemp("disk") / "small"
     size = 5 * (tiny_folder / "model.safetensors").stat().st_size
     with small_disk(folder, size) as reason:
         ended = place.train(*TRAINING, OFTEN, "registry.name=unbroken", f"training.checkpoints={folder}")
@@ -92,9 +92,11 @@ def stop_within(folder: Path, epoch: int, process: subprocess.Popen[str]) -> int
     return pytest.fail(f"no checkpoint within epoch {epoch}: {process.communicate()}")
 
 
-def test_after_sigkill_it_goes_on_in_the_same_run_to_the_same_weights(place: Place, unbroken: Unbroken) -> None:
+def test_after_sigkill_it_goes_on_in_the_same_run_to_the_same_weights(
+    place: Place, unbroken: Unbroken, tmp_path: Path
+) -> None:
     """The newest checkpoint is damaged besides: the one before it does."""
-    folder = place.folder / "kept"
+    folder = tmp_path / "checkpoints"
     command = train_command(*TRAINING, OFTEN, "registry.name=killed", f"training.checkpoints={folder}")
     process = place.start(*command)
     try:
