@@ -71,3 +71,20 @@ def test_results_are_the_benchmarks(task: str) -> None:
     assert len(figures) >= 3
     intervals = [f"{figure:.4f}"[1:] for name, figure in results["runs"][0].items() if name.endswith(("_low", "_high"))]
     assert [figure for figure in figures if figure not in shown + intervals] == []
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_speeds_are_the_benchmarks(precision: str) -> None:
+    results = json.loads((ROOT / "benchmarks/results/scoring.json").read_text())
+    speed = results["measurements"][f"distilspark_{precision}"]["rows_a_second"]
+    times = results["times_as_fast"][precision]
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{precision}`")]
+    assert row == (
+        f"| `{precision}` | {speed:.0f} | {times['keras_padded']:.2f} times | {times['pytorch_pipeline']:.2f} times |"
+    )
+
+
+def test_the_workers_memory_is_the_benchmarks() -> None:
+    results = json.loads((ROOT / "benchmarks/results/scoring.json").read_text())
+    peak = max(results["measurements"]["memory"]["peak_mib_in_each_chunk"])
+    assert f"A worker's memory stays at {peak} MiB over a million rows" in README
