@@ -16,7 +16,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-predict lock clean
+.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-cluster bench-predict lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ test-fast: $(READY) ## The tests that take seconds
 
 bench: $(READY) ## Measure training: bucketed against padded, memory over ten epochs; writes benchmarks/results/
 	$(RUN) benchmarks/training.py
+
+bench-cluster: $(READY) ## Measure training on two workers against one, and on paper on more; writes benchmarks/results/
+	$(RUN) benchmarks/cluster_training.py $(ARGS)
 
 bench-predict: $(READY) $(RIVALS)/.ready ## Measure scoring: Spark against its rivals, memory, a cluster; half an hour; writes benchmarks/results/
 	$(RUN) benchmarks/scoring.py $(ARGS)

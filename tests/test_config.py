@@ -50,6 +50,7 @@ EXPECTED = {
     "registry": {"default"},
     "spark": {"kubernetes", "local", "standalone", "yarn"},
     "experiment": {"paper", "search", *ABLATIONS},
+    "hydra/launcher": {"spark"},
     "hydra/sweeper": {"grid", "optuna"},
 }
 GROUPS = sorted({file.parent.relative_to(CONF).as_posix() for file in CONF.rglob("*.yaml")} - {"."})
@@ -222,6 +223,8 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("training.checkpoint_every=often", "training.checkpoint_every"),
         ("training.checkpoint_every=0 steps", "training.checkpoint_every"),
         ("training.resume=perhaps", "training.resume"),
+        ("training.workers=0", "training.workers"),
+        ("training.workers=33", "training.batch_size=32 is less than training.workers=33"),
         ("training.loss=mse", "training.loss"),
         ("training.threshold=0", "training.threshold"),
         ("training.threshold=1", "training.threshold"),

@@ -93,6 +93,7 @@ def test_the_lock_pins_everything_with_hashes_and_no_address(
 
 def test_what_src_imports_is_a_dependency(project: dict[str, Any]) -> None:
     modules = {"sklearn": "scikit-learn", "hydra": "hydra-core", "PIL": "pillow", "yaml": "pyyaml"}
+    modules["hydra_plugins"] = "hydra-joblib-launcher"  # whose part of that namespace we use
     through = {
         "pillow": "matplotlib",
         "pyyaml": "omegaconf",

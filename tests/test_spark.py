@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 
 import distilspark.spark
 from distilspark.config import SparkConfig, TrainConfig
-from distilspark.spark import _settings, open_session
+from distilspark.errors import UserError
+from distilspark.spark import _settings, for_workers, open_session
 
 Composer = Callable[..., TrainConfig]
 
@@ -73,3 +74,22 @@ def test_a_session_is_stopped_whatever_happens(
     except ValueError:
         assert fails
     assert events == ["local[3] a name", "used", "stopped"]
+
+
+@pytest.mark.parametrize("name", ["standalone", "kubernetes", "yarn"])
+def test_workers_of_a_cluster_are_executors_that_stay(compose_config: Composer, name: str) -> None:
+    config = compose_config("model=tiny", f"spark={name}").spark
+    settings = _settings(for_workers(config, 3))
+    assert settings["spark.dynamicAllocation.enabled"] == "false"
+    assert [key for key in settings if "dynamicAllocation" in key] == ["spark.dynamicAllocation.enabled"]
+    assert settings["spark.executor.instances"] == "3"
+    assert settings["spark.task.cpus"] == settings["spark.executor.cores"] == "2"
+    assert settings["spark.cores.max"] == "6"
+    assert for_workers(config, 3).master == config.master
+
+
+@pytest.mark.parametrize("master, there", [("local", 1), ("local[2]", 2), ("local[2,4]", 2)])
+def test_more_workers_than_this_machine_runs_are_refused(local: SparkConfig, master: str, there: int) -> None:
+    assert for_workers(replace(local, master=master), there).master.startswith("local")
+    with pytest.raises(UserError, match=rf"training\.workers=3: .* runs {there} tasks at once.*local\[3\]"):
+        for_workers(replace(local, master=master), 3)

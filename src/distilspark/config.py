@@ -145,6 +145,7 @@ class TrainingConfig:
     threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
     early_stopping: EarlyStoppingConfig
     seed: Seed
+    workers: Positive  # Spark tasks that train together, each on its part of every batch
     resume: bool  # go on with the same training where one was interrupted
     checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None  # and after each epoch
     checkpoints: str | None  # a folder; None: in the user's cache
@@ -225,6 +226,13 @@ class TrainConfig:
                 f"training.threshold={self.training.threshold} does not fit task={self.task.name}: a threshold decides "
                 f"between two labels. Leave it at {EVEN}"
             )
+        if self.training.batch_size < self.training.workers:
+            raise UserError(
+                f"training.batch_size={self.training.batch_size} is less than training.workers="
+                f"{self.training.workers}: a batch is shared by all workers, and each needs a row of it"
+            )
+        if self.training.workers > 1 and not self.training.checkpoint_every:
+            raise UserError("training.checkpoint_every=null: workers need checkpoints to hand over what they trained")
 
 
 @config

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pyspark.sql import SparkSession
 
 from distilspark.config import SparkConfig, flatten
+from distilspark.errors import UserError
 
 
 def session(config: SparkConfig, name: str) -> SparkSession:
@@ -51,6 +52,42 @@ def with_retries(config: SparkConfig, attempts: int = 4) -> SparkConfig:
     """
     threads = re.fullmatch(r"local(?:\[(\*|\d+)\])?", config.master)
     return replace(config, master=f"local[{threads[1] or 1},{attempts}]") if threads else config  # type: ignore[type-var]
+
+
+def for_workers(config: SparkConfig, workers: int) -> SparkConfig:
+    """The same resources for a barrier stage: so many tasks at once, each with an executor's cores, tried again.
+
+    A barrier stage does not work with dynamic allocation. Every task has a Python process of its own, as TensorFlow's
+    collectives can be set up once in a process.
+
+    >>> local = for_workers(SparkConfig("local[2]", "1g", "1g", 1, 8, False, {}), 2)
+    >>> local.master, local.settings["spark.python.worker.reuse"]
+    ('local[2,4]', False)
+
+    Raises:
+        UserError: this machine runs fewer tasks at once.
+
+    """
+    local, cores = config.master.startswith("local"), workers * config.executor_cores
+    if local and (there := _local_cores(config.master)) < workers:
+        raise UserError(
+            f"training.workers={workers}: spark.master={config.master} runs {there} tasks at once. "
+            f"Set spark.master=local[{workers}], or take fewer workers"
+        )
+    cluster = {"spark.task.cpus": config.executor_cores, "spark.executor.instances": workers, "spark.cores.max": cores}
+    settings = {
+        **{key: value for key, value in flatten(config.settings).items() if "dynamicAllocation" not in key},
+        **({} if local else cluster),
+        "spark.python.worker.reuse": False,
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": 24,
+    }
+    return with_retries(replace(config, dynamic_allocation=False, settings=settings))  # type: ignore[type-var]
+
+
+def _local_cores(master: str) -> int:
+    (threads,) = re.findall(r"^local\[(\*|\d+)", master) or ["1"]
+    return (os.cpu_count() or 1) if threads == "*" else int(threads)
 
 
 @contextmanager

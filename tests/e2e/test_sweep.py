@@ -240,3 +240,18 @@ def test_the_trials_of_a_search_are_children(place: Place) -> None:
         assert 1e-4 <= float(rate) <= 1e-3 and batch in ("16", "32")
     best = max(searched.children.values(), key=lambda run: run.data.metrics["val/kept_mcc"])
     assert versions(place, "search") == [best.info.run_id]
+
+
+def test_jobs_are_spark_tasks(place: Place) -> None:
+    """Each in a process of its own, whose failure or death is its own too."""
+    local = ("hydra.launcher.resources.master=local[2]", "hydra.launcher.resources.driver_memory=1g")
+    varied = ("training.seed=1,2", "hydra/launcher=spark", "hydra.launcher.resources.executor_cores=1")
+    swept = sweep(place, "spark", *varied, *local, "hydra.launcher.resources.dynamic_allocation=false")
+    assert swept.ended.returncode == 0, swept.ended.stderr
+    assert {label: run.info.status for label, run in swept.children.items()} == {
+        "training.seed=1": "FINISHED",
+        "training.seed=2": "FINISHED",
+    }
+    first, second = sorted((run.info for run in swept.children.values()), key=lambda info: info.start_time)
+    assert second.start_time < first.end_time
+    assert len(versions(place, "spark")) == 1

@@ -63,6 +63,18 @@ def test_the_dataset_is_a_new_epoch_each_time(make: Callable[..., TrainingBatche
     assert seen == [epoch(expected), epoch(expected)]
 
 
+def test_an_epoch_that_was_broken_off_goes_on(make: Callable[..., TrainingBatches]) -> None:
+    whole, broken = make(), make()
+    epochs = [epoch(whole) for _ in range(3)]
+    broken.go_to(1, 3)
+    dataset = broken.dataset()
+    assert int(dataset.cardinality()) == 4
+    assert [labels.astype(int).tolist() for _, labels in dataset.as_numpy_iterator()] == epochs[1][3:]
+    dataset = broken.dataset()
+    assert int(dataset.cardinality()) == 7
+    assert [labels.astype(int).tolist() for _, labels in dataset.as_numpy_iterator()] == epochs[2]
+
+
 @pytest.mark.parametrize("rows, size, count", [(1, 8, 1), (8, 8, 1), (9, 8, 2), (3, 1, 3)])
 def test_small_sets(toy_rows: Callable[..., Any], rows: int, size: int, count: int) -> None:
     encoded, labels = toy_rows(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import keras
 import mlflow
 import pandas as pd
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from tokenizers import Tokenizer
 
 from distilspark.commands.reporting import bad_rows_kept, report_bad_rows, show_evaluation
-from distilspark.config import EVEN, Precision, TrainConfig
+from distilspark.commands.together import find_checkpoints, train_together
+from distilspark.config import EVEN, Precision, SparkConfig, TrainConfig
 from distilspark.console import say, working
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.evaluation.metrics import compute_metrics
@@ -28,7 +30,7 @@ from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.features.pipeline import stop_words, with_model_texts
 from distilspark.features.profile import profile
 from distilspark.model.checkpoints import fetch
-from distilspark.model.network import build_network, export_arrays
+from distilspark.model.network import export_arrays
 from distilspark.scoring.package import (
     GRAPHS,
     check_parity,
@@ -41,7 +43,7 @@ from distilspark.scoring.package import (
 )
 from distilspark.scoring.profile import profile_of_outputs
 from distilspark.scoring.quantization import choose_precision, compare
-from distilspark.spark import open_session
+from distilspark.spark import for_workers, open_session
 from distilspark.tracking.datasets import log_datasets, log_training_texts
 from distilspark.tracking.model_card import CARD, model_card
 from distilspark.tracking.registry import register_run
@@ -55,7 +57,7 @@ from distilspark.tracking.results import (
 )
 from distilspark.tracking.runs import active_run_id, timed
 from distilspark.training.checkpointing import CheckpointFolder
-from distilspark.training.fit import FitResult, fit, seed_everything
+from distilspark.training.fit import FitResult, first_network, fit
 from distilspark.training.prediction import OUTPUTS, Predictor
 from distilspark.training.resuming import Checkpoints, weights_digest
 from distilspark.training.threshold import fold_threshold
@@ -76,9 +78,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The splits, and the stop words that were removed from what the network reads."""
+    """The splits, here and in Spark, and the stop words that were removed from what the network reads."""
 
     splits: dict[str, Split]
+    rows: DataFrame  # of train and validation, for as long as the session lives
     stop_words: list[str]
     digest: str  # of what is trained and chosen on
 
@@ -92,19 +95,19 @@ def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None, 
     with timed("checkpoint"):
         checkpoint = fetch(config.model)
         tokenizer = load_tokenizer(checkpoint)
-    with timed("data"), working("reading, checking and profiling the data in Spark"):
-        prepared = prepare_data(config, tokenizer, folder)
+    with ExitStack() as session:
+        with timed("data"), working("reading, checking and profiling the data in Spark"):
+            spark = session.enter_context(open_session(resources(config), f"distilspark-train-{config.task.name}"))
+            prepared = prepare_data(config, spark, tokenizer, folder)
+        checkpoints = find_checkpoints(config, kept, prepared.digest)
+        if config.training.workers > 1:
+            with timed("workers"):
+                labels = prepared.splits["train"].labels
+                train_together(config, tokenizer, prepared.rows, labels, checkpoints)
     splits = prepared.splits
-    seed_everything(config.training.seed)
-    network = build_network(
-        checkpoint,
-        config.task.head,
-        len(config.task.labels),
-        pooling=config.model.pooling,
-        dropout=config.model.dropout,
-    )
+    network = first_network(config, checkpoint)
     with timed("train"):
-        result = train(config, network, prepared, kept)
+        result = train(config, network, prepared, checkpoints)
     with timed("predict", rows=len(splits["dev"].rows)):
         predictions = predict(config, network, splits["dev"])
     with timed("evaluate"), working("drawing plots and intervals"):
@@ -116,23 +119,27 @@ def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None, 
     publish(config, evaluation, result, registered=registered)
 
 
-def prepare_data(config: TrainConfig, tokenizer: Tokenizer, folder: Path) -> Prepared:
+def resources(config: TrainConfig) -> SparkConfig:
+    """What the data, and the workers where there are any, need of Spark."""
+    workers = config.training.workers
+    return for_workers(config.spark, workers) if workers > 1 else config.spark
+
+
+def prepare_data(config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path) -> Prepared:
     """The splits, read, checked, profiled and logged by Spark, encoded for the network."""
-    with open_session(config.spark, f"distilspark-train-{config.task.name}") as spark:
-        datasets = load_and_report(config, spark, folder / "bad_rows.csv")
-        profiled = profile(datasets, config.task, tokenizer.to_str(), config.model.max_length)
-        frames = {
-            name: with_model_texts(frame, config.task, config.features.text).toPandas()
-            for name, frame in datasets.splits.items()
-        }
-        removed = stop_words() if config.features.text == "filtered" else []
+    datasets = load_and_report(config, spark, folder / "bad_rows.csv")
+    profiled = profile(datasets, config.task, tokenizer.to_str(), config.model.max_length)
+    rows = {name: with_model_texts(frame, config.task, config.features.text) for name, frame in datasets.splits.items()}
+    frames = {name: frame.toPandas() for name, frame in rows.items()}
+    removed = stop_words() if config.features.text == "filtered" else []
     log_datasets(frames, datasets.files, datasets.digests, f"{config.task.name}-{datasets.source}")
     log_training_texts([frames["train"], frames["validation"]])
     mlflow.log_metrics(profiled.metrics)
     log_figures(profiled.figures, "profile")
     log_tables(profiled.tables, "profile")
     digest = " ".join(datasets.digests[name] for name in ("train", "validation"))
-    return Prepared({name: _encode(config, tokenizer, frame) for name, frame in frames.items()}, removed, digest)
+    splits = {name: _encode(config, tokenizer, frame) for name, frame in frames.items()}
+    return Prepared(splits, rows["train"].unionByName(rows["validation"]), removed, digest)
 
 
 def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
@@ -155,16 +162,11 @@ def _encode(config: TrainConfig, tokenizer: Tokenizer, frame: pd.DataFrame) -> S
     return Split(frame.assign(tokens=encoded.full_lengths), encoded)
 
 
-def train(
-    config: TrainConfig, network: keras.Model, prepared: Prepared, checkpoints: CheckpointFolder | None
-) -> FitResult:
+def train(config: TrainConfig, network: keras.Model, prepared: Prepared, checkpoints: Checkpoints | None) -> FitResult:
     """Fit on train, choose the epoch on validation; dev has no part in it."""
     splits = prepared.splits
     fitted, chosen_on = splits["train"], splits["validation"]
-    run_id = active_run_id()
     mlflow.log_metrics({f"data/cut_{name}": split.encoded.cut for name, split in splits.items()})
-    if checkpoints and checkpoints.found:
-        mlflow.set_tag("resumed.after", checkpoints.found.state["after"])
     result = fit(
         network,
         (fitted.encoded, fitted.labels),
@@ -172,10 +174,8 @@ def train(
         config.task,
         config.training,
         config.evaluation.batch_tokens,
-        epoch_log(run_id),
-        Checkpoints(checkpoints, str(config.training.checkpoint_every), run_id, prepared.digest)
-        if checkpoints
-        else None,
+        epoch_log(active_run_id()),
+        checkpoints,
     )
     mlflow.set_tag("model.weights_sha256", weights_digest(network))
     rows_seen = len(fitted.rows) * len(result.history)

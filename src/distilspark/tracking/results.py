@@ -25,6 +25,7 @@ def epoch_log(run_id: str) -> Callable[[int, dict[str, float]], None]:
 
     def log(epoch: int, metrics: dict[str, float]) -> None:
         if epoch not in logged:
+            logged.add(epoch)
             mlflow.log_metrics(metrics, step=epoch, run_id=run_id)
 
     return log

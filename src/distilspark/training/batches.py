@@ -18,6 +18,8 @@ INPUTS = {name: tf.TensorSpec((None, None), tf.int32) for name in ("token_ids", 
 class TrainingBatches:
     """The batches of every epoch: which rows they hold depends on the seed and the epoch's number alone."""
 
+    signature: tuple[Any, ...] = (INPUTS, tf.TensorSpec((None,), tf.float32))
+
     def __init__(
         self, encoded: Encoded, labels: NDArray[np.float32], batch_size: int, bucket_width: int, seed: int
     ) -> None:
@@ -34,18 +36,23 @@ class TrainingBatches:
         """Batches in an epoch."""
         return -(-len(self.labels) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[dict[str, NDArray[np.int32]], NDArray[np.float32]]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """The next epoch's batches."""
-        rng = np.random.default_rng((self.seed, self.epoch))
-        batches = training_batches(self.encoded.lengths, self.batch_size, self.bucket_width, rng)[self.step :]
+        batches = self._draw(self.epoch)[self.step :]
         self.epoch, self.step = self.epoch + 1, 0
-        for rows in batches:
-            yield pad([self.encoded.token_ids[row] for row in rows], self.bucket_width), self.labels[rows]
+        for drawn in batches:
+            yield self._fill(drawn)
+
+    def _draw(self, epoch: int) -> list[Any]:
+        rng = np.random.default_rng((self.seed, epoch))
+        return list(training_batches(self.encoded.lengths, self.batch_size, self.bucket_width, rng))
+
+    def _fill(self, drawn: Any) -> tuple[Any, ...]:
+        return pad([self.encoded.token_ids[row] for row in drawn], self.bucket_width), self.labels[drawn]
 
     def dataset(self) -> Any:
         """A dataset whose every iteration is the next epoch; its length, that of the first of them, is known."""
-        signature = (INPUTS, tf.TensorSpec((None,), tf.float32))
-        batches = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
+        batches = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=self.signature)
         length = len(self) - self.step
         options = tf.data.Options()
         options.autotune.enabled = False  # its thread holds up an epoch's end by up to its length

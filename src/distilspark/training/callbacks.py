@@ -119,13 +119,18 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Hand the epoch's metrics on."""
         metrics = {"train/loss": float(logs["loss"])}
-        metrics |= {name: float(value) for name, value in logs.items() if name.startswith("val/")}
+        metrics |= {name: float(value) for name, value in logs.items() if name.startswith(("val/", "time/"))}
         metrics["time/epoch"], self.started = self.seconds(), None
         self.history.append({"epoch": epoch + 1, **metrics})
         self.progress.remove_task(self.bar)
         self.report(epoch + 1, metrics)
-        shown = {name: metrics[name] for name in self.shown}
-        say(f"epoch {epoch + 1}/{self.epochs}  {format_metrics(shown)}  ({metrics['time/epoch']:.0f} s)")
+        tell_epoch(epoch + 1, self.epochs, metrics, self.shown)
 
     def _epoch(self) -> int:
         return len(self.history) + 1
+
+
+def tell_epoch(epoch: int, epochs: int, metrics: dict[str, float], shown: tuple[str, ...]) -> None:
+    """An epoch's result in a line; epochs count from 1."""
+    values = {name: metrics[name] for name in shown}
+    say(f"epoch {epoch}/{epochs}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")

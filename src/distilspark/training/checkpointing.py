@@ -52,10 +52,14 @@ class CheckpointFolder:
     """The checkpoints of one training."""
 
     def __init__(self, path: Path) -> None:
-        """The newest that is whole is `found`, for as long as the process lives; the folder need not be there."""
+        """The newest that is whole is `found`; the folder need not be there."""
         self.path = path
         for partial in path.glob("*.partial"):
             partial.unlink(missing_ok=True)
+        self.look()
+
+    def look(self) -> None:
+        """Find the newest that is whole; damaged ones are deleted, and told."""
         self.found = self._newest()
 
     def save(self, arrays: Arrays, state: Mapping[str, Any]) -> Path:
@@ -85,6 +89,14 @@ class CheckpointFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         self.found = None
 
+    def history(self) -> list[dict[str, float]]:
+        """The epochs' metrics in the newest, while another process may be writing the next."""
+        files = self._files()
+        try:
+            return list(_state(files[-1])["history"]) if files else []
+        except OSError:  # it has just been dropped
+            return []
+
     def _files(self) -> list[Path]:
         return sorted(self.path.glob("*-*.npz"))
 
@@ -92,7 +104,7 @@ class CheckpointFolder:
         files = self._files()
         while files:
             file = files.pop()
-            if (state := _read_state(file)) is not None:
+            if (state := _verified_state(file)) is not None:
                 return Checkpoint(file, state)
             file.unlink(missing_ok=True)
             way_on = "the one before it is taken" if files else "there is no other, the training starts anew"
@@ -160,15 +172,17 @@ def _forget_old(root: Path) -> None:
             Path(f"{folder}.lock").unlink(missing_ok=True)
 
 
-def _read_state(file: Path) -> dict[str, Any] | None:
+def _verified_state(file: Path) -> dict[str, Any] | None:
     """The state that a checkpoint holds; None where the file is not what was written."""
     try:
-        if _digest(file) != file.stem.partition("-")[2]:
-            return None
-        with np.load(file, allow_pickle=False) as content:
-            return dict(json.loads(str(content["state"])))
+        return _state(file) if _digest(file) == file.stem.partition("-")[2] else None
     except OSError:
         return None
+
+
+def _state(file: Path) -> dict[str, Any]:
+    with np.load(file, allow_pickle=False) as content:
+        return dict(json.loads(str(content["state"])))
 
 
 def _write(file: Path, arrays: Arrays) -> None:

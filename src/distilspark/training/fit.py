@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,18 +13,20 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distilspark.config import EVEN, EarlyStoppingConfig, TaskConfig, TrainingConfig
+from distilspark.config import EVEN, EarlyStoppingConfig, TaskConfig, TrainConfig, TrainingConfig
 from distilspark.evaluation.metrics import LOWER_IS_BETTER
 from distilspark.features.encoding import Encoded
 from distilspark.model.losses import make_loss
+from distilspark.model.network import build_network
 from distilspark.training.batches import TrainingBatches
 from distilspark.training.callbacks import BestEpoch, Report, Reporter, Validation
 from distilspark.training.class_weights import balanced_weights
-from distilspark.training.optimizer import make_optimizer
 from distilspark.training.prediction import Predictor
 from distilspark.training.resuming import Checkpointer, Checkpoints, Position
+from distilspark.training.team import Alone
 
 Labels = NDArray[np.float64]
+ALONE = Alone()
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ class LabelScale:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What is fitted, as all training labels decide it."""
+
+    scale: LabelScale
+    class_weights: dict[int, float] | None
+
+
+@dataclass(frozen=True)
 class FitResult:
     """A training's outcome; the network has the weights of the best epoch and speaks in the labels' own scale."""
 
@@ -52,10 +63,29 @@ class FitResult:
     threshold: float = EVEN  # that the network decides by (`fold_threshold`)
 
 
+def first_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
+    """The network before its first step, on `checkpoint`'s weights: the same seed gives the same."""
+    seed_everything(config.training.seed)
+    return build_network(
+        checkpoint,
+        config.task.head,
+        len(config.task.labels),
+        pooling=config.model.pooling,
+        dropout=config.model.dropout,
+    )
+
+
 def seed_everything(seed: int) -> None:
     """Make what follows repeatable on one machine: the generators of Python, NumPy and TensorFlow, and its ops."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+def aim_at(labels: Labels, task: TaskConfig, config: TrainingConfig) -> Aim:
+    """Class weights for classification, a scale for regression, where `training.*` asks for them."""
+    weighted = task.head == "classification" and config.class_weights == "balanced"
+    scaled = task.head == "regression" and config.standardize_labels
+    return Aim(_label_scale(labels) if scaled else LabelScale(), balanced_weights(labels) if weighted else None)
 
 
 def fit(
@@ -67,50 +97,66 @@ def fit(
     batch_tokens: int,
     report: Report,
     checkpoints: Checkpoints | None = None,
+    team: Alone = ALONE,
+    aim: Aim | None = None,
 ) -> FitResult:
     """Fine-tune `network` in place; `report(epoch, metrics)` is called after every epoch.
 
     The epoch kept is the best by the early-stopping monitor on the validation split. With `checkpoints` a training that
-    was killed goes on, to the same weights; the epochs that it had done are reported again.
+    was killed goes on, to the same weights; the epochs that it had done are reported again. A member of a `team` has
+    its shard as `train`, and the `aim` of all rows; a member that does not lead only takes the steps.
 
     Raises:
         WorkError: the outputs became NaN or infinite.
         UserError: the checkpoint is another training's.
 
     """
-    labels, class_weights = train[1], None
-    if task.head == "classification" and config.class_weights == "balanced":
-        class_weights = balanced_weights(labels)
-    scale = _label_scale(labels) if config.standardize_labels and task.head == "regression" else LabelScale()
+    aim = aim or aim_at(train[1], task, config)
     loss = make_loss(config.loss)
-    targets = scale.standardize(labels).astype(np.float32)
-    batches = TrainingBatches(train[0], targets, config.batch_size, config.bucket_width, config.seed)
-    network.compile(optimizer=make_optimizer(config, config.epochs * len(batches)), loss=loss, jit_compile=False)
-    predictor = Predictor(network, batch_tokens, config.bucket_width)
+    batches = team.batches(train[0], aim.scale.standardize(train[1]).astype(np.float32), config, aim.class_weights)
+    optimizer = team.optimizer(config, config.epochs * len(batches))
+    network.compile(optimizer=optimizer, loss=team.loss(loss), jit_compile=False)
     validator = Validation(
-        predictor, *validation, task.head, scale.rescale, _validation_loss(loss, scale.standardize(validation[1]))
+        Predictor(network, batch_tokens, config.bucket_width),
+        *validation,
+        task.head,
+        aim.scale.rescale,
+        _validation_loss(loss, aim.scale.standardize(validation[1])),
     )
     reporter = Reporter(report, config.epochs, len(batches), ("train/loss", "val/loss", f"val/{task.metric}"))
     stopping = _early_stopping(config.early_stopping, task)
-    callbacks, start = [validator, reporter, stopping], Position(0, 0)
+    callbacks = [*team.timers(), *([validator, reporter, stopping] if team.leads else []), *team.callbacks()]
+    start = Position(0, 0)
     if checkpoints:
-        keeper = Checkpointer(checkpoints, batches, reporter, stopping)
+        keeper = Checkpointer(checkpoints, batches, reporter, stopping, team.leads)
         callbacks, start = [*callbacks, keeper], keeper.resume(network)
+    team.settle(network)
     with reporter.progress:
-        for first, last in start.legs(config.epochs):
-            network.fit(
-                batches.dataset(),
-                initial_epoch=first,
-                epochs=last,
-                class_weight=class_weights,
-                callbacks=callbacks,
-                verbose=0,
-            )
-            if network.stop_training:
-                break
-    stopping.restore(network)
-    _fold_scale(network, scale)
-    return FitResult(pd.DataFrame(reporter.history), stopping.best_epoch + 1, class_weights)
+        _run(network, batches, start.legs(config.epochs), callbacks, team.class_weights(aim.class_weights))
+    if team.leads:
+        stopping.restore(network)
+        _fold_scale(network, aim.scale)
+    return FitResult(pd.DataFrame(reporter.history), stopping.best_epoch + 1, aim.class_weights)
+
+
+def _run(
+    network: keras.Model,
+    batches: TrainingBatches,
+    legs: list[tuple[int, int]],
+    callbacks: list[keras.callbacks.Callback],
+    class_weights: dict[int, float] | None,
+) -> None:
+    for first, last in legs:
+        network.fit(
+            batches.dataset(),
+            initial_epoch=first,
+            epochs=last,
+            class_weight=class_weights,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        if network.stop_training:
+            return
 
 
 def _label_scale(labels: Labels) -> LabelScale:

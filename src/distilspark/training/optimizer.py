@@ -68,11 +68,11 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         )
 
 
-def make_optimizer(config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+def make_optimizer(config: TrainingConfig, steps: int, kind: type[FusedAdam] = FusedAdam) -> keras.optimizers.Optimizer:
     """The optimizer that `training.*` describes, for a training of `steps` updates."""
     warmup_steps = round(config.warmup_fraction * steps)
     schedule = LinearWarmup(config.learning_rate, warmup_steps, steps, config.schedule == "linear")
-    optimizer = FusedAdam(
+    optimizer = kind(
         learning_rate=schedule,
         weight_decay=config.weight_decay if config.optimizer == "adamw" else None,
         global_clipnorm=config.clip_norm or None,

@@ -71,10 +71,16 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps checkpoints; must come last, when the other callbacks have their state."""
 
     def __init__(
-        self, checkpoints: Checkpoints, batches: TrainingBatches, reporter: Reporter, stopping: BestEpoch
+        self,
+        checkpoints: Checkpoints,
+        batches: TrainingBatches,
+        reporter: Reporter,
+        stopping: BestEpoch,
+        keeps: bool = True,
     ) -> None:
-        """Takes part in all that has a state."""
+        """`keeps`: whether it writes any; who does not can still go on from another's."""
         super().__init__()
+        self.keeps = keeps
         self.checkpoints, self.clock = checkpoints, Clock(checkpoints.every)
         self.batches, self.reporter, self.stopping = batches, reporter, stopping
         self.resumed = Position(0, 0)
@@ -104,7 +110,6 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
         self.reporter.resume(state["history"], state["seconds"])
         self.resumed = Position(**state["position"])
         self.batches.go_to(self.resumed.epoch, self.resumed.step)
-        say(f"going on after {state['after']}, from a checkpoint (training.resume=false starts anew)")
         return self.resumed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -127,6 +132,8 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _save(self, position: Position, after: str) -> None:
         self.clock.restart()
+        if not self.keeps:
+            return
         groups = {
             "network": self.model.variables,
             "optimizer": self.model.optimizer.variables,

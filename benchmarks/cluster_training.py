@@ -1,0 +1,189 @@
+"""Training on two workers of one core each against one worker of one core, on paper on up to 64; a checkpoint's price.
+
+`make bench-cluster` runs it with MiniLM. Members are processes that each have a core of their own and rows of one
+length, so that only computing and the collective are measured, and neither Spark's start nor validation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from hydra import compose, initialize_config_dir
+
+from distilspark.config import TrainConfig, from_hydra
+from distilspark.paths import CONF
+from distilspark.training.workers import free_port
+from results_file import machine, write_results
+
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+NETWORKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}  # bytes a second
+LATENCY = 50e-6  # seconds: a message within a data centre
+
+
+def main() -> None:
+    """Measure, model, and write it down; or be a member."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--batch", type=int, default=32, help="rows of a global batch")
+    parser.add_argument("--tokens", type=int, default=32, help="of a row")
+    parser.add_argument("--steps", type=int, default=15, help="that are measured, after three more")
+    parser.add_argument("--member", type=int)
+    parser.add_argument("--addresses", nargs="*", default=[])
+    arguments = parser.parse_args()
+    if arguments.member is not None:
+        print(json.dumps(be_member(arguments)))
+        return
+    before = machine()
+    measured = {
+        "one_worker": run_members(arguments, 1, arguments.batch),
+        "one_worker_half_the_batch": run_members(arguments, 1, arguments.batch // 2),
+        "two_workers": run_members(arguments, 2, arguments.batch),
+        "two_workers_twice_the_batch": run_members(arguments, 2, 2 * arguments.batch),
+    }
+    settings = {"batch": arguments.batch, "tokens": arguments.tokens, "steps": arguments.steps, "model": "minilm"}
+    write_results(
+        "cluster_training", {"machine": before, **settings, "measured": measured, "model": on_paper(measured, settings)}
+    )
+
+
+def run_members(arguments: argparse.Namespace, members: int, batch: int) -> dict[str, Any]:
+    """Start the members, each on a core of its own; the median seconds of a step and of the collective alone."""
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(members)]
+    sizes = ["--batch", str(batch), "--tokens", str(arguments.tokens), "--steps", str(arguments.steps)]
+    command = [sys.executable, __file__, *sizes, "--addresses", *addresses, "--member"]
+    started = [
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+        for rank in range(members)
+    ]
+    try:
+        said = [json.loads(process.communicate(timeout=300)[0].splitlines()[-1]) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return {"workers": members, "batch": batch, **{name: max(each[name] for each in said) for name in said[0]}}
+
+
+def be_member(arguments: argparse.Namespace) -> dict[str, float]:
+    """Train on made-up rows; for a team of one the collective costs nothing."""
+    os.sched_setaffinity(0, {arguments.member})
+    members = len(arguments.addresses)
+    import tensorflow as tf
+
+    from distilspark.training.team import Alone, Team, join, mean_over_members
+
+    if members > 1:
+        kept: Any = join(arguments.member, arguments.addresses, 1)
+        team: Alone = Team(arguments.member, [1] * members, lambda mine: [mine] * members)
+    else:
+        kept, team = tf.config.threading.set_intra_op_parallelism_threads(1), Alone()
+    network, step = _training_step(team, arguments.batch // members, arguments.tokens)
+    seconds = _median_seconds(step, arguments.steps)
+    gradients = [tf.zeros(variable.shape) for variable in network.trainable_variables]
+    reduce = tf.function(lambda: mean_over_members(gradients, members, 9))
+    collective = _median_seconds(reduce, arguments.steps) if members > 1 else 0.0
+    del kept
+    checkpoint, size = _checkpoint(network)
+    return {
+        "step": round(seconds, 4),
+        "collective": round(collective, 4),
+        "gradient_mb": round(sum(4 * gradient.shape.num_elements() for gradient in gradients) / 1e6, 1),
+        "checkpoint": round(checkpoint, 2),
+        "checkpoint_mb": round(size / 1e6, 1),
+    }
+
+
+def _training_step(team: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any]]:
+    import numpy as np
+
+    from distilspark.model.checkpoints import fetch
+    from distilspark.model.losses import make_loss
+    from distilspark.training.fit import first_network
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = from_hydra(TrainConfig, compose("train", ["model=minilm"]))
+    network = first_network(config, fetch(config.model))
+    team.settle(network)
+    network.compile(team.optimizer(config.training, 1000), team.loss(make_loss("cross_entropy")), jit_compile=False)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1000, 20000, (rows, tokens)).astype(np.int32)
+    inputs, labels = {"token_ids": ids, "padding_mask": np.ones_like(ids)}, rng.integers(0, 2, rows)
+    return network, lambda: network.train_on_batch(inputs, labels)
+
+
+def _checkpoint(network: Any) -> tuple[float, int]:
+    """Seconds and bytes of a checkpoint: all variables, the optimizer's, and the best weights."""
+    import numpy as np
+
+    from distilspark.training.checkpointing import CheckpointFolder
+
+    with tempfile.TemporaryDirectory() as scratch:
+        started = time.perf_counter()
+        variables = [*network.variables, *network.optimizer.variables, *network.weights]
+        arrays = {str(number): np.asarray(variable) for number, variable in enumerate(variables)}
+        file = CheckpointFolder(Path(scratch) / "training").save(arrays, {})
+        return time.perf_counter() - started, file.stat().st_size
+
+
+def _median_seconds(call: Callable[[], Any], times: int) -> float:
+    seconds = []
+    for _ in range(times + 3):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[3:])
+
+
+def on_paper(measured: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """A step takes a fixed time, a time for each row of a worker, and the ring's time.
+
+    The first two are a line through the steps of one worker; the ring of N moves 2 (N - 1) / N of the gradient in
+    2 (N - 1) messages (Patarasuk and Yuan 2009).
+    """
+    whole, half = measured["one_worker"], measured["one_worker_half_the_batch"]
+    row = (whole["step"] - half["step"]) / (whole["batch"] - half["batch"])
+    fixed = whole["step"] - row * whole["batch"]
+    gradient = 1e6 * whole["gradient_mb"]
+    checks = {}
+    for name in ("two_workers", "two_workers_twice_the_batch"):
+        point = measured[name]
+        said = fixed + row * point["batch"] / point["workers"] + point["collective"]
+        checks[name] = {"model": round(said, 4), "measured": point["step"], "ratio": round(said / point["step"], 2)}
+
+    def seconds(workers: int, rows: float, bandwidth: float) -> float:
+        ring = 2 * (workers - 1) / workers * gradient / bandwidth + 2 * (workers - 1) * LATENCY
+        return fixed + row * rows + ring
+
+    scaling = {
+        network: [
+            {
+                "workers": workers,
+                "same_batch_speedup": round(
+                    whole["step"] / seconds(workers, settings["batch"] / workers, bandwidth), 2
+                ),
+                "batch_grows_speedup": round(
+                    workers * whole["step"] / seconds(workers, settings["batch"], bandwidth), 2
+                ),
+                "collective_share": round(
+                    1 - (fixed + row * settings["batch"]) / seconds(workers, settings["batch"], bandwidth), 3
+                ),
+            }
+            for workers in WORKERS
+        ]
+        for network, bandwidth in NETWORKS.items()
+    }
+    return {"fixed_seconds": round(fixed, 4), "seconds_per_row": round(row, 5), "checks": checks, "scaling": scaling}
+
+
+if __name__ == "__main__":
+    main()
