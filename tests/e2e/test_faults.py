@@ -26,9 +26,12 @@ CRASHED = "Python worker exited unexpectedly (crashed)"
 
 def python_workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     """What Spark's Python daemon has forked: they have its command line."""
-    below = psutil.Process(driver.pid).children(recursive=True)
-    python = [each for each in below if "pyspark.daemon" in each.cmdline()]
-    return [each for each in python if each.parent() in python]
+    python = {}
+    for each in psutil.Process(driver.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "pyspark.daemon" in each.cmdline():
+                python[each.pid] = each, each.ppid()
+    return [each for each, parent in python.values() if parent in python]
 
 
 def is_writing(staging: Path) -> bool:
@@ -47,7 +50,8 @@ def test_python_workers_are_killed_at_work(cola_training: Trained, tmp_path: Pat
             before = len(done_chunks(staging))
             workers = python_workers(process)
             for worker in workers:
-                worker.suspend()
+                with suppress(psutil.NoSuchProcess):
+                    worker.suspend()
             wait_for(lambda: is_writing(staging), process)
             for worker in workers:
                 with suppress(psutil.NoSuchProcess):

@@ -163,7 +163,7 @@ def test_the_parent_shows_the_answer(ablation: Swept) -> None:
 def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> None:
     """The third job is killed; the second fails, as does the fourth: neither keeps the others from their end."""
     varied = ("training.seed=1,2", "model.path=null,/nowhere", "training.checkpoint_every=null")
-    process = place.start(*sweep_command(place, "killed", *varied))
+    process = place.start(*sweep_command(place, "broken_off", *varied))
     try:
         assert process.stdout is not None and process.stderr is not None
         epochs = (line for line in process.stdout if line.startswith("epoch 1/"))
@@ -174,7 +174,7 @@ def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> N
     finally:
         end_group(process)
     assert process.returncode == 130
-    (killed,) = parents(place, "killed")
+    (killed,) = parents(place, "broken_off")
     before = {run.data.tags["sweep.job"]: run.info for run in children(place, killed)}
     assert killed.info.status == "KILLED"
     finished, broken, missing, second = (
@@ -185,9 +185,9 @@ def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> N
         broken: "FAILED",
         missing: "KILLED",
     }
-    assert versions(place, "killed") == []
+    assert versions(place, "broken_off") == []
 
-    swept = sweep(place, "killed", *varied)
+    swept = sweep(place, "broken_off", *varied)
     assert swept.ended.returncode == 1
     first, *failures = swept.ended.stderr.splitlines()
     assert first == "distilspark: 2 of 4 jobs failed"
@@ -203,7 +203,7 @@ def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> N
     }
     assert swept.children[finished].info.run_id == before[finished].run_id
     assert {run.info.run_id for run in children(place, killed)} == {before[broken].run_id, before[missing].run_id}
-    assert len(versions(place, "killed")) == 1
+    assert len(versions(place, "broken_off")) == 1
 
 
 def test_parallel_jobs_on_a_fresh_store(tmp_path: Path) -> None:
