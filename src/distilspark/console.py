@@ -15,17 +15,24 @@ from rich.table import Table
 
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
+speaker = ""  # who says what is printed, where several processes share the terminal
+
+
+def speak_as(name: str | None) -> None:
+    """From now on, begin lines and tables with a name, and show nothing that moves; not so with None."""
+    global speaker
+    speaker = f"{name}: " if name else ""
 
 
 def say(message: str) -> None:
     """Write a line to the log, and print it for the person at the terminal: who has read it finds it in the log."""
     logger.info(message)
-    terminal.print(message, markup=False)
+    terminal.print(f"{speaker}{message}", markup=False)
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print a small table: the first column to the left, the others to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=f"{speaker}{title}", title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
     for row in rows:
@@ -35,16 +42,20 @@ def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, .
 
 
 def progress_bar() -> Progress:
-    """A progress bar with counts and the time that remains; silent where the output is not a terminal."""
+    """A progress bar with counts and the time that remains; silent where the output is not a terminal of our own."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal)
+    return Progress(*columns, console=terminal, transient=True, disable=not _may_move())
 
 
 @contextmanager
 def working(on: str) -> Iterator[None]:
-    """A spinner that tells what takes so long; nothing where the output is not a terminal."""
-    with terminal.status(on) if terminal.is_terminal else nullcontext():
+    """A spinner that tells what takes so long; nothing where the output is not a terminal of our own."""
+    with terminal.status(on) if _may_move() else nullcontext():
         yield
+
+
+def _may_move() -> bool:
+    return terminal.is_terminal and not speaker
 
 
 @contextmanager

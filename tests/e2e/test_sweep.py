@@ -214,6 +214,8 @@ def test_parallel_jobs_on_a_fresh_store(tmp_path: Path) -> None:
     assert swept.ended.stderr.startswith("distilspark: 2 of 4 jobs failed\n- model.path=/nowhere training.seed=1: ")
     assert swept.ended.stderr.count("\n") == 3
     assert "Traceback" not in swept.ended.stdout
+    for seed in (1, 2):
+        assert f"\npath=null seed {seed}: epoch 1/" in swept.ended.stdout, "whose epoch it is"
     by_status = sorted((run.info.status, label) for label, run in swept.children.items())
     assert by_status == [
         ("FAILED", "model.path=/nowhere training.seed=1"),

@@ -85,6 +85,15 @@ def test_a_job_is_known_by_what_is_its_own(client: mlflow.MlflowClient) -> None:
     assert job_of(None, ["training.seed=3"]) is None
 
 
+@pytest.mark.parametrize("value, name", [("0.25", "sample_fraction=0.25"), ("/a.b/c", "sample_fraction=/a.b/c")])
+def test_dots_stay_in_the_values_of_a_name(client: mlflow.MlflowClient, value: str, name: str) -> None:
+    parent = parent_run()
+    client.set_tag(parent.info.run_id, "sweep.varied", '["data.sample_fraction"]')
+    job = job_of(parent.info.run_id, [f"data.sample_fraction={value}"])
+    assert job is not None
+    assert job.name == name
+
+
 def test_a_sweep_over_seeds_alone_has_an_empty_variant(client: mlflow.MlflowClient) -> None:
     parent = parent_run()
     client.set_tag(parent.info.run_id, "sweep.varied", '["training.seed"]')

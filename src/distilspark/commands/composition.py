@@ -46,6 +46,11 @@ def sweep_parent() -> str | None:
     return parent
 
 
+def has_neighbours() -> bool:
+    """Whether the launcher may run other jobs at the same time."""
+    return str(HydraConfig.get().runtime.choices["hydra/launcher"]) != "basic"
+
+
 def check_multirun() -> None:
     """Raise `UserError` where a sweep is asked for in a single run, which would be trained as if it were not."""
     hydra = HydraConfig.get()

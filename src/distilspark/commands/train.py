@@ -7,9 +7,9 @@ from pathlib import Path
 import mlflow
 from omegaconf import DictConfig
 
-from distilspark.commands.composition import check_multirun, decide_model, overrides, sweep_parent
+from distilspark.commands.composition import check_multirun, decide_model, has_neighbours, overrides, sweep_parent
 from distilspark.config import TrainConfig, from_hydra
-from distilspark.console import say
+from distilspark.console import say, speak_as
 from distilspark.tracking.runs import log_config, open_run, where_to_look
 from distilspark.tracking.store import check_store
 from distilspark.tracking.sweeps import job_of
@@ -25,6 +25,7 @@ def run(composed: DictConfig, log: Path) -> None:
 
     job = job_of(sweep_parent(), overrides())
     own = job.name if job else f"seed {config.training.seed}"
+    speak_as(own if has_neighbours() else None)
     say(f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, {own}")
     experiment, name = f"distilspark-{config.task.name}", f"{config.task.name} {config.model.name} {own}"
     with (

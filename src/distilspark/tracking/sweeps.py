@@ -58,7 +58,7 @@ class Job:
     def name(self) -> str:
         """For people: `class_weights=balanced seed 1`."""
         seed = [f"seed {override.partition('=')[2]}" for override in self.own if key_of(override) == SEED]
-        return " ".join([*(override.rpartition(".")[2] for override in map(_short, self.variant)), *seed])
+        return " ".join([*map(_short, self.variant), *seed])
 
     @property
     def tags(self) -> dict[str, str]:
