@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
+from mlflow.store.tracking.dbmodels.models import SqlDataset
 from PIL import Image
+from sqlalchemy import event
 
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.evaluation.report import Evaluation
@@ -141,3 +144,23 @@ def test_datasets_have_our_digests(run: mlflow.ActiveRun) -> None:
     assert sources["cola-files-validation"] == sources["cola-files-train"] == "file:///t.tsv"
     assert sources["cola-files-dev"] == "file:///d.tsv"
     assert stored(run).data.tags["data.digest.dev"] == digests["dev"]
+
+
+def test_another_run_may_add_the_same_dataset_at_the_same_moment(run: mlflow.ActiveRun) -> None:
+    """Between MLflow's look for it and its insertion."""
+    arguments = ({"dev": pd.DataFrame({"label": [1]})}, {"dev": "file:///d.tsv"}, {"dev": "0" * 36}, "both")
+
+    def log_in_another() -> str:
+        with mlflow.start_run() as another:
+            log_datasets(*arguments)
+            return str(another.info.run_id)
+
+    def come_between(*inserted: object) -> None:
+        with ThreadPoolExecutor(1) as threads:
+            others.append(threads.submit(log_in_another).result())
+
+    others: list[str] = []
+    event.listen(SqlDataset, "before_insert", come_between, once=True)
+    log_datasets(*arguments)
+    ours, theirs = (mlflow.get_run(each).inputs.dataset_inputs for each in (run.info.run_id, *others))
+    assert [each.dataset.digest for each in ours] == [each.dataset.digest for each in theirs] == ["0" * 36]

@@ -26,7 +26,10 @@ def log_datasets(
     for split, frame in frames.items():
         source = files["dev" if split == "dev" else "train"]
         dataset = from_pandas(frame, source=source, name=f"{name}-{split}", targets="label", digest=digests[split])
-        mlflow.log_input(dataset, context=CONTEXTS[split])
+        try:
+            mlflow.log_input(dataset, context=CONTEXTS[split])
+        except MlflowException:  # another run has added the same dataset since MLflow looked for it: now it finds it
+            mlflow.log_input(dataset, context=CONTEXTS[split])
         mlflow.set_tag(f"data.digest.{split}", digests[split])
 
 
