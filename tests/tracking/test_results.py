@@ -148,11 +148,11 @@ def test_datasets_have_our_digests(run: mlflow.ActiveRun) -> None:
 
 def test_another_run_may_add_the_same_dataset_at_the_same_moment(run: mlflow.ActiveRun) -> None:
     """Between MLflow's look for it and its insertion."""
-    arguments = ({"dev": pd.DataFrame({"label": [1]})}, {"dev": "file:///d.tsv"}, {"dev": "0" * 36}, "both")
+    frames, digests = {"dev": pd.DataFrame({"label": [1]})}, {"dev": "0" * 36}
 
     def log_in_another() -> str:
         with mlflow.start_run() as another:
-            log_datasets(*arguments)
+            log_datasets(frames, {"dev": "file:///d.tsv"}, digests, "both")
             return str(another.info.run_id)
 
     def come_between(*inserted: object) -> None:
@@ -161,6 +161,7 @@ def test_another_run_may_add_the_same_dataset_at_the_same_moment(run: mlflow.Act
 
     others: list[str] = []
     event.listen(SqlDataset, "before_insert", come_between, once=True)
-    log_datasets(*arguments)
-    ours, theirs = (mlflow.get_run(each).inputs.dataset_inputs for each in (run.info.run_id, *others))
-    assert [each.dataset.digest for each in ours] == [each.dataset.digest for each in theirs] == ["0" * 36]
+    log_datasets(frames, {"dev": "file:///d.tsv"}, digests, "both")
+    for run_id in (run.info.run_id, *others):
+        inputs = mlflow.get_run(run_id).inputs
+        assert inputs is not None and [each.dataset.digest for each in inputs.dataset_inputs] == ["0" * 36]
