@@ -159,6 +159,7 @@ def test_images_are_side_by_side(ui: Ui, ablation: Swept) -> None:
         ui.page.wait_for_function("image => image.naturalWidth > 100", arg=image.element_handle())
     for child in CHILDREN:
         expect(ui.page.get_by_role("dialog").get_by_text(child)).to_be_visible()
+    expect(ui.page.get_by_role("dialog").get_by_text("task.name=")).to_have_count(0)  # 80 params above each image
     ui.page.set_viewport_size({"width": 720, "height": 560})
     ui.take_picture("images")
 

@@ -101,6 +101,8 @@ def test_the_parent_shows_the_answer(ablation: Swept) -> None:
     assert tags["finding"].startswith("class weights") and "1 seed" in tags["finding"]
     assert tags["finding"] in ablation.ended.stdout
     assert tags["mlflow.note.content"].startswith(f"**{tags['finding']}**")
+    view = f"#/experiments/{ablation.parent.info.experiment_id}/runs?viewStateShareKey={tags['sweep.id']}&"
+    assert view in tags["mlflow.note.content"] and f"/{view}" in ablation.ended.stdout
     there = set(ablation.place.artifacts(ablation.parent, "comparison"))
     assert {"comparison/comparison.md", "comparison/differences.png", "comparison/differences.json"} <= there
     table = json.loads(ablation.place.artifact(ablation.parent, "comparison/differences.json").read_text())
