@@ -15,6 +15,11 @@ from distilspark.spark import session
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where tests/e2e/test_browser.py writes what it sees; in its temporary folder where nothing is said."""
+    parser.addoption("--screenshots", type=Path, metavar="FOLDER", help="write the pictures of MLflow's UI there")
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """One local Spark session for all tests of a process."""

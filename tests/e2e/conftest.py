@@ -1,14 +1,20 @@
-"""One tiny training of each head; many tests look at what it left."""
+"""One tiny training of each head, and an ablation; many tests look at what they left."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
-from processes import Place
+from processes import TINY, Place
+from sweeping import Swept, parents
+
+from distilspark.paths import ROOT
+
+MLFLOW = str(Path(sys.executable).with_name("mlflow"))
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,17 @@ def int8_training(place: Place) -> Trained:
     """One epoch of classification with a tuned threshold, packaged in int8."""
     changed = ["scoring.precision=int8", "training.threshold=tuned", "registry.name=int8"]
     return _train(place, "cola", *changed, folder="int8")
+
+
+@pytest.fixture(scope="session")
+def ablation(place: Place) -> Swept:
+    """`mlflow run -e ablate`, the second of its jobs with the settings of `cola_training`."""
+    given = [*TINY, "training.epochs=2", "training.seed=1", "training.class_weights=off,balanced"]
+    given += ["task=cola", "experiment=class_weights", "registry.name=ablation"]
+    given += [f"hydra.sweep.dir={place.folder / 'out' / 'ablation'}"]
+    passed = [part for parameter in given for part in ("-P", parameter)]
+    options = ["--env-manager", "local", "--experiment-name", "an ablation"]
+    ended = place.run(MLFLOW, "run", str(ROOT), "-e", "ablate", *options, *passed)
+    assert ended.returncode == 0, ended.stderr
+    (parent,) = parents(place, "ablation", "an ablation")
+    return Swept(place, ended, parent)

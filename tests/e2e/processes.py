@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -63,14 +64,16 @@ class Place:
         found = self.client.get_experiment_by_name(experiment)
         return list(self.client.search_runs([found.experiment_id])) if found else []
 
-    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own."""
+    def start(
+        self, *command: str, output: int | IO[bytes] = subprocess.PIPE, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own; what it says goes to the output."""
         return subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
             text=True,
             start_new_session=True,
             preexec_fn=_heed_ctrl_c,

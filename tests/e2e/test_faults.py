@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-import requests
-from postgres import free_port
 from predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
-from processes import Place, end_group
+from processes import end_group
+from serving import serving
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -62,27 +58,6 @@ def test_python_workers_are_killed_at_work(cola_training: Trained, tmp_path: Pat
         end_group(process)
     assert process.returncode == 0, error
     check_rows(tmp_path / "scored", cola_training, TEXTS)
-
-
-@contextmanager
-def serving(place: Place, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The place's store over HTTP: the address, and the process."""
-    port = free_port()
-    own = [f"port={port}", f"store={place.store}", f"artifacts={folder / 'artifacts'}", f"hydra.run.dir={folder}"]
-    process = place.start(sys.executable, "-m", "distilspark", "server", *own)
-    try:
-        wait_for(lambda: _answers(port), process)
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        end_group(process)
-
-
-def _answers(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=10).ok
-    except requests.ConnectionError:
-        time.sleep(0.2)
-        return False
 
 
 def test_the_tracking_server_goes_down_and_the_output_appears_all_the_same(

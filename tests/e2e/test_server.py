@@ -194,7 +194,7 @@ def test_a_training_lasts_through_a_restart(trained: subprocess.CompletedProcess
     assert [point.step for point in ann.client.get_metric_history(run.info.run_id, "val/mcc")] == [1, 2]
     stored = ann.artifacts(run)
     assert {"train.log", "config/config.yaml", "evaluation/predictions.parquet"} <= set(stored)
-    assert [path for path in stored if path.startswith("images/evaluation_")]
+    assert [path for path in stored if path.startswith("images/evaluation~")]
     assert str(ann.client.get_model_version_by_alias("distilspark-cola", "challenger").version) == "1"
 
 

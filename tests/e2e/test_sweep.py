@@ -5,52 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from mlflow.entities import Run
-from processes import TINY, Place, end_group, train_command
+from processes import Place, end_group, train_command
+from sweeping import Swept, children, parents
 
 from distilspark.evaluation.predictions import Predictions
-from distilspark.paths import ROOT
 
 if TYPE_CHECKING:
     from conftest import Trained
 
 pytestmark = pytest.mark.slow
-MLFLOW = str(Path(sys.executable).with_name("mlflow"))
-EXPERIMENT = "distilspark-cola"
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-
-
-@dataclass(frozen=True)
-class Swept:
-    """A sweep that ended."""
-
-    place: Place
-    ended: subprocess.CompletedProcess[str]
-    parent: Run
-
-    @property
-    def children(self) -> dict[str, Run]:
-        """The parent's, by their `sweep.job`."""
-        return {run.data.tags["sweep.job"]: run for run in children(self.place, self.parent)}
-
-
-def children(place: Place, parent: Run) -> list[Run]:
-    """The runs below a run."""
-    condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return list(place.client.search_runs([parent.info.experiment_id], condition))
-
-
-def parents(place: Place, registry: str, experiment: str = EXPERIMENT) -> list[Run]:
-    """The sweeps that would register as this, the newest first."""
-    runs = [run for run in place.runs(experiment) if run.data.tags.get("sweep.parent") == "true"]
-    return [run for run in runs if run.data.params["registry.name"] == registry]
 
 
 def sweep_command(place: Place, registry: str, *overrides: str) -> list[str]:
@@ -68,20 +36,6 @@ def sweep(place: Place, registry: str, *overrides: str) -> Swept:
 def versions(place: Place, registry: str) -> list[str]:
     """The runs whose models are registered."""
     return [str(version.run_id) for version in place.client.search_model_versions(f"name='{registry}'")]
-
-
-@pytest.fixture(scope="module")
-def ablation(place: Place) -> Swept:
-    """`mlflow run -e ablate`, the second of its jobs with the settings of `cola_training`."""
-    given = [*TINY, "training.epochs=2", "training.seed=1", "training.class_weights=off,balanced"]
-    given += ["task=cola", "experiment=class_weights", "registry.name=ablation"]
-    given += [f"hydra.sweep.dir={place.folder / 'out' / 'ablation'}"]
-    passed = [part for parameter in given for part in ("-P", parameter)]
-    options = ["--env-manager", "local", "--experiment-name", "an ablation"]
-    ended = place.run(MLFLOW, "run", str(ROOT), "-e", "ablate", *options, *passed)
-    assert ended.returncode == 0, ended.stderr
-    (parent,) = parents(place, "ablation", "an ablation")
-    return Swept(place, ended, parent)
 
 
 def test_mlflow_runs_own_run_is_the_parent(ablation: Swept) -> None:
@@ -147,6 +101,8 @@ def test_the_parent_shows_the_answer(ablation: Swept) -> None:
     assert tags["finding"].startswith("class weights") and "1 seed" in tags["finding"]
     assert tags["finding"] in ablation.ended.stdout
     assert tags["mlflow.note.content"].startswith(f"**{tags['finding']}**")
+    view = f"#/experiments/{ablation.parent.info.experiment_id}/runs?viewStateShareKey={tags['sweep.id']}&"
+    assert view in tags["mlflow.note.content"] and f"/{view}" in ablation.ended.stdout
     there = set(ablation.place.artifacts(ablation.parent, "comparison"))
     assert {"comparison/comparison.md", "comparison/differences.png", "comparison/differences.json"} <= there
     table = json.loads(ablation.place.artifact(ablation.parent, "comparison/differences.json").read_text())

@@ -178,7 +178,7 @@ def test_plots_are_images_of_200_dpi_and_comparable(trained: Trained) -> None:
             image.load()
             assert min(image.size) >= 600, path  # 3 inches at 200 dpi
             assert image.getextrema() != ((255, 255),) * len(image.getbands()), path
-        key = path.removesuffix(".png").replace("/", "_")
+        key = path.removesuffix(".png").replace("/", "~")  # as MLflow writes it
         assert any(each.startswith(f"images/{key}+step+0") for each in paths), path
 
 

@@ -54,7 +54,7 @@ def evaluation(low: float, baseline: float) -> Evaluation:
         metrics={"accuracy": 0.8, "mcc": 0.45},
         intervals={"accuracy": (0.7, 0.9), "mcc": (low, 0.5)},
         baseline={"accuracy": 0.7, "mcc": baseline},
-        slices=pd.DataFrame({"slice": ["length"], "value": ["1-5"], "rows": [3]}),
+        slices=pd.DataFrame({"slice": ["length"], "value": ["1-5"], "rows": [3], "mcc": [0.5]}),
         report="a report",
         examples=pd.DataFrame({"id": ["a"], "sentence1": ["It is."]}),
         figures={"confusion": figure},
@@ -83,6 +83,8 @@ def test_an_evaluation_is_logged_at_its_epoch(run: mlflow.ActiveRun, cola: TaskC
     for name in metrics:
         assert [point.step for point in mlflow.MlflowClient().get_metric_history(run.info.run_id, name)] == [3]
     assert artifact(run, "evaluation/classification_report.txt").read_text() == "a report"
+    slices = json.loads(artifact(run, "evaluation/slices.json").read_text())
+    assert (slices["columns"], slices["data"]) == (["slice", "mcc", "rows"], [["length: 1-5", 0.5, 3]])
     assert json.loads(artifact(run, "evaluation/examples.json").read_text())["data"] == [["a", "It is."]]
 
 

@@ -35,6 +35,7 @@ from distilspark.tracking.sweeps import (
     sweep_identity,
     variant_of,
 )
+from distilspark.tracking.views import save_view
 
 Overrides = list[str]
 
@@ -103,7 +104,7 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 failures = launch_missing(hydra, plan, shared, parent, terminal)
                 report(parent, configs[0].task.metric)
                 answer_sweep(parent, log.parent / "comparison")
-                where_to_look(parent)
+                where_to_look(parent, link_view(parent, configs[0].task.metric))
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))
         except Exception as error:
@@ -173,6 +174,16 @@ def report(parent: Run, metric: str) -> None:
         name = best.data.params["registry.name"]
         version, aliases = register_run(best.info.run_id, name, metric)
         say(f"registered {name} version {version} (@{', @'.join(aliases)}): {best.info.run_name}, best on validation")
+
+
+def link_view(parent: Run, metric: str) -> str:
+    """Save the sweep's view in the UI, and link to it below the answer in its description; returns where it is."""
+    run = mlflow.get_run(parent.info.run_id)  # with the tags that it has by now
+    page = save_view(run, finished(children(run)), metric)
+    answer, _, more = run.data.tags.get("mlflow.note.content", "").partition("\n\n")
+    link = f"[The jobs side by side]({page}): columns, charts, images"
+    mlflow.set_tag("mlflow.note.content", "\n\n".join(filter(None, (answer, link, more))))
+    return page
 
 
 def _figures(run: Run, names: Sequence[str]) -> list[str]:

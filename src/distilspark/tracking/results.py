@@ -46,10 +46,10 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 
 def log_images(files: Iterable[Path], prefix: str) -> None:
-    """PNGs as `log_figures` logs figures."""
+    """PNGs as `log_figures` logs figures; the UI has a section of images for each prefix."""
     for file in files:
         mlflow.log_artifact(str(file), prefix)
-        mlflow.log_image(Image.open(file), key=f"{prefix}_{file.stem}", step=0)
+        mlflow.log_image(Image.open(file), key=f"{prefix}/{file.stem}", step=0)
 
 
 def log_tables(tables: Mapping[str, pd.DataFrame], prefix: str) -> None:
@@ -74,9 +74,16 @@ def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None
     mlflow.log_metrics({f"dev/{name}": value for name, value in (evaluation.metrics | interval).items()}, step=epoch)
     mlflow.log_metrics(baseline, step=epoch)
     log_figures(evaluation.figures, "evaluation")
-    log_tables({"slices": evaluation.slices, "examples": evaluation.examples}, "evaluation")
+    slices = comparable_slices(evaluation.slices, task.metric)
+    log_tables({"slices": slices, "examples": evaluation.examples}, "evaluation")
     if evaluation.report:
         mlflow.log_text(evaluation.report, "evaluation/classification_report.txt")
+
+
+def comparable_slices(slices: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Slices in the order in which the UI takes columns: it groups by the first and compares the second."""
+    named = slices.assign(slice=slices["slice"] + ": " + slices["value"]).drop(columns="value")
+    return named[["slice", metric, *named.columns.drop(["slice", metric])]]
 
 
 def beats_baseline(logged: Mapping[str, float], metric: str) -> bool:

@@ -1,0 +1,92 @@
+"""A sweep as a view of the MLflow UI: the runs, columns and charts with which it opens.
+
+The UI keeps its saved views as tags of the experiment, and lists them behind its button `Views`. What a view leaves out
+is as the UI has it by default, and what it names and the UI does not have is not shown.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+SAVED_VIEW = "mlflow.sharedViewState."  # the UI's own prefix of such tags, as the keys of a view are its own
+RUN_NAME = "attributes.`Run Name`"
+EVALUATION = "evaluation"  # its images are seen at once
+UNFOLDED = ("sweep", EVALUATION)  # sections of charts
+IMAGES = ("profile", "training")  # other folders with images
+
+
+def save_view(parent: Run, jobs: Sequence[Run], metric: str) -> str:
+    """Save the view of a sweep's finished jobs; returns where the UI has it, below its address.
+
+    A sweep that is started again keeps its view, which then shows the jobs of the new parent run.
+    """
+    key, experiment = parent.data.tags["sweep.id"], parent.info.experiment_id
+    name = f"{parent.info.run_name} ({key[:4]})"
+    view = {"name": name, "createdAt": int(time.time() * 1000), "state": json.dumps(view_state(parent, jobs, metric))}
+    mlflow.MlflowClient().set_experiment_tag(experiment, f"{SAVED_VIEW}{key}", json.dumps(view))
+    return (
+        f"#/experiments/{experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART&workflowType=machine_learning"
+    )
+
+
+def view_state(parent: Run, jobs: Sequence[Run], metric: str) -> dict[str, Any]:
+    """The jobs, the best on dev first, with what was varied and what came of it."""
+    varied = varied_params(jobs, json.loads(parent.data.tags["sweep.varied"]))
+    scores = (f"dev/{metric}", f"dev/{metric}_low", f"dev/{metric}_high", f"val/kept_{metric}", "time/train")
+    widths = {f"params.`{name}`": 180 for name in varied} | {f"metrics.`{name}`": 120 for name in scores}
+    return {
+        "searchFilter": f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'",
+        "orderByKey": f"metrics.`dev/{metric}`",
+        "orderByAsc": False,
+        "selectedColumns": list(widths),
+        "columnOrder": [RUN_NAME, *widths],
+        "columnWidths": {RUN_NAME: 320} | widths,
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": [*charts(varied, metric), *image_charts(evaluation_images(jobs))],
+        "compareRunSections": sections(name for run in jobs for name in run.data.metrics),
+        "isAccordionReordered": True,  # else the UI sorts the sections
+    }
+
+
+def varied_params(jobs: Iterable[Run], varied: Iterable[str]) -> list[str]:
+    """The params behind the keys that a sweep varies: of a choice of files, such as `model`, its name."""
+    params = {name for run in jobs for name in run.data.params}
+    return [name for key in varied for name in (key, f"{key}.name") if name in params]
+
+
+def charts(varied: Sequence[str], metric: str) -> list[dict[str, Any]]:
+    """What is seen first; to the other sections the UI adds a chart for every metric and image that has none."""
+    wanted: list[dict[str, Any]] = [
+        {"type": "PARALLEL", "selectedParams": varied, "selectedMetrics": [f"val/kept_{metric}", f"dev/{metric}"]},
+        {"type": "BAR", "metricKey": f"dev/{metric}"},
+        {"type": "LINE", "metricKey": f"val/{metric}", "selectedMetricKeys": [f"val/{metric}"]},
+        {"type": "LINE", "metricKey": "val/loss", "selectedMetricKeys": ["val/loss"]},
+    ]
+    shared = {"metricSectionId": UNFOLDED[0], "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
+    return [{"uuid": f"sweep-{place}", **shared, **chart} for place, chart in enumerate(wanted)]
+
+
+def evaluation_images(jobs: Sequence[Run]) -> list[str]:
+    """What the evaluation drew: all jobs have the same."""
+    folder = mlflow.MlflowClient().list_artifacts(jobs[0].info.run_id, EVALUATION) if jobs else []
+    return [item.path.removesuffix(".png") for item in folder if item.path.endswith(".png")]
+
+
+def image_charts(images: Iterable[str]) -> list[dict[str, Any]]:
+    """Each image of all jobs side by side; the UI's own charts have all params of a run above its image."""
+    shared = {"type": "IMAGE", "metricSectionId": EVALUATION, "step": 0, "showRunParams": False}
+    return [{"uuid": image, "imageKeys": [image], **shared} for image in images]
+
+
+def sections(metrics: Iterable[str]) -> list[dict[str, Any]]:
+    """The sections that the UI makes of the folders in the names of metrics and images; most of them folded up."""
+    folders = {name.rpartition("/")[0] for name in metrics}.union(IMAGES) - {"system", *UNFOLDED}
+    names = (*UNFOLDED, *sorted(folders), "System metrics")
+    return [{"uuid": name, "name": name, "display": name in UNFOLDED} for name in names]

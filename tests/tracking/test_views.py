@@ -1,0 +1,72 @@
+"""What a sweep's view asks the UI for; tests/e2e/test_browser.py looks at what the UI makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+from distilspark.tracking.sweeps import Sweep, children
+from distilspark.tracking.views import SAVED_VIEW, charts, save_view, sections, varied_params, view_state
+
+SWEEP = Sweep("loss", ("model", "training.seed"), "0123456789ab")
+
+
+@pytest.fixture
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A sweep's run with two children."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # other stores do not have ours
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with mlflow.start_run(run_name="cola tiny loss", tags=SWEEP.tags) as run:
+        for seed in (1, 2):
+            with mlflow.start_run(nested=True):
+                mlflow.log_params({"model.name": "tiny", "model.dropout": 0.1, "training.seed": seed})
+                mlflow.log_metrics({"dev/mcc": 0.5, "time/train": 1.0, "system/memory": 1.0})
+    yield mlflow.get_run(run.info.run_id)
+    mlflow.set_tracking_uri(before)
+
+
+def test_the_view_is_saved_once_for_a_sweep(parent: Run) -> None:
+    pages = {save_view(parent, children(parent), "mcc") for _ in range(2)}
+    (page,) = pages
+    assert page.startswith("#/experiments/0/runs?viewStateShareKey=0123456789ab&")
+    tags = mlflow.get_experiment("0").tags
+    (saved,) = [json.loads(value) for key, value in tags.items() if key.startswith(SAVED_VIEW)]
+    assert saved["name"] == "cola tiny loss (0123)"
+    assert json.loads(saved["state"]) == view_state(parent, children(parent), "mcc")
+
+
+def test_it_finds_the_jobs(parent: Run) -> None:
+    state = view_state(parent, children(parent), "mcc")
+    found = mlflow.search_runs(["0"], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
+    assert set(found["run_id"]) == {run.info.run_id for run in children(parent)}
+    assert state["selectedColumns"][:3] == ["params.`model.name`", "params.`training.seed`", "metrics.`dev/mcc`"]
+
+
+def test_it_fits_into_a_tag(parent: Run) -> None:
+    """MLflow keeps 20,000 characters."""
+    with mlflow.start_run(parent_run_id=parent.info.run_id):
+        mlflow.log_metrics({f"folder_{number}/metric": 0.0 for number in range(60)})
+    save_view(parent, children(parent), "mcc")
+
+
+def test_params_are_those_that_were_varied(parent: Run) -> None:
+    assert varied_params(children(parent), ["model", "training.seed"]) == ["model.name", "training.seed"]
+    assert varied_params(children(parent), ["spark.settings.a"]) == []
+
+
+def test_charts_are_in_a_section() -> None:
+    first, *rest = charts(["training.seed"], "pearson")
+    assert (first["type"], first["selectedParams"]) == ("PARALLEL", ["training.seed"])
+    assert first["selectedMetrics"] == ["val/kept_pearson", "dev/pearson"]
+    names = [section["uuid"] for section in sections(["dev/pearson", "system/memory"])]
+    assert names == ["sweep", "evaluation", "dev", "profile", "training", "System metrics"]
+    assert {chart["metricSectionId"] for chart in (first, *rest)} == {"sweep"}
+    assert len({chart["uuid"] for chart in (first, *rest)}) == 4
