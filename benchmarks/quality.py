@@ -1,8 +1,8 @@
 """What a task reaches on the real data: `mlflow run` over several seeds, the mean and spread of its dev metrics.
 
 `python benchmarks/quality.py --task cola --seeds 1 2 3 -- model=minilm data=files data.path=../shared/glue/CoLA`
-writes `results/quality_cola.json`. The runs land in the project's own MLflow store. `--keep` trains only the seeds that
-the file lacks.
+writes `results/quality_cola.json`, or with `--name` another file, for other settings. The runs land in the project's
+own MLflow store. `--keep` trains only the seeds that the file lacks.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ def main() -> None:
     """Train once a seed, one after the other, and write the figures down."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--task", required=True)
+    parser.add_argument("--name", help="of the file with the results: quality_NAME.json")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--keep", action="store_true", help="the runs of the same settings that the file has")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of `train`")
     arguments = parser.parse_args()
-    before = machine()
-    known = known_runs(arguments.task) if arguments.keep else {}
+    before, name = machine(), arguments.name or arguments.task
+    known = known_runs(name) if arguments.keep else {}
     runs = [known.get(seed) or train(arguments.task, seed, arguments.overrides) for seed in arguments.seeds]
     check_settings(runs)
     figures = {"seeds": arguments.seeds, "summary": summarise(runs), "runs": runs}
-    write_results(f"quality_{arguments.task}", {"machine": before, **figures})
+    write_results(f"quality_{name}", {"machine": before, **figures})
 
 
 def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
@@ -54,9 +55,9 @@ def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     return {"seed": seed, "params": _settings(newest.data.params), **dict(sorted(metrics.items()))}
 
 
-def known_runs(task: str) -> dict[int, dict[str, Any]]:
-    """The runs that the task's file has, by seed."""
-    file = RESULTS / f"quality_{task}.json"
+def known_runs(name: str) -> dict[int, dict[str, Any]]:
+    """The runs that the file has, by seed."""
+    file = RESULTS / f"quality_{name}.json"
     return {run["seed"]: run for run in json.loads(file.read_text(encoding="utf-8"))["runs"]} if file.is_file() else {}
 
 
