@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from clusters import DRIVER, on_cluster, two_workers
 from processes import Place, end_group, train_command
 from sweeping import Swept, children, parents
 
@@ -27,9 +28,9 @@ def sweep_command(place: Place, registry: str, *overrides: str) -> list[str]:
     return [*train_command("task=cola", *own), "--multirun"]
 
 
-def sweep(place: Place, registry: str, *overrides: str) -> Swept:
+def sweep(place: Place, registry: str, *overrides: str, **environment: str) -> Swept:
     """Run a sweep to its end."""
-    ended = place.run(*sweep_command(place, registry, *overrides))
+    ended = place.run(*sweep_command(place, registry, *overrides), **environment)
     return Swept(place, ended, parents(place, registry)[0])
 
 
@@ -200,11 +201,11 @@ def test_the_trials_of_a_search_are_children(place: Place) -> None:
     assert versions(place, "search") == [best.info.run_id]
 
 
-def test_jobs_are_spark_tasks(place: Place) -> None:
-    """Each in a process of its own, whose failure or death is its own too."""
-    local = ("hydra.launcher.resources.master=local[2]", "hydra.launcher.resources.driver_memory=1g")
-    varied = ("training.seed=1,2", "hydra/launcher=spark", "hydra.launcher.resources.executor_cores=1")
-    swept = sweep(place, "spark", *varied, *local, "hydra.launcher.resources.dynamic_allocation=false")
+def test_jobs_are_spark_tasks(place: Place, tmp_path: Path) -> None:
+    """Of a cluster, two at once; each job in a process of its own."""
+    with two_workers(tmp_path / "cluster") as cluster:
+        resources = [each.replace("spark.", "hydra.launcher.resources.", 1) for each in on_cluster(cluster)[1:]]
+        swept = sweep(place, "spark", "training.seed=1,2", "hydra/launcher=spark", *resources, **DRIVER)
     assert swept.ended.returncode == 0, swept.ended.stderr
     assert {label: run.info.status for label, run in swept.children.items()} == {
         "training.seed=1": "FINISHED",
