@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from hydra import compose, initialize_config_dir
 
 from distilspark.config import TrainConfig, from_hydra
-from distilspark.paths import CONF
+from distilspark.paths import CONF, ROOT
 from distilspark.training.workers import free_port
 from results_file import machine, write_results
 
@@ -62,8 +62,9 @@ def run_members(arguments: argparse.Namespace, members: int, batch: int) -> dict
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(members)]
     sizes = ["--batch", str(batch), "--tokens", str(arguments.tokens), "--steps", str(arguments.steps)]
     command = [sys.executable, __file__, *sizes, "--addresses", *addresses, "--member"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     started = [
-        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, env=environment)
         for rank in range(members)
     ]
     try:
