@@ -1,7 +1,8 @@
 """Training on two workers of one core each against one worker of one core, on paper on up to 64; a checkpoint's price.
 
 `make bench-cluster` runs it with MiniLM. Members are processes that each have a core of their own and rows of one
-length, so that only computing and the collective are measured, and neither Spark's start nor validation.
+length, so that only computing and the collective are measured, and neither Spark's start nor validation. Two cores of
+one machine slow one another down, which two machines do not: two processes that train alone at once tell how much.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=15, help="that are measured, after three more")
     parser.add_argument("--member", type=int)
     parser.add_argument("--addresses", nargs="*", default=[])
+    parser.add_argument("--alone", action="store_true", help="members that know nothing of one another")
     arguments = parser.parse_args()
     if arguments.member is not None:
         print(json.dumps(be_member(arguments)))
@@ -48,20 +50,21 @@ def main() -> None:
     measured = {
         "one_worker": run_members(arguments, 1, arguments.batch),
         "one_worker_half_the_batch": run_members(arguments, 1, arguments.batch // 2),
+        "two_alone_at_once": run_members(arguments, 2, arguments.batch, alone=True),
         "two_workers": run_members(arguments, 2, arguments.batch),
         "two_workers_twice_the_batch": run_members(arguments, 2, 2 * arguments.batch),
     }
-    settings = {"batch": arguments.batch, "tokens": arguments.tokens, "steps": arguments.steps, "model": "minilm"}
-    write_results(
-        "cluster_training", {"machine": before, **settings, "measured": measured, "model": on_paper(measured, settings)}
-    )
+    settings = {"model": "minilm", "batch": arguments.batch, "tokens": arguments.tokens, "steps": arguments.steps}
+    paper = on_paper(measured, arguments.batch)
+    write_results("cluster_training", {"machine": before, **settings, "measured": measured, "on_paper": paper})
 
 
-def run_members(arguments: argparse.Namespace, members: int, batch: int) -> dict[str, Any]:
+def run_members(arguments: argparse.Namespace, members: int, batch: int, alone: bool = False) -> dict[str, Any]:
     """Start the members, each on a core of its own; the median seconds of a step and of the collective alone."""
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(members)]
     sizes = ["--batch", str(batch), "--tokens", str(arguments.tokens), "--steps", str(arguments.steps)]
-    command = [sys.executable, __file__, *sizes, "--addresses", *addresses, "--member"]
+    options = [*(["--alone"] if alone else []), "--addresses", *addresses]
+    command = [sys.executable, __file__, *sizes, *options, "--member"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     started = [
         subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, env=environment)
@@ -83,7 +86,8 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
 
     from distilspark.training.team import Alone, Team, join, mean_over_members
 
-    if members > 1:
+    together = members > 1 and not arguments.alone
+    if together:
         kept: Any = join(arguments.member, arguments.addresses, 1)
         team: Alone = Team(arguments.member, [1] * members, lambda mine: [mine] * members)
     else:
@@ -92,7 +96,7 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
     seconds = _median_seconds(step, arguments.steps)
     gradients = [tf.zeros(variable.shape) for variable in network.trainable_variables]
     reduce = tf.function(lambda: mean_over_members(gradients, members, 9))
-    collective = _median_seconds(reduce, arguments.steps) if members > 1 else 0.0
+    collective = _median_seconds(reduce, arguments.steps) if together else 0.0
     del kept
     checkpoint, size = _checkpoint(network)
     return {
@@ -145,45 +149,50 @@ def _median_seconds(call: Callable[[], Any], times: int) -> float:
     return median(seconds[3:])
 
 
-def on_paper(measured: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def on_paper(measured: dict[str, Any], batch: int) -> dict[str, Any]:
     """A step takes a fixed time, a time for each row of a worker, and the ring's time.
 
     The first two are a line through the steps of one worker; the ring of N moves 2 (N - 1) / N of the gradient in
-    2 (N - 1) messages (Patarasuk and Yuan 2009).
+    2 (N - 1) messages (Patarasuk and Yuan 2009). Checked against the two measured points with what the collective took
+    there, and what two cores of this machine cost one another.
     """
     whole, half = measured["one_worker"], measured["one_worker_half_the_batch"]
     row = (whole["step"] - half["step"]) / (whole["batch"] - half["batch"])
     fixed = whole["step"] - row * whole["batch"]
     gradient = 1e6 * whole["gradient_mb"]
+    slowdown = measured["two_alone_at_once"]["step"] / half["step"]
     checks = {}
     for name in ("two_workers", "two_workers_twice_the_batch"):
         point = measured[name]
-        said = fixed + row * point["batch"] / point["workers"] + point["collective"]
-        checks[name] = {"model": round(said, 4), "measured": point["step"], "ratio": round(said / point["step"], 2)}
+        said = slowdown * (fixed + row * point["batch"] / point["workers"]) + point["collective"]
+        checks[name] = {
+            "model": round(said, 4),
+            "measured": point["step"],
+            "ratio": round(said / point["step"], 2),
+            "collective_share": round(point["collective"] / point["step"], 2),
+        }
 
-    def seconds(workers: int, rows: float, bandwidth: float) -> float:
-        ring = 2 * (workers - 1) / workers * gradient / bandwidth + 2 * (workers - 1) * LATENCY
-        return fixed + row * rows + ring
+    def ring(workers: int, bandwidth: float) -> float:
+        return 2 * (workers - 1) / workers * gradient / bandwidth + 2 * (workers - 1) * LATENCY
 
-    scaling = {
-        network: [
-            {
-                "workers": workers,
-                "same_batch_speedup": round(
-                    whole["step"] / seconds(workers, settings["batch"] / workers, bandwidth), 2
-                ),
-                "batch_grows_speedup": round(
-                    workers * whole["step"] / seconds(workers, settings["batch"], bandwidth), 2
-                ),
-                "collective_share": round(
-                    1 - (fixed + row * settings["batch"]) / seconds(workers, settings["batch"], bandwidth), 3
-                ),
-            }
-            for workers in WORKERS
-        ]
-        for network, bandwidth in NETWORKS.items()
+    def point(workers: int, bandwidth: float) -> dict[str, float]:
+        same = fixed + row * batch / workers + ring(workers, bandwidth)
+        grown = fixed + row * batch + ring(workers, bandwidth)
+        return {
+            "workers": workers,
+            "same_batch_speedup": round(whole["step"] / same, 2),
+            "batch_grows_speedup": round(workers * whole["step"] / grown, 2),
+            "same_batch_collective_share": round(ring(workers, bandwidth) / same, 3),
+            "batch_grows_collective_share": round(ring(workers, bandwidth) / grown, 3),
+        }
+
+    return {
+        "fixed_seconds": round(fixed, 4),
+        "seconds_per_row": round(row, 5),
+        "slowdown_of_two_cores": round(slowdown, 2),
+        "checks": checks,
+        "scaling": {network: [point(workers, speed) for workers in WORKERS] for network, speed in NETWORKS.items()},
     }
-    return {"fixed_seconds": round(fixed, 4), "seconds_per_row": round(row, 5), "checks": checks, "scaling": scaling}
 
 
 if __name__ == "__main__":

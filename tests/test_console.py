@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+import distilspark.console
+from distilspark.console import show_table
 from distilspark.paths import ROOT
 
 NOISY = """
@@ -77,6 +82,36 @@ def test_the_terminal_comes_back_after_a_failure_and_logs_are_kept(tmp_path: Pat
         ended = run(tmp_path, "raise")
         assert ended.returncode == 3
     assert (tmp_path / "new" / "x.log").read_text().count("a record") == 2
+
+
+@pytest.mark.parametrize("width, is_terminal", [(80, False), (80, True), (50, True)])
+def test_nothing_of_a_table_is_cut(monkeypatch: pytest.MonkeyPatch, width: int, is_terminal: bool) -> None:
+    shown = io.StringIO()
+    screen = Console(file=shown, width=width, force_terminal=is_terminal, color_system=None)
+    monkeypatch.setattr(distilspark.console, "terminal", screen)
+    row = ("class_weights=balanced", "3", "0.2434", "0.1830 to 0.3021", "+0.0024", "-0.0544 to +0.0540", "p = .955")
+    show_table("Found", ("variant", "seeds", "mcc", "interval", "difference", "interval", "p"), [row])
+    lines = [line for line in shown.getvalue().splitlines() if line.startswith("│")]
+    cells = zip(*(line.split("│")[1:-1] for line in lines), strict=True)
+    assert [re.sub(r"\s", "", "".join(cell)) for cell in cells] == [re.sub(r"\s", "", cell) for cell in row]
+    assert (len(lines) > 1) == is_terminal
+    assert max(map(len, lines)) <= width or not is_terminal
+
+
+def test_lines_of_several_jobs_say_whose_they_are(tmp_path: Path) -> None:
+    code = """
+from distilspark.console import say, show_table, speak_as
+speak_as("seed 1")
+say("begins")
+show_table("Results", ("metric", "value"), (("mcc", "0.5"),))
+speak_as(None)
+say("alone")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=True
+    )
+    lines = ended.stdout.splitlines()
+    assert (lines[0], lines[1].strip(), lines[-1]) == ("seed 1: begins", "seed 1: Results", "alone")
 
 
 def test_metrics_on_one_line() -> None:

@@ -73,6 +73,15 @@ def test_results_are_the_benchmarks(task: str) -> None:
     assert [figure for figure in figures if figure not in shown + intervals] == []
 
 
+def test_the_ablation_is_the_benchmarks() -> None:
+    results = json.loads((ROOT / "benchmarks/results/ablation_cola_class_weights.json").read_text())
+    for found in results["differences"]:
+        (row,) = [line for line in README.splitlines() if line.startswith(f"| `{found['variant']}` | .")]
+        names = ["mcc", "low", "high", *(["difference", "difference_low", "difference_high"] if found["pairs"] else [])]
+        assert re.findall(r"\.\d{4}", row) == [f"{abs(found[name]):.4f}"[1:] for name in names]
+        assert found["pairs"] is None or f"p = {found['p']:.3f}".replace("= 0", "= ") in row
+
+
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_speeds_are_the_benchmarks(precision: str) -> None:
     results = json.loads((ROOT / "benchmarks/results/scoring.json").read_text())

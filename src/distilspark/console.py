@@ -15,6 +15,7 @@ from rich.table import Table
 
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
+WIDE = 500  # characters: a file has no edge
 speaker = ""  # who says what is printed, where several processes share the terminal
 
 
@@ -31,14 +32,15 @@ def say(message: str) -> None:
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print a small table: the first column to the left, the others to the right."""
+    """Print a small table: the first column to the left, the others to the right; nothing of it is cut."""
     table = Table(title=f"{speaker}{title}", title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
         logger.info("%s: %s", title, " | ".join(row))
-    terminal.print(table)
+    lines = terminal if terminal.is_terminal else Console(file=terminal.file, width=WIDE, soft_wrap=True)
+    lines.print(table)
 
 
 def progress_bar() -> Progress:
