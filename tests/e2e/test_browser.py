@@ -9,12 +9,16 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from browsers import Ui, chromium, looking
 from playwright.sync_api import Browser, Locator, expect
 from serving import serving
 from sweeping import Swept
+
+if TYPE_CHECKING:
+    from conftest import Trained
 
 pytestmark = pytest.mark.slow
 PARENT = "cola tiny class_weights"
@@ -67,7 +71,19 @@ def test_the_run_list_has_the_parent_and_below_it_its_children(ui: Ui, ablation:
     parent.get_by_role("button").first.click()
     for child in CHILDREN:
         expect(ui.page.get_by_role("link", name=child, exact=True)).to_be_visible()
-    ui.take_picture("runs")
+
+
+def test_an_experiments_view_lists_its_runs_by_the_metric(ui: Ui, cola_training: Trained) -> None:
+    (page,) = re.findall(r"look at it: .* http://127\.0\.0\.1:5000/(#\S+)", cola_training.ended.stdout)
+    run = cola_training.run
+    ui.page.set_viewport_size({"width": 1760, "height": 400})
+    ui.open(page)
+    expect(ui.page.locator(f"a[href$='{run.info.run_id}']")).to_be_visible()
+    shown = str(run.data.metrics["dev/mcc"]).removesuffix(".0")  # as JavaScript writes it
+    expect(ui.page.locator("[col-id='metrics.`dev/mcc`']").get_by_text(shown, exact=True).first).to_be_visible()
+    for column in ("model.name", "training.learning_rate", "dev/mcc", "dev/mcc_low", "dev/mcc_high"):
+        expect(ui.page.get_by_role("columnheader").get_by_text(column, exact=True)).to_be_visible()
+    ui.take_picture("results")
 
 
 def test_its_view_lists_the_jobs_with_what_was_varied_and_the_metric(ui: Ui, ablation: Swept) -> None:

@@ -94,7 +94,7 @@ def test_it_is_a_run_of_the_tasks_experiment(stored: Stored, compared: subproces
     assert "comparison/comparison.md" in artifacts
     ids = json.loads(stored.place.artifact(run, "comparison/runs.json").read_text())
     assert {label: len(each) for label, each in ids.items()} == {"off": 3, "balanced": 3}
-    images = [path for path in stored.place.artifacts(run, "images") if "comparison_differences" in path]
+    images = [path for path in stored.place.artifacts(run, "images") if "comparison~differences" in path]
     assert images
     assert run.data.params["sweep"] == stored.parent
 

@@ -35,7 +35,7 @@ from distilspark.tracking.sweeps import (
     sweep_identity,
     variant_of,
 )
-from distilspark.tracking.views import save_view
+from distilspark.tracking.views import save_sweep_view
 
 Overrides = list[str]
 
@@ -179,7 +179,7 @@ def report(parent: Run, metric: str) -> None:
 def link_view(parent: Run, metric: str) -> str:
     """Save the sweep's view in the UI, and link to it below the answer in its description; returns where it is."""
     run = mlflow.get_run(parent.info.run_id)  # with the tags that it has by now
-    page = save_view(run, finished(children(run)), metric)
+    page = save_sweep_view(run, finished(children(run)), metric)
     answer, _, more = run.data.tags.get("mlflow.note.content", "").partition("\n\n")
     link = f"[The jobs side by side]({page}): columns, charts, images"
     mlflow.set_tag("mlflow.note.content", "\n\n".join(filter(None, (answer, link, more))))

@@ -1,4 +1,4 @@
-"""A sweep as a view of the MLflow UI: the runs, columns and charts with which it opens.
+"""Views of the MLflow UI, of an experiment and of a sweep: the runs, columns and charts with which it opens.
 
 The UI keeps its saved views as tags of the experiment, and lists them behind its button `Views`. What a view leaves out
 is as the UI has it by default, and what it names and the UI does not have is not shown.
@@ -17,38 +17,54 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 SAVED_VIEW = "mlflow.sharedViewState."  # the UI's own prefix of such tags, as the keys of a view are its own
 RUN_NAME = "attributes.`Run Name`"
+RESULTS = "results"
+RECIPE = ("model.name", "training.learning_rate", "training.batch_size", "training.seed")
 EVALUATION = "evaluation"  # its images are seen at once
 UNFOLDED = ("sweep", EVALUATION)  # sections of charts
 IMAGES = ("profile", "training")  # other folders with images
 
 
-def save_view(parent: Run, jobs: Sequence[Run], metric: str) -> str:
+def save_experiment_view(experiment_id: str, metric: str) -> str:
+    """Save the view of all runs of a task's experiment; returns where the UI has it, below its address."""
+    return _save(experiment_id, RESULTS, RESULTS, list_state(RECIPE, metric), "TABLE")
+
+
+def save_sweep_view(parent: Run, jobs: Sequence[Run], metric: str) -> str:
     """Save the view of a sweep's finished jobs; returns where the UI has it, below its address.
 
     A sweep that is started again keeps its view, which then shows the jobs of the new parent run.
     """
-    key, experiment = parent.data.tags["sweep.id"], parent.info.experiment_id
+    key = parent.data.tags["sweep.id"]
     name = f"{parent.info.run_name} ({key[:4]})"
-    view = {"name": name, "createdAt": int(time.time() * 1000), "state": json.dumps(view_state(parent, jobs, metric))}
-    mlflow.MlflowClient().set_experiment_tag(experiment, f"{SAVED_VIEW}{key}", json.dumps(view))
-    return (
-        f"#/experiments/{experiment}/runs?viewStateShareKey={key}&compareRunsMode=CHART&workflowType=machine_learning"
-    )
+    return _save(parent.info.experiment_id, key, name, sweep_state(parent, jobs, metric), "CHART")
 
 
-def view_state(parent: Run, jobs: Sequence[Run], metric: str) -> dict[str, Any]:
-    """The jobs, the best on dev first, with what was varied and what came of it."""
-    varied = varied_params(jobs, json.loads(parent.data.tags["sweep.varied"]))
+def _save(experiment_id: str, key: str, name: str, state: dict[str, Any], mode: str) -> str:
+    view = {"name": name, "createdAt": int(time.time() * 1000), "state": json.dumps(state)}
+    mlflow.MlflowClient().set_experiment_tag(experiment_id, f"{SAVED_VIEW}{key}", json.dumps(view))
+    way = f"viewStateShareKey={key}&compareRunsMode={mode}&workflowType=machine_learning"
+    return f"#/experiments/{experiment_id}/runs?{way}"
+
+
+def list_state(params: Sequence[str], metric: str) -> dict[str, Any]:
+    """Runs with these params and what came of them, the best on dev first."""
     scores = (f"dev/{metric}", f"dev/{metric}_low", f"dev/{metric}_high", f"val/kept_{metric}", "time/train")
-    widths = {f"params.`{name}`": 180 for name in varied} | {f"metrics.`{name}`": 120 for name in scores}
+    widths = {f"params.`{name}`": 180 for name in params} | {f"metrics.`{name}`": 120 for name in scores}
     return {
-        "searchFilter": f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'",
         "orderByKey": f"metrics.`dev/{metric}`",
         "orderByAsc": False,
         "selectedColumns": list(widths),
         "columnOrder": [RUN_NAME, *widths],
         "columnWidths": {RUN_NAME: 320} | widths,
         "runsHiddenMode": "SHOW_ALL",
+    }
+
+
+def sweep_state(parent: Run, jobs: Sequence[Run], metric: str) -> dict[str, Any]:
+    """The jobs with what was varied, as a list and as charts."""
+    varied = varied_params(jobs, json.loads(parent.data.tags["sweep.varied"]))
+    return list_state(varied, metric) | {
+        "searchFilter": f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'",
         "compareRunCharts": [*charts(varied, metric), *image_charts(evaluation_images(jobs))],
         "compareRunSections": sections(name for run in jobs for name in run.data.metrics),
         "isAccordionReordered": True,  # else the UI sorts the sections
