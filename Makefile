@@ -62,8 +62,8 @@ format: $(READY) ## Format and mend what the linter can
 	$(VENV)/bin/ruff format
 	$(VENV)/bin/ruff check --fix
 
-test: $(READY) ## All tests
-	$(VENV)/bin/python -m pytest
+test: $(READY) ## All tests, two files at a time: most of them wait for a process that starts
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## The tests that take seconds
 	$(VENV)/bin/python -m pytest -m "not slow"
