@@ -57,7 +57,7 @@ def test_mlflow_run_commands_compose(command: str) -> None:
 
 
 def test_paths_exist() -> None:
-    paths = re.findall(r"`((?:docs|conf|src|tests|benchmarks)/[\w./-]+)`", README)
+    paths = re.findall(r"(?:`|\]\()((?:docs|conf|src|tests|benchmarks)/[\w./-]+)[`)]", README)
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
@@ -80,6 +80,23 @@ def test_the_ablation_is_the_benchmarks() -> None:
         names = ["mcc", "low", "high", *(["difference", "difference_low", "difference_high"] if found["pairs"] else [])]
         assert re.findall(r"\.\d{4}", row) == [f"{abs(found[name]):.4f}"[1:] for name in names]
         assert found["pairs"] is None or f"p = {found['p']:.3f}".replace("= 0", "= ") in row
+
+
+def test_a_clusters_figures_are_the_benchmarks() -> None:
+    results = json.loads((ROOT / "benchmarks/results/cluster_training.json").read_text())
+    measured, paper = results["measured"], results["on_paper"]
+    rows = {"one worker, 32 rows": "one_worker", "two workers, 32 rows together": "two_workers"}
+    for label, name in {**rows, "two workers, 64 rows together": "two_workers_twice_the_batch"}.items():
+        share = f"{paper['checks'][name]['collective_share']:.0%}".replace("%", " %") if name in paper["checks"] else ""
+        step = f"{measured[name]['step']:.2f}".removeprefix("0")
+        assert f"| {label} | {step} | {share}{' ' if share else ''}|" in README
+    assert max(abs(1 - check["ratio"]) for check in paper["checks"].values()) <= 0.09
+    grown = {point["workers"]: point["batch_grows_speedup"] for point in paper["scaling"]["10 Gbit/s"]}
+    assert f"8 workers are {grown[8]:.1f} times and 64 workers {grown[64]:.0f} times" in README
+    same = [point["same_batch_speedup"] for points in paper["scaling"].values() for point in points]
+    assert max(same) == 1, "none gains anything"
+    gradient, speed = measured["one_worker"]["gradient_mb"], paper["collective_gb_a_second"]
+    assert f"gradient, {gradient:.0f} MB" in README and f"move {speed:.2f} GB".replace(" 0.", " .") in README
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
