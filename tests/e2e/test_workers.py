@@ -99,7 +99,7 @@ def processes_of(folder: Path, rank: int) -> list[int]:
 @pytest.fixture(scope="module")
 def on_a_cluster(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A training on a standalone cluster, one of whose workers is killed within an epoch."""
-    folder = place.folder / "shared"
+    folder = tmp_path_factory.mktemp("shared")
     with two_workers(tmp_path_factory.mktemp("cluster") / "cluster") as cluster:
         settings = (*on_cluster(cluster), "registry.name=cluster", f"training.checkpoints={folder}")
         process = place.start(*train_command(*TOGETHER, *settings), **DRIVER)
@@ -124,9 +124,9 @@ def test_a_worker_that_dies_is_replaced(place: Place, on_a_cluster: Run) -> None
         assert len(re.findall(rf"worker {rank} of 2: process ", log)) == 2, "Spark started the stage twice"
 
 
-def test_a_driver_that_dies_goes_on_to_the_same_weights(place: Place, on_a_cluster: Run) -> None:
+def test_a_driver_that_dies_goes_on_to_the_same_weights(place: Place, on_a_cluster: Run, tmp_path: Path) -> None:
     """The training of the cluster again, on this machine: with another interruption it ends with the same bits."""
-    folder = place.folder / "here"
+    folder = tmp_path / "checkpoints"
     command = train_command(*TOGETHER, "registry.name=here", f"training.checkpoints={folder}")
     process = place.start(*command)
     try:
@@ -145,8 +145,8 @@ def test_a_driver_that_dies_goes_on_to_the_same_weights(place: Place, on_a_clust
         assert history(place, run, metric) == history(place, on_a_cluster, metric)
 
 
-def test_a_worker_that_always_dies_fails_the_run_with_the_reason(place: Place) -> None:
-    folder = place.folder / "dying"
+def test_a_worker_that_always_dies_fails_the_run_with_the_reason(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
     settings = ("registry.name=dying", f"training.checkpoints={folder}", "training.epochs=100000")
     attempts = "+spark.settings={spark.stage.maxConsecutiveAttempts: 2}"
     process = place.start(*train_command(*TOGETHER, *settings, attempts, "training.early_stopping.patience=100000"))
