@@ -95,6 +95,8 @@ def test_a_clusters_figures_are_the_benchmarks() -> None:
     assert f"8 workers are {grown[8]:.1f} times and 64 workers {grown[64]:.0f} times" in README
     same = [point["same_batch_speedup"] for points in paper["scaling"].values() for point in points]
     assert max(same) == 1, "none gains anything"
+    quality = json.loads((ROOT / "benchmarks/results/quality_stsb_two_workers.json").read_text())
+    assert f"Pearson {quality['summary']['dev/pearson']['mean']:.4f}".replace(" 0", " ") in README
     gradient, speed = measured["one_worker"]["gradient_mb"], paper["collective_gb_a_second"]
     assert f"gradient, {gradient:.0f} MB" in README and f"move {speed:.2f} GB".replace(" 0.", " .") in README
 
