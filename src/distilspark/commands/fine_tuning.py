@@ -130,7 +130,8 @@ def prepare_data(config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer,
     datasets = load_and_report(config, spark, folder / "bad_rows.csv")
     profiled = profile(datasets, config.task, tokenizer.to_str(), config.model.max_length)
     rows = {name: with_model_texts(frame, config.task, config.features.text) for name, frame in datasets.splits.items()}
-    frames = {name: frame.toPandas() for name, frame in rows.items()}
+    # in an order that partitions have no part in: batches and the bootstrap draw by position
+    frames = {name: frame.toPandas().sort_values("id", ignore_index=True) for name, frame in rows.items()}
     removed = stop_words() if config.features.text == "filtered" else []
     log_datasets(frames, datasets.files, datasets.digests, f"{config.task.name}-{datasets.source}")
     log_training_texts([frames["train"], frames["validation"]])
