@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
 
-from distilspark.data.fingerprints import overlap, text_hashes
+from distilspark.data.fingerprints import distinct_text_hashes, overlap, text_hashes
 from distilspark.data.splits import ID_DIGITS, with_ids
 
 
@@ -26,6 +26,18 @@ def test_overlap_counts_rows() -> None:
     known = text_hashes(rows(("a", None), ("b", None)))
     assert overlap(rows(("b", None), ("c", None), ("b", None), ("b", "x")), known) == 2
     assert overlap(rows(("c", None)), known) == 0
+
+
+def test_spark_says_the_same(spark: SparkSession) -> None:
+    """Whatever Python takes for white space, at both ends; and for texts of any sort."""
+    spaces = [character for character in map(chr, range(0x3100)) if character.isspace()]
+    assert len(spaces) > 25
+    texts = [(f"{space}It is.{space}", f"{space} é{space}a ") for space in spaces]
+    odd = [("", None), ("a\u200b", "\ufeffb"), ("\U0001f600", ""), ("It is.", "é a"), (" \n\t", "$1\\")]
+    assert len(set(text_hashes(rows(*texts[:1], *odd)))) == 6
+    both = [*texts, *odd, *odd]
+    found = distinct_text_hashes(spark.createDataFrame(both, "sentence1 string, sentence2 string"))
+    np.testing.assert_array_equal(found, np.unique(text_hashes(rows(*both))))
 
 
 def test_they_are_the_ids_of_rows_without_an_id(spark: SparkSession) -> None:

@@ -18,6 +18,7 @@ from processes import Place
 from pyspark.sql import SparkSession
 
 from distilspark.config import TrainConfig
+from distilspark.data.fingerprints import text_hashes
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.network import build_network, export_arrays
@@ -74,8 +75,10 @@ class Stable:
         self._fit_head(mistakes)
         mlflow.set_tracking_uri(self.place.store)
         with mlflow.start_run(experiment_id=self._experiment()), TemporaryDirectory() as scratch:
-            log_datasets(self.frames, self.datasets.files, digests or self.datasets.digests, "cola-files")
-            log_training_texts([self.frames[split] for split in trained_on])
+            sizes = {split: len(frame) for split, frame in self.frames.items()}
+            known = digests or self.datasets.digests
+            log_datasets(sizes, self.frames["dev"], self.datasets.files, known, "cola-files")
+            log_training_texts(np.concatenate([text_hashes(self.frames[split]) for split in trained_on]))
             folder = Path(scratch) / "scorer"
             arrays = export_arrays(self.network)
             write_package(folder, arrays, self.checkpoint, self.config.task, self.config.model, ())

@@ -57,7 +57,7 @@ def test_pairs_lose_the_longer_sentence_first_as_transformers_does(
     expected = transformers_tokenizer(firsts, seconds, truncation="longest_first", max_length=max_length)["input_ids"]
     assert as_lists(encoded.token_ids) == expected
     full = [len(ids) for ids in transformers_tokenizer(firsts, seconds)["input_ids"]]
-    assert encoded.cut == sum(length > max_length for length in full)
+    assert encoded.full_lengths.tolist() == full
     assert max(encoded.lengths) <= max_length
 
 
@@ -71,7 +71,7 @@ def test_a_tokenizer_json_that_cuts_and_pads_does_neither_here(tiny_folder: Path
         encoded.token_ids[0].tolist()
         == encode(load_tokenizer(tiny_folder), ["the cat sat on the mat"], None, 64).token_ids[0].tolist()
     )
-    assert encoded.cut == 0
+    assert encoded.lengths.tolist() == encoded.full_lengths.tolist()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_encoding_leaves_the_tokenizer_as_it_is(tiny_folder: Path) -> None:
 
 def test_no_rows_and_unequal_columns(tiny_folder: Path) -> None:
     encoded = encode(load_tokenizer(tiny_folder), [], None, 16)
-    assert (encoded.token_ids, encoded.cut, encoded.lengths.shape) == ([], 0, (0,))
+    assert (encoded.token_ids, encoded.lengths.shape, encoded.full_lengths.shape) == ([], (0,), (0,))
     with pytest.raises(ValueError, match="shorter"):
         encode(load_tokenizer(tiny_folder), ["a", "b"], ["a"], 16)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import mlflow
@@ -126,12 +127,10 @@ def test_the_description(cola: TaskConfig) -> None:
 
 
 def test_datasets_have_our_digests(run: mlflow.ActiveRun) -> None:
-    frames = {
-        split: pd.DataFrame({"id": ["1"], "sentence1": [split], "sentence2": [None], "label": [1.0]})
-        for split in ("train", "validation", "dev")
-    }
-    digests = {split: f"{number:036x}" for number, split in enumerate(frames)}
-    log_datasets(frames, {"train": "file:///t.tsv", "dev": "file:///d.tsv"}, digests, "cola-files")
+    rows = {"train": 7, "validation": 2, "dev": 1}
+    example = pd.DataFrame({"id": ["1"], "sentence1": ["It is."], "sentence2": [None], "label": [1.0]})
+    digests = {split: f"{number:036x}" for number, split in enumerate(rows)}
+    log_datasets(rows, example, {"train": "file:///t.tsv", "dev": "file:///d.tsv"}, digests, "cola-files")
     logged = {each.dataset.name: each for each in stored(run).inputs.dataset_inputs}
     assert {name: each.dataset.digest for name, each in logged.items()} == {
         f"cola-files-{split}": digest for split, digest in digests.items()
@@ -145,16 +144,25 @@ def test_datasets_have_our_digests(run: mlflow.ActiveRun) -> None:
     sources = {name: json.loads(each.dataset.source)["uri"] for name, each in logged.items()}
     assert sources["cola-files-validation"] == sources["cola-files-train"] == "file:///t.tsv"
     assert sources["cola-files-dev"] == "file:///d.tsv"
+    profiles = {name: json.loads(each.dataset.profile) for name, each in logged.items()}
+    assert profiles["cola-files-train"] == {"num_rows": 7, "num_elements": 28}
+    columns = json.loads(logged["cola-files-train"].dataset.schema)["mlflow_colspec"]
+    assert [(column["name"], column["type"]) for column in columns] == [
+        ("id", "string"),
+        ("sentence1", "string"),
+        ("sentence2", "any"),
+        ("label", "double"),
+    ]
     assert stored(run).data.tags["data.digest.dev"] == digests["dev"]
 
 
 def test_another_run_may_add_the_same_dataset_at_the_same_moment(run: mlflow.ActiveRun) -> None:
     """Between MLflow's look for it and its insertion."""
-    frames, digests = {"dev": pd.DataFrame({"label": [1]})}, {"dev": "0" * 36}
+    dev: Any = ({"dev": 1}, pd.DataFrame({"label": [1.0]}), {"dev": "file:///d.tsv"}, {"dev": "0" * 36}, "both")
 
     def log_in_another() -> str:
         with mlflow.start_run() as another:
-            log_datasets(frames, {"dev": "file:///d.tsv"}, digests, "both")
+            log_datasets(*dev)
             return str(another.info.run_id)
 
     def come_between(*inserted: object) -> None:
@@ -163,7 +171,7 @@ def test_another_run_may_add_the_same_dataset_at_the_same_moment(run: mlflow.Act
 
     others: list[str] = []
     event.listen(SqlDataset, "before_insert", come_between, once=True)
-    log_datasets(frames, {"dev": "file:///d.tsv"}, digests, "both")
+    log_datasets(*dev)
     for run_id in (run.info.run_id, *others):
         inputs = mlflow.get_run(run_id).inputs
         assert inputs is not None and [each.dataset.digest for each in inputs.dataset_inputs] == ["0" * 36]

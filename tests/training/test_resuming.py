@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distilspark.config import TrainConfig
 from distilspark.errors import UserError
 from distilspark.training.checkpointing import CheckpointFolder
-from distilspark.training.resuming import Checkpoints, Clock, weights_digest
+from distilspark.training.fit import aim_at, take_over
+from distilspark.training.resuming import Checkpoints, Clock, outcome_of, weights_digest
 
 Train = Callable[..., Any]
 CHANGED = ("training.batch_size=8", "training.learning_rate=5e-3", "training.epochs=9")
@@ -67,6 +69,26 @@ def test_it_goes_on_as_if_nothing_had_been(train_toy: Train, turned: dict[str, A
     done, result, _ = train_toy(*CHANGED, **turned, checkpoints=Checkpoints(finished, "4 steps", "run", "rows"))
     assert weights_digest(done) == weights_digest(network)
     assert without_times(result.history).equals(without_times(whole.history))
+
+
+@pytest.mark.slow
+def test_another_process_can_take_over_what_it_came_to(
+    train_toy: Train, toy_rows: Callable[..., Any], compose_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    """As the driver does when workers have trained; the labels' scale too."""
+    encoded, labels = toy_rows(40)
+    rows, settings = (encoded, 5 * labels), ("training.epochs=2", "training.standardize_labels=true")
+    kept = Checkpoints(CheckpointFolder(tmp_path / "training"), "4 steps", "run", "rows")
+    network, result, _ = train_toy(*settings, task="stsb", train=rows, checkpoints=kept)
+    came_to = weights_digest(network)
+    network.set_weights([np.zeros_like(each) for each in network.get_weights()])
+    config = compose_config("model=tiny", "task=stsb", *settings)
+    last = CheckpointFolder(tmp_path / "training").found
+    assert last is not None
+    taken = take_over(network, outcome_of(last), aim_at(rows[1], config.task, config.training))
+    assert weights_digest(network) == came_to
+    assert taken.history.equals(result.history)
+    assert (taken.best_epoch, taken.class_weights) == (result.best_epoch, result.class_weights)
 
 
 @pytest.mark.slow

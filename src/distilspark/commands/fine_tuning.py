@@ -20,6 +20,7 @@ from distilspark.commands.reporting import bad_rows_kept, report_bad_rows, show_
 from distilspark.commands.together import find_checkpoints, train_together
 from distilspark.config import EVEN, Precision, SparkConfig, TrainConfig
 from distilspark.console import say, working
+from distilspark.data.fingerprints import distinct_text_hashes
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.evaluation.metrics import compute_metrics
 from distilspark.evaluation.plots import history_plot
@@ -57,9 +58,9 @@ from distilspark.tracking.results import (
 )
 from distilspark.tracking.runs import active_run_id, timed
 from distilspark.training.checkpointing import CheckpointFolder
-from distilspark.training.fit import FitResult, first_network, fit
+from distilspark.training.fit import Aim, FitResult, aim_at, first_network, fit, take_over
 from distilspark.training.prediction import OUTPUTS, Predictor
-from distilspark.training.resuming import Checkpoints, weights_digest
+from distilspark.training.resuming import Checkpoints, Outcome, weights_digest
 from distilspark.training.threshold import fold_threshold
 
 
@@ -78,12 +79,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The splits, here and in Spark, and the stop words that were removed from what the network reads."""
+    """The data, here and in Spark, and the stop words that were removed from what the network reads."""
 
-    splits: dict[str, Split]
+    splits: dict[str, Split]  # without train where Spark's workers train: it need not fit in here
+    fitted: pd.DataFrame  # of train: id, label and source at least
     rows: DataFrame  # of train and validation, for as long as the session lives
     stop_words: list[str]
     digest: str  # of what is trained and chosen on
+
+    def aim(self, config: TrainConfig) -> Aim:
+        """What is fitted."""
+        return aim_at(self.fitted["label"].to_numpy(dtype=float), config.task, config.training)
 
 
 def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None, *, registered: bool) -> None:
@@ -100,18 +106,17 @@ def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None, 
             spark = session.enter_context(open_session(resources(config), f"distilspark-train-{config.task.name}"))
             prepared = prepare_data(config, spark, tokenizer, folder)
         checkpoints = find_checkpoints(config, kept, prepared.digest)
+        outcome = None
         if config.training.workers > 1:
             with timed("workers"):
-                labels = prepared.splits["train"].labels
-                train_together(config, tokenizer, prepared.rows, labels, checkpoints)
-    splits = prepared.splits
-    network = first_network(config, checkpoint)
+                outcome = train_together(config, tokenizer, prepared.rows, prepared.aim(config), checkpoints)
+    network, dev = first_network(config, checkpoint), prepared.splits["dev"]
     with timed("train"):
-        result = train(config, network, prepared, checkpoints)
-    with timed("predict", rows=len(splits["dev"].rows)):
-        predictions = predict(config, network, splits["dev"])
+        result = train(config, network, prepared, checkpoints, outcome)
+    with timed("predict", rows=len(dev.rows)):
+        predictions = predict(config, network, dev)
     with timed("evaluate"), working("drawing plots and intervals"):
-        evaluation = judge(config, predictions, splits["train"])
+        evaluation = judge(config, predictions, prepared.fitted)
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
@@ -128,19 +133,21 @@ def resources(config: TrainConfig) -> SparkConfig:
 def prepare_data(config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path) -> Prepared:
     """The splits, read, checked, profiled and logged by Spark, encoded for the network."""
     datasets = load_and_report(config, spark, folder / "bad_rows.csv")
-    profiled = profile(datasets, config.task, tokenizer.to_str(), config.model.max_length)
     rows = {name: with_model_texts(frame, config.task, config.features.text) for name, frame in datasets.splits.items()}
-    # in an order that partitions have no part in: batches and the bootstrap draw by position
-    frames = {name: frame.toPandas().sort_values("id", ignore_index=True) for name, frame in rows.items()}
+    known = rows["train"].unionByName(rows["validation"])
+    profiled = profile(rows, config.task, tokenizer.to_str(), config.model.max_length)
+    frames = {name: _collect(frame) for name, frame in rows.items() if name != "train" or config.training.workers == 1}
+    fitted = frames["train"] if "train" in frames else _collect(rows["train"].select("id", "label", "source"))
     removed = stop_words() if config.features.text == "filtered" else []
-    log_datasets(frames, datasets.files, datasets.digests, f"{config.task.name}-{datasets.source}")
-    log_training_texts([frames["train"], frames["validation"]])
+    sizes = {name: datasets.counts[f"data/{name}"] for name in rows}
+    log_datasets(sizes, frames["dev"], datasets.files, datasets.digests, f"{config.task.name}-{datasets.source}")
+    log_training_texts(distinct_text_hashes(known))
     mlflow.log_metrics(profiled.metrics)
     log_figures(profiled.figures, "profile")
     log_tables(profiled.tables, "profile")
     digest = " ".join(datasets.digests[name] for name in ("train", "validation"))
     splits = {name: _encode(config, tokenizer, frame) for name, frame in frames.items()}
-    return Prepared(splits, rows["train"].unionByName(rows["validation"]), removed, digest)
+    return Prepared(splits, fitted, known, removed, digest)
 
 
 def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
@@ -157,29 +164,32 @@ def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) ->
     return datasets
 
 
+def _collect(rows: DataFrame) -> pd.DataFrame:
+    """The rows here, in an order that partitions have no part in: batches and the bootstrap draw by position."""
+    return rows.toPandas().sort_values("id", ignore_index=True)
+
+
 def _encode(config: TrainConfig, tokenizer: Tokenizer, frame: pd.DataFrame) -> Split:
     pairs = frame["text2"].tolist() if config.task.is_pair else None
     encoded = encode(tokenizer, frame["text1"].tolist(), pairs, config.model.max_length)
     return Split(frame.assign(tokens=encoded.full_lengths), encoded)
 
 
-def train(config: TrainConfig, network: keras.Model, prepared: Prepared, checkpoints: Checkpoints | None) -> FitResult:
-    """Fit on train, choose the epoch on validation; dev has no part in it."""
-    splits = prepared.splits
-    fitted, chosen_on = splits["train"], splits["validation"]
-    mlflow.log_metrics({f"data/cut_{name}": split.encoded.cut for name, split in splits.items()})
-    result = fit(
-        network,
-        (fitted.encoded, fitted.labels),
-        (chosen_on.encoded, chosen_on.labels),
-        config.task,
-        config.training,
-        config.evaluation.batch_tokens,
-        epoch_log(active_run_id()),
-        checkpoints,
-    )
+def train(
+    config: TrainConfig,
+    network: keras.Model,
+    prepared: Prepared,
+    checkpoints: Checkpoints | None,
+    outcome: Outcome | None,
+) -> FitResult:
+    """Fit on train, choose the epoch on validation; dev has no part in it. Workers may have done it: `outcome`."""
+    chosen_on = prepared.splits["validation"]
+    if outcome:
+        result = take_over(network, outcome, prepared.aim(config))
+    else:
+        result = fit_here(config, network, prepared, checkpoints)
     mlflow.set_tag("model.weights_sha256", weights_digest(network))
-    rows_seen = len(fitted.rows) * len(result.history)
+    rows_seen = len(prepared.fitted) * len(result.history)
     kept = result.history.loc[result.history["epoch"] == result.best_epoch, f"val/{config.task.metric}"].item()
     mlflow.log_metrics(
         {
@@ -192,6 +202,23 @@ def train(config: TrainConfig, network: keras.Model, prepared: Prepared, checkpo
     log_figures({"history": history_plot(result.history, config.task.metric, result.best_epoch)}, "training")
     say(f"kept epoch {result.best_epoch}, the best on the validation split")
     return replace(result, threshold=settle_threshold(config, network, chosen_on))
+
+
+def fit_here(
+    config: TrainConfig, network: keras.Model, prepared: Prepared, checkpoints: Checkpoints | None
+) -> FitResult:
+    """Fit in this process."""
+    train, validation = prepared.splits["train"], prepared.splits["validation"]
+    return fit(
+        network,
+        (train.encoded, train.labels),
+        (validation.encoded, validation.labels),
+        config.task,
+        config.training,
+        config.evaluation.batch_tokens,
+        epoch_log(active_run_id()),
+        checkpoints,
+    )
 
 
 def settle_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
@@ -216,10 +243,10 @@ def predict(config: TrainConfig, network: keras.Model, split: Split) -> Predicti
     return Predictions(split.rows, split.labels, OUTPUTS[config.task.head](predictor.raw_outputs(split.encoded)))
 
 
-def judge(config: TrainConfig, predictions: Predictions, fitted: Split) -> Evaluation:
+def judge(config: TrainConfig, predictions: Predictions, fitted: pd.DataFrame) -> Evaluation:
     """Metrics, intervals, slices and plots, and the baseline that the training split gives."""
-    sources = set(fitted.rows["source"].dropna())
-    return evaluate(config.task, predictions, fitted.labels, sources, config.evaluation, config.training.seed)
+    labels, sources = fitted["label"].to_numpy(dtype=float), set(fitted["source"].dropna())
+    return evaluate(config.task, predictions, labels, sources, config.evaluation, config.training.seed)
 
 
 def package(

@@ -34,7 +34,7 @@ def read_evaluation_set(task: TaskConfig, data: DataConfig, spark_config: SparkC
         rows = found.rows.toPandas().sort_values("id", ignore_index=True)  # the bootstrap draws by position
     say(f"data: {found.source} ({count_rows(len(rows))} of {found.file})")
     report_bad_rows(found.bad_rows, bad_rows)
-    log_datasets({"dev": rows}, {"dev": found.file}, {"dev": found.digest}, f"{task.name}-{found.source}")
+    log_datasets({"dev": len(rows)}, rows, {"dev": found.file}, {"dev": found.digest}, f"{task.name}-{found.source}")
     mlflow.set_tag("data.source", found.source)
     mlflow.log_metrics({"data/dev": float(len(rows)), "data/rows_bad": float(found.bad_rows)})
     return EvaluationSet(rows, found.digest, found.source)

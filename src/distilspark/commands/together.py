@@ -9,13 +9,12 @@ from tokenizers import Tokenizer
 from distilspark.config import TrainConfig
 from distilspark.console import say
 from distilspark.errors import WorkError
-from distilspark.evaluation.predictions import Array
 from distilspark.tracking.results import epoch_log
 from distilspark.tracking.runs import active_run_id
 from distilspark.training.callbacks import tell_epoch
 from distilspark.training.checkpointing import CheckpointFolder
-from distilspark.training.fit import aim_at
-from distilspark.training.resuming import Checkpoints
+from distilspark.training.fit import Aim
+from distilspark.training.resuming import Checkpoints, Outcome, outcome_of
 from distilspark.training.workers import make_job, train_on_workers, worker_logs
 
 
@@ -37,21 +36,27 @@ def find_checkpoints(config: TrainConfig, kept: CheckpointFolder | None, digest:
 
 
 def train_together(
-    config: TrainConfig, tokenizer: Tokenizer, rows: DataFrame, labels: Array, checkpoints: Checkpoints | None
-) -> None:
-    """Let Spark's workers train, and log the epochs as they happen; the last checkpoint has what came out."""
+    config: TrainConfig, tokenizer: Tokenizer, rows: DataFrame, aim: Aim, checkpoints: Checkpoints | None
+) -> Outcome:
+    """Let Spark's workers train, and log the epochs as they happen; what came of it is in the last checkpoint.
+
+    Raises:
+        WorkError: they failed, or the last checkpoint is not there.
+
+    """
     assert checkpoints is not None
     folder, log = checkpoints.folder, epoch_log(checkpoints.run_id)
-    aim = aim_at(labels, config.task, config.training)
     shown = ("train/loss", "val/loss", f"val/{config.task.metric}")
     told = len(folder.history())
 
     def follow() -> None:
         nonlocal told
-        for row in folder.history()[told:]:
-            told, metrics = int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"}
-            log(told, metrics)
-            tell_epoch(told, config.training.epochs, metrics, shown)
+        for row in folder.history():
+            epoch, metrics = int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"}
+            log(epoch, metrics)
+            if epoch > told:
+                told = epoch
+                tell_epoch(epoch, config.training.epochs, metrics, shown)
 
     say(f"training on {config.training.workers} workers")
     try:
@@ -65,3 +70,4 @@ def train_together(
             f"what the workers trained is not in {folder.path}: it is full, or not shared by the "
             "driver and all workers. Set training.checkpoints to another folder"
         )
+    return outcome_of(folder.found)

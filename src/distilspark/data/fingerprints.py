@@ -7,8 +7,10 @@ import hashlib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 
-from distilspark.data.splits import SEPARATOR
+from distilspark.data.splits import SEPARATOR, joined
 
 Hashes = NDArray[np.int64]
 
@@ -23,6 +25,18 @@ def text_hashes(rows: pd.DataFrame) -> Hashes:
     texts = (rows[column].fillna("").str.strip() for column in ("sentence1", "sentence2"))
     digests = [hashlib.sha256(SEPARATOR.join(pair).encode()).digest() for pair in zip(*texts, strict=True)]
     return np.array([int.from_bytes(digest[:8], "big", signed=True) for digest in digests], np.int64)
+
+
+def distinct_text_hashes(rows: DataFrame) -> Hashes:
+    """`text_hashes` of a Spark DataFrame's rows, each once, sorted; only the hashes leave Spark."""
+    digest = F.sha2(joined(_stripped("sentence1"), _stripped("sentence2")), 256)
+    signed = F.conv(F.substring(digest, 1, 16), 16, -10).cast("long")
+    return np.sort(rows.select(signed.alias("hash")).distinct().toPandas()["hash"].to_numpy(np.int64))
+
+
+def _stripped(column: str) -> Column:
+    """Without what Python's `str.strip` takes for white space."""
+    return F.regexp_replace(column, r"(?U)^[\s\x1c-\x1f]+|[\s\x1c-\x1f]+$", "")
 
 
 def overlap(rows: pd.DataFrame, known: Hashes) -> int:

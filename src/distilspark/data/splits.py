@@ -18,7 +18,7 @@ def with_ids(rows: DataFrame) -> DataFrame:
     It is the file's index where there is one, else 16 hex digits of the texts' sha256; the k-th repetition of an id,
     k from 1, gets the suffix `-k`, in the order of text and label.
     """
-    base = F.coalesce("id", F.substring(F.sha2(_joined("sentence1", "sentence2"), 256), 1, ID_DIGITS))
+    base = F.coalesce("id", F.substring(F.sha2(joined("sentence1", "sentence2"), 256), 1, ID_DIGITS))
     same = Window.partitionBy("split", "_base").orderBy("sentence1", "sentence2", "label", "source")
     numbered = rows.withColumn("_base", base).withColumn("_k", F.row_number().over(same) - 1)
     unique = F.when(F.col("_k") == 0, F.col("_base")).otherwise(F.concat_ws("-", "_base", "_k"))
@@ -34,7 +34,7 @@ def split_train(
     fraction of every stratum, except that rows of equal text stay together (texts with several labels are strata of
     their own). A smaller sample is a subset of a larger one of the same seed, in train as in validation.
     """
-    text = _joined(F.trim("sentence1"), F.trim("sentence2"))
+    text = joined(F.trim("sentence1"), F.trim("sentence2"))
     ranked = train.withColumn("_rank", F.sha2(F.concat_ws(SEPARATOR, F.lit(str(seed)), text), 256))
     same_text = Window.partitionBy("_rank")
     labels = [F.min(_stratum(task)).over(same_text).alias("low"), F.max(_stratum(task)).over(same_text).alias("high")]
@@ -67,12 +67,12 @@ def digests_and_counts(rows: DataFrame) -> dict[str, tuple[str, int]]:
 
     Ids and sources are left out, so that the same data has the same digest in every format.
     """
-    row_hash = F.sha2(_joined("sentence1", "sentence2", F.col("label").cast("string")), 256)
+    row_hash = F.sha2(joined("sentence1", "sentence2", F.col("label").cast("string")), 256)
     whole = F.sha2(F.concat_ws("", F.sort_array(F.collect_list(row_hash))), 256)
     splits = rows.groupBy("split").agg(F.substring(whole, 1, 36).alias("digest"), F.count("*").alias("rows")).collect()
     return {row["split"]: (row["digest"], row["rows"]) for row in splits}
 
 
-def _joined(*parts: Column | str) -> Column:
+def joined(*parts: Column | str) -> Column:
     """The parts in one string; a null counts as empty, so that every row has as many separators."""
     return F.concat_ws(SEPARATOR, *(F.coalesce(part, F.lit("")) for part in parts))

@@ -27,11 +27,6 @@ class Encoded:
     full_lengths: NDArray[np.int64]  # before cutting to the maximum
     unknown: NDArray[np.int64]  # how many of those are the unknown token
 
-    @property
-    def cut(self) -> int:
-        """How many rows lost tokens."""
-        return int((self.lengths < self.full_lengths).sum())
-
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The folder's tokenizer, which neither cuts nor pads: from `tokenizer.json`, else BERT's over `vocab.txt`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -18,7 +18,6 @@ from pyspark.sql.types import IntegerType
 from tokenizers import Tokenizer
 
 from distilspark.config import TaskConfig
-from distilspark.data.loading import Datasets
 from distilspark.features.pipeline import with_words
 from distilspark.figures import GREY, PALETTE, count_rows, new_figure, percent, styled
 
@@ -33,16 +32,16 @@ class Profile:
 
     tables: dict[str, pd.DataFrame]  # labels, tokens, token_counts, sources, stop_words: each with a column `split`
     figures: dict[str, Figure]  # labels, tokens
-    metrics: dict[str, float]  # of the training split: data/tokens_mean, data/cut_share, data/stop_word_share
+    metrics: dict[str, float]  # data/cut_SPLIT; of train: data/tokens_mean, data/cut_share, data/stop_word_share
 
 
-def profile(datasets: Datasets, task: TaskConfig, tokenizer_json: str, max_length: int) -> Profile:
-    """Describe the three splits; one Spark action.
+def profile(splits: Mapping[str, DataFrame], task: TaskConfig, tokenizer_json: str, max_length: int) -> Profile:
+    """Describe the three splits, as `with_model_texts` gives them; one Spark action.
 
-    `tokenizer_json` is `Tokenizer.to_str()`: pairs are encoded together, and special tokens count. Rows of more than
-    `max_length` tokens are cut by the model.
+    `tokenizer_json` is `Tokenizer.to_str()`: tokens are those of what the model reads, pairs are encoded together, and
+    special tokens count. Rows of more than `max_length` tokens are cut by the model.
     """
-    cube = _cube(reduce(DataFrame.unionByName, datasets.splits.values()), task, tokenizer_json)
+    cube = _cube(reduce(DataFrame.unionByName, splits.values()), task, tokenizer_json)
     tables = {
         "labels": _shares(cube, "label"),
         "tokens": _token_table(cube, max_length),
@@ -58,11 +57,12 @@ def _cube(rows: DataFrame, task: TaskConfig, tokenizer_json: str) -> pd.DataFram
     """Rows, words and stop words by split, label, source and number of tokens: all that the tables need."""
     worded = with_words(rows, task)
     words, kept = _words_in(worded, "_tokens"), _words_in(worded, "_filtered")
+    second = F.col("text2") if task.is_pair else F.lit(None).cast("string")
     measured = worded.select(
         "split",
         _label_name(task).alias("label"),
         F.coalesce("source", F.lit(UNKNOWN)).alias("source"),
-        _token_count(tokenizer_json)("sentence1", "sentence2").alias("tokens"),
+        _token_count(tokenizer_json)(F.col("text1"), second).alias("tokens"),
         words.alias("words"),
         (words - kept).alias("stop_words"),
     )
@@ -84,7 +84,7 @@ def _label_name(task: TaskConfig) -> Column:
     return F.concat_ws("-", floor.cast("string"), (floor + 1).cast("string"))
 
 
-def _token_count(tokenizer_json: str) -> Callable[[str, str], Column]:
+def _token_count(tokenizer_json: str) -> Callable[[Column, Column], Column]:
     def count(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.Series]:
         tokenizer = Tokenizer.from_str(tokenizer_json)
         tokenizer.no_padding()
@@ -113,8 +113,9 @@ def _token_table(cube: pd.DataFrame, max_length: int) -> pd.DataFrame:
     for split, part in cube.groupby("split"):
         tokens = np.repeat(part["tokens"].to_numpy(), part["rows"].to_numpy())
         quantiles = np.quantile(tokens, [0.5, 0.95, 1.0])
-        rows.append((split, len(tokens), tokens.mean(), *quantiles, max_length, (tokens > max_length).mean()))
-    columns = ["split", "rows", "mean", "median", "p95", "max", "max_length", "cut_share"]
+        cut = tokens > max_length
+        rows.append((split, len(tokens), tokens.mean(), *quantiles, max_length, cut.sum(), cut.mean()))
+    columns = ["split", "rows", "mean", "median", "p95", "max", "max_length", "cut", "cut_share"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -127,6 +128,7 @@ def _stop_words(cube: pd.DataFrame) -> pd.DataFrame:
 def _metrics(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
     tokens, words = (tables[name].set_index("split") for name in ("tokens", "stop_words"))
     return {
+        **{f"data/cut_{split}": float(cut) for split, cut in tokens["cut"].items()},
         "data/tokens_mean": float(tokens["mean"]["train"]),
         "data/cut_share": float(tokens["cut_share"]["train"]),
         "data/stop_word_share": float(words["share"]["train"]),

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
-import numpy as np
 import pandas as pd
-from mlflow.data.pandas_dataset import from_pandas
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
 
-from distilspark.data.fingerprints import Hashes, text_hashes
+from distilspark.data.fingerprints import Hashes
 from distilspark.errors import UserError
 
 TRAINING_TEXTS = "training_texts.parquet"
 CONTEXTS = {"train": "training", "validation": "validation", "dev": "evaluation"}
 
 
+class SplitDataset(MetaDataset):
+    """A split that stays where it is: its source, columns and number of rows."""
+
+    def __init__(self, source: str, name: str, digest: str, example: pd.DataFrame, rows: int) -> None:
+        """`example`: some rows with the split's columns."""
+        super().__init__(resolve_dataset_source(source), name, digest, infer_signature(example).inputs)
+        self.rows, self.columns = rows, len(example.columns)
+
+    @property
+    def profile(self) -> dict[str, int]:
+        """Its size."""
+        return {"num_rows": self.rows, "num_elements": self.rows * self.columns}
+
+    def to_dict(self) -> dict[str, str]:
+        """What the store keeps."""
+        return {**super().to_dict(), "profile": json.dumps(self.profile)}
+
+
 def log_datasets(
-    frames: Mapping[str, pd.DataFrame], files: Mapping[str, str], digests: Mapping[str, str], name: str
+    rows: Mapping[str, int], example: pd.DataFrame, files: Mapping[str, str], digests: Mapping[str, str], name: str
 ) -> None:
-    """Log each split as a dataset `NAME-SPLIT` with its source and the digest of its rows (36 characters at most)."""
-    for split, frame in frames.items():
+    """Log each split as a dataset `NAME-SPLIT` with its source and the digest of its rows (36 characters at most).
+
+    `rows`: how many each has; `example`: some rows with their columns.
+    """
+    for split, count in rows.items():
         source = files["dev" if split == "dev" else "train"]
-        dataset = from_pandas(frame, source=source, name=f"{name}-{split}", targets="label", digest=digests[split])
+        dataset = SplitDataset(source, f"{name}-{split}", digests[split], example, count)
         try:
             mlflow.log_input(dataset, context=CONTEXTS[split])
         except MlflowException:  # another run has added the same dataset since MLflow looked for it: now it finds it
@@ -33,9 +56,8 @@ def log_datasets(
         mlflow.set_tag(f"data.digest.{split}", digests[split])
 
 
-def log_training_texts(frames: Iterable[pd.DataFrame]) -> None:
+def log_training_texts(hashes: Hashes) -> None:
     """Hashes of all texts that a model learns from or is chosen on, so that nobody evaluates it on them unawares."""
-    hashes = np.unique(np.concatenate([text_hashes(frame) for frame in frames]))
     with TemporaryDirectory() as scratch:
         file = Path(scratch) / TRAINING_TEXTS
         pd.DataFrame({"hash": hashes}).to_parquet(file, index=False)

@@ -22,7 +22,7 @@ from distilspark.training.batches import TrainingBatches
 from distilspark.training.callbacks import BestEpoch, Report, Reporter, Validation
 from distilspark.training.class_weights import balanced_weights
 from distilspark.training.prediction import Predictor
-from distilspark.training.resuming import Checkpointer, Checkpoints, Position
+from distilspark.training.resuming import Checkpointer, Checkpoints, Outcome, Position
 from distilspark.training.team import Alone
 
 Labels = NDArray[np.float64]
@@ -137,6 +137,13 @@ def fit(
         stopping.restore(network)
         _fold_scale(network, aim.scale)
     return FitResult(pd.DataFrame(reporter.history), stopping.best_epoch + 1, aim.class_weights)
+
+
+def take_over(network: keras.Model, outcome: Outcome, aim: Aim) -> FitResult:
+    """Make `network` what a training elsewhere, which fitted `aim`, came to."""
+    network.set_weights(outcome.best_weights)
+    _fold_scale(network, aim.scale)
+    return FitResult(pd.DataFrame(outcome.history), outcome.best_epoch + 1, aim.class_weights)
 
 
 def _run(

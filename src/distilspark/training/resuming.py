@@ -18,7 +18,7 @@ from distilspark.console import say
 from distilspark.errors import UserError
 from distilspark.training.batches import TrainingBatches
 from distilspark.training.callbacks import BestEpoch, Reporter
-from distilspark.training.checkpointing import CheckpointFolder
+from distilspark.training.checkpointing import Checkpoint, CheckpointFolder
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,21 @@ class Checkpointer(keras.callbacks.Callback):  # type: ignore[misc]
         except OSError as error:
             folder, reason = self.checkpoints.folder.path.parent, error.strerror or error
             say(f"no checkpoint after {after}: {folder} cannot be written ({reason}); training goes on without it")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to, as its last checkpoint has it."""
+
+    best_weights: list[NDArray[Any]]
+    best_epoch: int  # counts from 0
+    history: list[dict[str, float]]
+
+
+def outcome_of(last: Checkpoint) -> Outcome:
+    """The outcome that the checkpoint of a training that has ended holds."""
+    state = last.state
+    return Outcome(_group(last.arrays(), "best"), int(state["stopping"]["best_epoch"]), state["history"])
 
 
 def origin_of(network: keras.Model, data: str) -> str:

@@ -69,8 +69,8 @@ def train_on_workers(rows: DataFrame, job: Job, follow: Callable[[], None]) -> N
     """Train on the rows of the splits train and validation; the last checkpoint then has all that came out.
 
     `rows` has the columns `id`, `split`, `label`, `text1` and for pairs `text2`. Each row of train goes to the worker
-    that its id's hash says, all of validation to the first. `follow` is called every now and then. A worker that dies
-    ends the stage, and Spark starts it again, `spark.stage.maxConsecutiveAttempts` times.
+    that its id's hash says, all of validation to the first. `follow` is called every now and then, and at the end. A
+    worker that dies ends the stage, and Spark starts it again, `spark.stage.maxConsecutiveAttempts` times.
 
     Raises:
         WorkError: it failed for good; says why.
@@ -107,8 +107,10 @@ def _run(stage: Callable[[], Any], follow: Callable[[], None]) -> None:
 
     thread = Thread(target=run, daemon=True)
     thread.start()
-    while thread.is_alive():
+    running = True
+    while running:
         thread.join(POLL)
+        running = thread.is_alive()
         follow()
     if failures:
         raise WorkError(f"the training failed on its workers: {reason_of(failures[0])}") from failures[0]
