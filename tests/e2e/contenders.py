@@ -75,9 +75,8 @@ class Stable:
         self._fit_head(mistakes)
         mlflow.set_tracking_uri(self.place.store)
         with mlflow.start_run(experiment_id=self._experiment()), TemporaryDirectory() as scratch:
-            sizes = {split: len(frame) for split, frame in self.frames.items()}
             known = digests or self.datasets.digests
-            log_datasets(sizes, self.frames["dev"], self.datasets.files, known, "cola-files")
+            log_datasets(self.datasets.sizes, self.frames["dev"], self.datasets.files, known, "cola-files")
             log_training_texts(np.concatenate([text_hashes(self.frames[split]) for split in trained_on]))
             folder = Path(scratch) / "scorer"
             arrays = export_arrays(self.network)

@@ -139,8 +139,8 @@ def prepare_data(config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer,
     frames = {name: _collect(frame) for name, frame in rows.items() if name != "train" or config.training.workers == 1}
     fitted = frames["train"] if "train" in frames else _collect(rows["train"].select("id", "label", "source"))
     removed = stop_words() if config.features.text == "filtered" else []
-    sizes = {name: datasets.counts[f"data/{name}"] for name in rows}
-    log_datasets(sizes, frames["dev"], datasets.files, datasets.digests, f"{config.task.name}-{datasets.source}")
+    name = f"{config.task.name}-{datasets.source}"
+    log_datasets(datasets.sizes, frames["dev"], datasets.files, datasets.digests, name)
     log_training_texts(distinct_text_hashes(known))
     mlflow.log_metrics(profiled.metrics)
     log_figures(profiled.figures, "profile")
@@ -154,8 +154,8 @@ def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) ->
     """The data; tells what was read, from where, and what was wrong with it, also when that ends the run."""
     with bad_rows_kept(bad_rows):
         datasets = load_datasets(spark, config.task, config.data, bad_rows)
-    sizes = {name: datasets.counts[f"data/{name}"] for name in datasets.splits}
-    say(f"data: {datasets.source} ({', '.join(f'{size} {name}' for name, size in sizes.items())} rows)")
+    sizes = ", ".join(f"{size} {name}" for name, size in datasets.sizes.items())
+    say(f"data: {datasets.source} ({sizes} rows)")
     report_bad_rows(len(datasets.bad_rows), bad_rows)
     if repeated := datasets.counts["data/duplicates_train_dev"]:
         say(f"{repeated} rows of dev stand in train too: their metrics flatter the model")

@@ -45,6 +45,11 @@ class Datasets:
         """The DataFrames by the names of their splits."""
         return {"train": self.train, "validation": self.validation, "dev": self.dev}
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many rows each of them has."""
+        return {name: self.counts[f"data/{name}"] for name in self.splits}
+
 
 @dataclass(frozen=True)
 class LabelledRows:
