@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from distilspark.tracking.runs import use_project_store
 from distilspark.tracking.sweeps import children
@@ -28,12 +29,14 @@ def main() -> None:
     arguments = parser.parse_args()
     use_project_store()
     parent = mlflow.get_run(arguments.parent)
+    jobs = children(parent)
     table = mlflow.artifacts.load_dict(f"{parent.info.artifact_uri}/comparison/differences.json")
     figures = {
+        "commit": ", ".join(sorted({job.data.tags[MLFLOW_GIT_COMMIT][:12] for job in jobs})),
         "finding": parent.data.tags["finding"],
         "differences": [dict(zip(table["columns"], row, strict=True)) for row in table["data"]],
         "params": _starting_with(PARAMS, parent.data.params),
-        "jobs": sorted(map(_job, children(parent)), key=lambda job: str(job["job"])),
+        "jobs": sorted(map(_job, jobs), key=lambda job: str(job["job"])),
     }
     write_results(f"ablation_{arguments.name}", figures)
 
