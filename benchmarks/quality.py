@@ -17,6 +17,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import mlflow
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from distilspark.paths import ROOT
 from distilspark.tracking.runs import use_project_store
@@ -52,7 +53,8 @@ def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     use_project_store()
     newest = mlflow.search_runs(experiment_names=[f"distilspark-{task}"], max_results=1, output_format="list")[0]
     metrics = {name: value for name, value in newest.data.metrics.items() if name.startswith(KEPT)}
-    return {"seed": seed, "params": _settings(newest.data.params), **dict(sorted(metrics.items()))}
+    commit = newest.data.tags[MLFLOW_GIT_COMMIT][:12]
+    return {"seed": seed, "commit": commit, "params": _settings(newest.data.params), **dict(sorted(metrics.items()))}
 
 
 def known_runs(name: str) -> dict[int, dict[str, Any]]:
