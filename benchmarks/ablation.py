@@ -17,7 +17,7 @@ from distilspark.tracking.runs import use_project_store
 from distilspark.tracking.sweeps import children
 from results_file import write_results
 
-METRICS = ("dev/", "val/kept_", "time/train")
+METRICS = ("dev/", "val/kept_")
 PARAMS = ("task.name", "model.name", "data.source", "training.")
 
 

@@ -16,8 +16,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where tests/e2e/test_browser.py writes what it sees; in its temporary folder where nothing is said."""
+    """What tests/e2e/test_browser.py looks at, and where it writes what it sees; else a folder of its own."""
     parser.addoption("--screenshots", type=Path, metavar="FOLDER", help="write the pictures of MLflow's UI there")
+    parser.addoption(
+        "--store", type=Path, metavar="FOLDER", help="look at the ablation of class weights in its mlflow.db"
+    )
 
 
 @pytest.fixture(scope="session")
