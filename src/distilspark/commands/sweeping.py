@@ -35,7 +35,7 @@ from distilspark.tracking.sweeps import (
     sweep_identity,
     variant_of,
 )
-from distilspark.tracking.views import save_sweep_view
+from distilspark.tracking.views import save_experiment_view, save_sweep_view
 
 Overrides = list[str]
 
@@ -104,7 +104,7 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 failures = launch_missing(hydra, plan, shared, parent, terminal)
                 report(parent, configs[0].task.metric)
                 answer_sweep(parent, log.parent / "comparison")
-                where_to_look(parent, link_view(parent, configs[0].task.metric))
+                where_to_look(parent, save_views(parent, configs[0].task.metric))
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))
         except Exception as error:
@@ -176,8 +176,9 @@ def report(parent: Run, metric: str) -> None:
         say(f"registered {name} version {version} (@{', @'.join(aliases)}): {best.info.run_name}, best on validation")
 
 
-def link_view(parent: Run, metric: str) -> str:
-    """Save the sweep's view in the UI, and link to it below the answer in its description; returns where it is."""
+def save_views(parent: Run, metric: str) -> str:
+    """Save the UI's views, and link to the sweep's below the answer in its description; returns where that is."""
+    save_experiment_view(parent.info.experiment_id, metric)
     run = mlflow.get_run(parent.info.run_id)  # with the tags that it has by now
     page = save_sweep_view(run, finished(children(run)), metric)
     answer, _, more = run.data.tags.get("mlflow.note.content", "").partition("\n\n")
