@@ -14,6 +14,7 @@ from processes import Place, end_group, train_command
 from sweeping import Swept, children, parents
 
 from distilspark.evaluation.predictions import Predictions
+from distilspark.tracking.views import SAVED_VIEW
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -104,6 +105,8 @@ def test_the_parent_shows_the_answer(ablation: Swept) -> None:
     assert tags["mlflow.note.content"].startswith(f"**{tags['finding']}**")
     view = f"#/experiments/{ablation.parent.info.experiment_id}/runs?viewStateShareKey={tags['sweep.id']}&"
     assert view in tags["mlflow.note.content"] and f"/{view}" in ablation.ended.stdout
+    experiment = ablation.place.client.get_experiment(ablation.parent.info.experiment_id)
+    assert {f"{SAVED_VIEW}results", f"{SAVED_VIEW}{tags['sweep.id']}"} <= set(experiment.tags)
     there = set(ablation.place.artifacts(ablation.parent, "comparison"))
     assert {"comparison/comparison.md", "comparison/differences.png", "comparison/differences.json"} <= there
     table = json.loads(ablation.place.artifact(ablation.parent, "comparison/differences.json").read_text())
