@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from distilspark.commands.fine_tuning import Prepared, prepare_data
 from distilspark.config import TrainConfig
 from distilspark.features.encoding import load_tokenizer
+from stores import tracking_in
 
 PARTITIONS = "spark.sql.shuffle.partitions"
 SETTINGS = ("task=cola", "model=tiny", "data=sample", "data.sample_rows={train: 200, dev: 50}")
@@ -38,21 +39,17 @@ def begin(
     folder = tmp_path_factory.mktemp("preparing")
 
     def prepare(partitions: str, *overrides: str) -> Begun:
-        before = mlflow.get_tracking_uri(), spark.conf.get(PARTITIONS)
+        before = spark.conf.get(PARTITIONS)
         spark.catalog.clearCache()  # or the second's rows would be the first's
         spark.conf.set(PARTITIONS, partitions)
-        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
         try:
-            with pytest.MonkeyPatch.context() as changed:
-                changed.chdir(folder)
-                changed.setenv("DISTILSPARK_CACHE", str(folder / "cache"))
+            with tracking_in(folder):
                 with mlflow.start_run() as run:
                     config = compose_config(*SETTINGS, *overrides)
                     prepared = prepare_data(config, spark, load_tokenizer(tiny_folder), folder)
-            return Begun(prepared, mlflow.get_run(run.info.run_id))
+                return Begun(prepared, mlflow.get_run(run.info.run_id))
         finally:
-            mlflow.set_tracking_uri(before[0])
-            spark.conf.set(PARTITIONS, before[1])
+            spark.conf.set(PARTITIONS, before)
 
     return prepare
 

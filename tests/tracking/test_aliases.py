@@ -11,24 +11,22 @@ import pytest
 
 from distilspark.errors import UserError, WorkError
 from distilspark.tracking.aliases import move_aliases, only_mover, read_aliases
+from stores import tracking_in
 
 NAME = "a model"
 
 
 @pytest.fixture
-def client(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+def client(tmp_path: Path) -> Iterator[mlflow.MlflowClient]:
     """Three versions, the first of which is the champion, the second the challenger."""
-    before = mlflow.get_tracking_uri()
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    made = mlflow.MlflowClient()
-    made.create_registered_model(NAME)
-    for _ in range(3):
-        made.create_model_version(NAME, source=str(tmp_path))
-    made.set_registered_model_alias(NAME, "champion", "1")
-    made.set_registered_model_alias(NAME, "challenger", "2")
-    yield made
-    mlflow.set_tracking_uri(before)
+    with tracking_in(tmp_path):
+        made = mlflow.MlflowClient()
+        made.create_registered_model(NAME)
+        for _ in range(3):
+            made.create_model_version(NAME, source=str(tmp_path))
+        made.set_registered_model_alias(NAME, "champion", "1")
+        made.set_registered_model_alias(NAME, "challenger", "2")
+        yield made
 
 
 def test_they_move_in_their_order(client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:

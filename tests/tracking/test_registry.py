@@ -9,16 +9,14 @@ import mlflow
 import pytest
 
 from distilspark.tracking.registry import register
+from stores import tracking_in
 
 
 @pytest.fixture
-def store(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+def store(tmp_path: Path) -> Iterator[mlflow.MlflowClient]:
     """A store of the test's own."""
-    before = mlflow.get_tracking_uri()
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    yield mlflow.MlflowClient()
-    mlflow.set_tracking_uri(before)
+    with tracking_in(tmp_path):
+        yield mlflow.MlflowClient()
 
 
 def logged_model(folder: Path) -> str:

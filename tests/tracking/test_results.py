@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from mlflow.entities import Run
 from mlflow.store.tracking.dbmodels.models import SqlDataset
 from PIL import Image
@@ -22,24 +22,22 @@ from distilspark.config import TaskConfig, TrainConfig
 from distilspark.evaluation.report import Evaluation
 from distilspark.tracking.datasets import log_datasets
 from distilspark.tracking.results import beats_baseline, describe, epoch_log, log_evaluation, log_figures, log_tables
+from stores import tracking_in
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that all tests of this file share."""
-    return f"sqlite:///{tmp_path_factory.mktemp('results') / 'mlflow.db'}"
+    return tmp_path_factory.mktemp("results") / "mlflow.db"
 
 
 @pytest.fixture
-def run(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.ActiveRun]:
+def run(tmp_path: Path, database: Path) -> Iterator[mlflow.ActiveRun]:
     """A run of the test's own."""
-    before = mlflow.get_tracking_uri()
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(database)
-    mlflow.set_experiment(tmp_path.name)
-    with mlflow.start_run() as active:
-        yield active
-    mlflow.set_tracking_uri(before)
+    with tracking_in(tmp_path, database):
+        mlflow.set_experiment(tmp_path.name)
+        with mlflow.start_run() as active:
+            yield active
 
 
 @pytest.fixture
@@ -49,8 +47,8 @@ def cola(compose_config: object) -> TaskConfig:
 
 
 def evaluation(low: float, baseline: float) -> Evaluation:
-    figure, axes = plt.subplots(figsize=(4, 3))
-    axes.plot([1, 2])
+    figure = Figure(figsize=(4, 3))
+    figure.subplots().plot([1, 2])
     return Evaluation(
         metrics={"accuracy": 0.8, "mcc": 0.45},
         intervals={"accuracy": (0.7, 0.9), "mcc": (low, 0.5)},

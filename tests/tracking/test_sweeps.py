@@ -21,28 +21,23 @@ from distilspark.tracking.sweeps import (
     kept_metric,
     sweep_identity,
 )
+from stores import tracking_in
 
 SWEEP = Sweep("class_weights", ("training.class_weights", "training.seed"), "0123456789ab")
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that all tests of this file share."""
-    return f"sqlite:///{tmp_path_factory.mktemp('sweeps') / 'mlflow.db'}"
+    return tmp_path_factory.mktemp("sweeps") / "mlflow.db"
 
 
 @pytest.fixture
-def client(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+def client(tmp_path: Path, database: Path) -> Iterator[mlflow.MlflowClient]:
     """The store, with an experiment of the test's own."""
-    before = mlflow.get_tracking_uri()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DISTILSPARK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # other stores do not have ours
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    mlflow.set_tracking_uri(database)
-    mlflow.set_experiment(tmp_path.name)
-    yield mlflow.MlflowClient()
-    mlflow.set_tracking_uri(before)
+    with tracking_in(tmp_path, database):
+        mlflow.set_experiment(tmp_path.name)
+        yield mlflow.MlflowClient()
 
 
 def parent_run(status: str | None = None, identity: str = SWEEP.identity) -> Run:

@@ -21,25 +21,21 @@ from distilspark.tracking.views import (
     sweep_state,
     varied_params,
 )
+from stores import tracking_in
 
 SWEEP = Sweep("loss", ("model", "training.seed"), "0123456789ab")
 
 
 @pytest.fixture
-def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def parent(tmp_path: Path) -> Iterator[Run]:
     """A sweep's run with two children."""
-    before = mlflow.get_tracking_uri()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # other stores do not have ours
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    with mlflow.start_run(run_name="cola tiny loss", tags=SWEEP.tags) as run:
-        for seed in (1, 2):
-            with mlflow.start_run(nested=True):
-                mlflow.log_params({"model.name": "tiny", "model.dropout": 0.1, "training.seed": seed})
-                mlflow.log_metrics({"dev/mcc": 0.5, "time/train": 1.0, "system/memory": 1.0})
-    yield mlflow.get_run(run.info.run_id)
-    mlflow.set_tracking_uri(before)
+    with tracking_in(tmp_path):
+        with mlflow.start_run(run_name="cola tiny loss", tags=SWEEP.tags) as run:
+            for seed in (1, 2):
+                with mlflow.start_run(nested=True):
+                    mlflow.log_params({"model.name": "tiny", "model.dropout": 0.1, "training.seed": seed})
+                    mlflow.log_metrics({"dev/mcc": 0.5, "time/train": 1.0, "system/memory": 1.0})
+        yield mlflow.get_run(run.info.run_id)
 
 
 def test_the_view_is_saved_once_for_a_sweep(parent: Run) -> None:
