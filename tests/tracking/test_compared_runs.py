@@ -121,6 +121,20 @@ def test_runs_of_the_same_name_are_told_apart(store: MadeStore, cola: TaskConfig
     assert labels == [f"good ({good[:8]})", f"good ({twin[:8]})"]
 
 
+def test_runs_that_differ_in_their_seed_only_are_one_variant(store: MadeStore, cola: TaskConfig) -> None:
+    def trained(workers: int, seed: int) -> str:
+        params = {"training.workers": workers, "same": "a"}
+        return store.training(cola, made_classifier(30, 0.8, seed), name="a run", seed=seed, params=params)
+
+    runs = [trained(workers, seed) for seed in (1, 2) for workers in (1, 2)]
+    compared = compared_runs(runs)
+    assert compared.topic == "workers"
+    assert [(each.label, list(each.seeds)) for each in compared.variants] == [("1", ["1", "2"]), ("2", ["1", "2"])]
+    assert compared.run_ids == {"1": runs[::2], "2": runs[1::2]}
+    assert len(compared_runs([*runs, trained(2, 2)]).variants) == 5, "a seed twice: they differ in something else"
+    assert len(compared_runs(runs[::2]).variants) == 2, "one variant has nothing to be compared with"
+
+
 def test_rows_are_put_in_the_same_order(store: MadeStore, cola: TaskConfig) -> None:
     straight = made_classifier(30, 0.8, 1)
     order = np.random.default_rng(0).permutation(30)

@@ -27,6 +27,7 @@ from distilspark.tracking.store import first_line
 
 DIGEST = "data.digest.dev"
 FINISHED = "FINISHED"
+SEED = "training.seed"
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,18 @@ def compared_sweep(sweep_id: str) -> Compared:
 
 
 def compared_runs(run_ids: Sequence[str]) -> Compared:
-    """Runs, each a variant of its own, named as they are in the UI.
+    """Runs; those that differ in nothing but their seed are one variant.
+
+    Where there are none of them, each is a variant of its own, named as it is in the UI.
 
     Raises:
         UserError: a run is not there, or is given twice; else as `compared_sweep`.
 
     """
     runs = [_run("runs", run_id) for run_id in run_ids]
+    if variants := _variants_of(runs):
+        topic, labels = name_variants(variants)
+        return _compare("runs", dict(zip(labels, variants.values(), strict=True)), topic, "")
     names = [run.info.run_name for run in runs]
     labels = [
         name if names.count(name) == 1 else f"{name} ({run.info.run_id[:8]})"
@@ -192,6 +198,17 @@ def _run(key: str, run_id: str) -> Run:
         ) from error
 
 
+def _variants_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by the params in which they differ beside the seed; none where no variant has several seeds."""
+    params = pd.DataFrame([run.data.params for run in runs])
+    varied = [key for key in map(str, params.columns) if key != SEED and params[key].nunique(dropna=False) > 1]
+    variants: dict[str, list[Run]] = {}
+    for run in runs:
+        variants.setdefault(" ".join(f"{key}={run.data.params.get(key)}" for key in varied), []).append(run)
+    seeds = {(variant, _seed(run)) for variant, found in variants.items() for run in found}
+    return variants if 1 < len(variants) < len(runs) == len(seeds) else {}
+
+
 def _each_by_itself(key: str, labels: Sequence[str], runs: Sequence[Run]) -> dict[str, list[Run]]:
     ids = [run.info.run_id for run in runs]
     twice = [label for label, run_id in zip(labels, ids, strict=True) if ids.count(run_id) > 1]
@@ -233,7 +250,7 @@ def _check_same(key: str, runs: Sequence[Run], tag: str, advice: str) -> None:
 
 
 def _seed(run: Run) -> str:
-    return str(run.data.params.get("training.seed", run.info.run_id))
+    return str(run.data.params.get(SEED, run.info.run_id))
 
 
 def _task(key: str, run: Run) -> TaskConfig:
