@@ -19,7 +19,7 @@ from mlflow.entities import Run
 from playwright.sync_api import Browser, Locator, expect
 from processes import Place
 from serving import serving
-from sweeping import EXPERIMENT, Swept, parents
+from sweeping import Swept, parents
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -41,7 +41,9 @@ def swept(browser: Browser, request: pytest.FixtureRequest) -> Swept:
     """The ablation that is looked at, where there is a browser."""
     if folder := request.config.getoption("--store"):
         place = Place(folder.absolute())
-        return Swept(place, subprocess.CompletedProcess((), 0), parents(place, EXPERIMENT)[0])
+        sweeps = parents(place, "distilspark-cola")
+        newest = next(run for run in sweeps if run.data.tags["sweep.name"] == "class_weights")
+        return Swept(place, subprocess.CompletedProcess((), 0), newest)
     return request.getfixturevalue("ablation")  # type: ignore[no-any-return]
 
 
