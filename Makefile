@@ -10,6 +10,7 @@ VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 READY := $(VENV)/.ready
 RIVALS := benchmarks/rivals/.venv
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 ifdef STORE
 export MLFLOW_BACKEND_STORE_URI = $(value STORE)
@@ -63,10 +64,10 @@ format: $(READY) ## Format and mend what the linter can
 	$(VENV)/bin/ruff check --fix
 
 test: $(READY) ## All tests, two files at a time: most of them wait for a process that starts
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest $(TWO_AT_A_TIME)
 
 test-fast: $(READY) ## The tests that take seconds
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest $(TWO_AT_A_TIME) -m "not slow"
 
 bench: $(READY) ## Measure training: bucketed against padded, memory over ten epochs; writes benchmarks/results/
 	$(RUN) benchmarks/training.py

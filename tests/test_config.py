@@ -70,6 +70,7 @@ def test_the_files_of_conf_are_those_we_know() -> None:
     assert not [file for file in CONF.rglob("*") if file.is_file() and file.suffix != ".yaml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_is_composed_for_every_task(compose_config: Composer, group: str) -> None:
     # model=auto lends its keys only: `commands.composition` puts another file in its place

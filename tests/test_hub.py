@@ -54,6 +54,7 @@ def test_what_the_hub_lacks_is_named(served: Path, repository: str, file: str) -
         hub.fetch_file(repository, file, REVISION)
 
 
+@pytest.mark.slow
 def test_a_silent_hub_costs_less_than_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     with silent_hub() as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
@@ -64,6 +65,7 @@ def test_a_silent_hub_costs_less_than_five_seconds(monkeypatch: pytest.MonkeyPat
         assert time.monotonic() - start < 5
 
 
+@pytest.mark.slow
 def test_a_name_server_that_hangs_costs_less_than_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://hangs.invalid")
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(60))

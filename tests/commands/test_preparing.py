@@ -16,6 +16,7 @@ from distilspark.config import TrainConfig
 from distilspark.features.encoding import load_tokenizer
 from stores import tracking_in
 
+pytestmark = pytest.mark.slow
 PARTITIONS = "spark.sql.shuffle.partitions"
 SETTINGS = ("task=cola", "model=tiny", "data=sample", "data.sample_rows={train: 200, dev: 50}")
 

@@ -70,6 +70,7 @@ def test_the_hub_is_read_and_cached(
     assert locate(spark, cola, data).files == datasets.files
 
 
+@pytest.mark.slow
 def test_auto_takes_the_sample_where_the_hub_is_silent(
     spark: SparkSession, cola: TaskConfig, data_config: Configure, silent: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,6 +92,7 @@ def test_auto_takes_the_sample_where_the_hub_lacks_the_file(
     assert "data=auto takes the sample corpus: data=hub: cannot fetch nyu-mll/glue/cola/validation" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_hub_as_explicit_choice_never_falls_back(
     spark: SparkSession, cola: TaskConfig, data_config: Configure, silent: str
 ) -> None:

@@ -160,6 +160,7 @@ def test_no_source_names_all_that_were_tried(pinned: ModelConfig, cache: Path) -
     assert in_cache(cache) == set()
 
 
+@pytest.mark.slow
 def test_a_silent_hub_costs_less_than_five_seconds(
     pinned: ModelConfig, bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
