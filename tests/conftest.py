@@ -35,7 +35,9 @@ def spark() -> Iterator[SparkSession]:
         dynamic_allocation=False,
         settings={"spark.log.level": "ERROR"},
     )
-    running = session(config, "distilspark-tests")
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("SPARK_CONF_DIR", str(ROOT / "tests/spark"))
+        running = session(config, "distilspark-tests")
     yield running
     running.stop()
 

@@ -102,6 +102,7 @@ def varied(experiment: str) -> dict[str, str]:
     return dict(composed.hydra.sweeper.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", sorted(ABLATIONS))
 def test_an_ablation_varies_one_key_over_several_seeds_where_it_fits(compose_config: Composer, experiment: str) -> None:
     seeds, (key, values) = varied(experiment).items()

@@ -47,7 +47,7 @@ class Place:
         own = {
             "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}",
             "PYTHONPATH": str(ROOT / "src"),
-            "SPARK_CONF_DIR": str(Path(__file__).parent / "spark"),
+            "SPARK_CONF_DIR": str(ROOT / "tests/spark"),
             "DISTILSPARK_CACHE": str(self.folder / "cache"),
             "MLFLOW_TRACKING_URI": self.store,
             "MLFLOW_DISABLE_TELEMETRY": "true",
