@@ -32,7 +32,7 @@ def main() -> None:
     jobs = children(parent)
     table = mlflow.artifacts.load_dict(f"{parent.info.artifact_uri}/comparison/differences.json")
     figures = {
-        "commit": ", ".join(sorted({job.data.tags[MLFLOW_GIT_COMMIT][:12] for job in jobs})),
+        "commit": ", ".join(sorted({job.data.tags.get(MLFLOW_GIT_COMMIT, "unknown")[:12] for job in jobs})),
         "finding": parent.data.tags["finding"],
         "differences": [dict(zip(table["columns"], row, strict=True)) for row in table["data"]],
         "params": _starting_with(PARAMS, parent.data.params),

@@ -53,7 +53,7 @@ def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     use_project_store()
     newest = mlflow.search_runs(experiment_names=[f"distilspark-{task}"], max_results=1, output_format="list")[0]
     metrics = {name: value for name, value in newest.data.metrics.items() if name.startswith(KEPT)}
-    commit = newest.data.tags[MLFLOW_GIT_COMMIT][:12]
+    commit = newest.data.tags.get(MLFLOW_GIT_COMMIT, "unknown")[:12]
     return {"seed": seed, "commit": commit, "params": _settings(newest.data.params), **dict(sorted(metrics.items()))}
 
 

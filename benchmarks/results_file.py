@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from distilspark.tracking.runs import git
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("keras", "keras-hub", "mlflow", "numpy", "onnxruntime", "pyspark", "tensorflow", "tokenizers")
@@ -21,7 +22,7 @@ def write_results(name: str, figures: dict[str, Any]) -> None:
     """Write `results/NAME.json` and show it."""
     results = {
         "command": f"python {' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}",
-        "commit": _commit(),
+        "commit": git("describe", "--always", "--dirty", "--abbrev=12"),
         "machine": machine(),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         **figures,
@@ -40,11 +41,6 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_before": round(os.getloadavg()[0], 2),
     }
-
-
-def _commit() -> str:
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(describe, cwd=RESULTS.parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _processor() -> str:

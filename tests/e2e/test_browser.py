@@ -42,8 +42,10 @@ def swept(browser: Browser, request: pytest.FixtureRequest) -> Swept:
     if folder := request.config.getoption("--store"):
         place = Place(folder.absolute())
         sweeps = parents(place, "distilspark-cola")
-        newest = next(run for run in sweeps if run.data.tags["sweep.name"] == "class_weights")
-        return Swept(place, subprocess.CompletedProcess((), 0), newest)
+        found = [run for run in sweeps if run.data.tags["sweep.name"] == "class_weights"]
+        if not found:
+            pytest.fail(f"--store={folder}: {place.store} has no ablation of CoLA's class weights")
+        return Swept(place, subprocess.CompletedProcess((), 0), found[0])
     return request.getfixturevalue("ablation")  # type: ignore[no-any-return]
 
 

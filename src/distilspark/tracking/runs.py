@@ -205,10 +205,10 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
     mlflow.log_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "config/config.yaml")
     mlflow.log_text(yaml.safe_dump(overrides), "config/overrides.yaml")
     mlflow.log_text(_packages(), "config/packages.txt")
-    if commit := _git("rev-parse", "HEAD"):
+    if commit := git("rev-parse", "HEAD"):
         mlflow.set_tag(MLFLOW_GIT_COMMIT, commit)
-        mlflow.log_text(f"{commit}\n{_git('status', '--porcelain')}", "config/git_commit.txt")
-        mlflow.set_tag("git.dirty", str(bool(_git("status", "--porcelain"))).lower())
+        mlflow.log_text(f"{commit}\n{git('status', '--porcelain')}", "config/git_commit.txt")
+        mlflow.set_tag("git.dirty", str(bool(git("status", "--porcelain"))).lower())
 
 
 def log_settings(run: mlflow.ActiveRun, leaves: Mapping[str, Any]) -> None:
@@ -222,7 +222,8 @@ def _packages() -> str:
     return "\n".join([f"python=={sys.version.split()[0]}", *installed])
 
 
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
+    """What git says of the project; None where it says nothing."""
     try:
         answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
