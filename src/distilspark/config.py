@@ -28,6 +28,13 @@ EVEN = 0.5  # the threshold of a network whose more probable label is predicted
 config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 
 
+def _number(name: str) -> float | None:
+    try:
+        return float(name)
+    except ValueError:
+        return None
+
+
 @config
 class TaskConfig:
     """What a task's data means: `conf/task/*.yaml`."""
@@ -49,6 +56,18 @@ class TaskConfig:
     def is_pair(self) -> bool:
         """Whether a row holds two texts."""
         return "sentence2" in self.columns
+
+    @property
+    def label_values(self) -> dict[float, int]:
+        """Ids of the labels whose names are numbers, by their values."""
+        numbers = {place: _number(name) for place, name in enumerate(self.labels)}
+        return {number: place for place, number in numbers.items() if number is not None}
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) < len(self.labels) or len(self.label_values) < sum(
+            _number(name) is not None for name in self.labels
+        ):
+            raise UserError(f"task.labels={self.labels}: two of the names are the same, or the same number")
 
     @property
     def text_columns(self) -> list[str]:

@@ -36,6 +36,8 @@ def _settings(config: SparkConfig) -> dict[str, str]:
         "spark.dynamicAllocation.enabled": config.dynamic_allocation,
         "spark.sql.execution.arrow.pyspark.enabled": True,
         "spark.sql.session.timeZone": "UTC",
+        "spark.sql.caseSensitive": True,  # a file may have the columns `Id` and `id`
+        "spark.sql.legacy.parquet.nanosAsLong": True,  # else a nanosecond timestamp makes its whole file unreadable
         "spark.ui.enabled": False,
         "spark.ui.showConsoleProgress": False,
         **flatten(config.settings),

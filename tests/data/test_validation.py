@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from distilspark.data.read import read_rows
 from glue_rows import cola_lines, cola_rows, write_cola, write_lines
 from pyspark.sql import SparkSession
 
 from distilspark.config import TaskConfig
-from distilspark.data.formats import read_rows
 from distilspark.data.loading import Datasets
 from distilspark.errors import UserError
 
@@ -35,15 +35,15 @@ BAD_STSB = {
     b'"Text.","Text.",nan': "label is not from 0.0 to 5.0",
     b'"Text.","Text.",many': "label is not from 0.0 to 5.0",
     b'"Text.","Text.",': "label is empty",
-    b'"Text.",,2.0': "sentence2 is empty",
+    b'"Text.",,2.0': "sentence2 is missing",
     b'"Text.","",2.0': "sentence2 is empty",
-    b'"Text."': "not 3 columns of CSV",
-    b'"Text.","Text.",2.0,3.0': "not 3 columns of CSV",
+    b'"Text."': "1 columns instead of 3",
+    b'"Text.","Text.",2.0,3.0': "4 columns instead of 3",
     b'"Text.","Br\xffken.",2.0': "sentence2 is not valid UTF-8",
 }
 BAD_JSON = {
     b'{"sentence": "Cut off", "lab': "not a JSON object",
-    b'{"sentence": null, "label": 1}': "sentence1 is empty",
+    b'{"sentence": null, "label": 1}': "sentence1 is missing",
     b'{"sentence": "No label."}': "label is empty",
     b'{"sentence": "Br\xffken.", "label": 1}': "sentence1 is not valid UTF-8",
 }
@@ -76,7 +76,7 @@ def test_bad_rows_of_parquet(spark: SparkSession, cola: TaskConfig, tmp_path: Pa
     frame = pd.DataFrame({"sentence": ["Fine.", None, "", "Hidden."], "label": [1, 1, 0, -1]})
     frame.to_parquet(tmp_path / "rows.parquet")
     rows = read_rows(spark, cola, str(tmp_path / "rows.parquet"), require_label=True).toPandas()
-    assert sorted(rows["problem"].dropna()) == ["label is hidden (-1)", "sentence1 is empty", "sentence1 is empty"]
+    assert sorted(rows["problem"].dropna()) == ["label is hidden (-1)", "sentence1 is empty", "sentence1 is missing"]
     assert '{"sentence":"Hidden.","label":-1}' in set(rows["row"])
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_breaks_off_is_named(load: Load, tmp_path: Path) -> None:
     whole = gzip.compress((folder / "train.tsv").read_bytes())
     (folder / "train.tsv.gz").write_bytes(whole[: len(whole) // 2])
     (folder / "train.tsv").unlink()
-    with pytest.raises(UserError, match=r"train\.tsv\.gz .*cannot be read: EOFException"):
+    with pytest.raises(UserError, match=r"train\.tsv\.gz .*cannot be read: EOFError"):
         load(folder)
 
 

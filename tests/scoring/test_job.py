@@ -101,8 +101,8 @@ def test_whatever_stands_in_a_row_it_comes_out(score: Scoring) -> None:
     assert rows["error"].tolist() == [
         "",
         "sentence1 is missing",
-        "sentence is no text but bigint",
-        "sentence is no text but array<string>",
+        "sentence1 is not text but a number",
+        "sentence1 is not text but a list",
         "sentence1 is empty",
         "not a JSON object",
         "",
@@ -145,7 +145,7 @@ def test_nul_bytes_in_tables(score: Scoring, name: str) -> None:
 
 def test_rows_in_error_only(score: Scoring) -> None:
     rows = score(score.text(["sentence,n", "a,b,c"], "rows.csv"), "predict.max_error_fraction=1")
-    assert rows["error"].tolist() == ["not 2 columns of CSV"]
+    assert rows["error"].tolist() == ["3 columns instead of 2"]
     assert rows["prediction"].isna().all()
 
 

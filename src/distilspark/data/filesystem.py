@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import pyarrow  # type: ignore[import-untyped]
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -18,6 +20,7 @@ from distilspark.errors import UserError, WorkError
 
 SPARK_ERRORS = (Py4JJavaError, PySparkException)
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+BUFFER = 1 << 20  # bytes that one call to the JVM brings
 
 
 def to_uri(path: str) -> str:
@@ -26,9 +29,9 @@ def to_uri(path: str) -> str:
     >>> to_uri("s3a://bucket/glue"), to_uri("/data/CoLA/../SST 2/")
     ('s3a://bucket/glue', 'file:/data/SST 2')
     """
-    if SCHEME.match(path):
-        return path
-    return "file:" + os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - Path.absolute keeps `..`
+    if local := local_path(path) if SCHEME.match(path) else Path(path):
+        return "file:" + os.path.abspath(local.expanduser())  # noqa: PTH100 - Path.absolute keeps `..`
+    return path
 
 
 def to_spark(uris: str | Sequence[str]) -> list[str]:
@@ -46,15 +49,30 @@ def name_of(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2]
 
 
+def local_path(uri: str) -> Path | None:
+    """Return the path of a `file:` URI; None for any other.
+
+    >>> local_path("file:///data/train.tsv"), local_path("s3a://bucket/train.tsv")
+    (PosixPath('/data/train.tsv'), None)
+    """
+    scheme, _, rest = uri.partition(":")
+    return Path("/" + rest.lstrip("/")) if scheme.lower() == "file" else None
+
+
 @contextmanager
 def reading(uri: str) -> Iterator[None]:
     """Turn what Spark, Hadoop or Java raise while they read `uri` into a `UserError` with its cause."""
     try:
         yield
-    except SPARK_ERRORS as error:
-        raise UserError(
-            f"{uri} cannot be read: {cause_of(error)}. Check the path, its permissions and its content"
-        ) from error
+    except (*SPARK_ERRORS, OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
+        raise UserError(f"{uri} cannot be read: {cause_of(error)}. {_way_out(error)}") from error
+
+
+def _way_out(error: Exception) -> str:
+    text = str(error)
+    if "No FileSystem for scheme" in text or "ClassNotFoundException" in text:
+        return "Add the jar of its file system (spark.settings.spark.jars.packages), or give a local path"
+    return "Check the path, its permissions and its content"
 
 
 @contextmanager
@@ -74,7 +92,7 @@ def cause_of(error: Exception) -> str:
             java = java.getCause()
         kind, text = java.getClass().getSimpleName(), java.getMessage()
     else:
-        kind, text = type(error).__name__, str(error)
+        kind, text = type(error).__name__, getattr(error, "strerror", None) or str(error)
     first = _raised_in_python(text or "") or (text or "").strip().partition("\n")[0]
     return f"{kind}: {first}".rstrip(".: ")
 
@@ -90,94 +108,77 @@ def _raised_in_python(text: str) -> str:
     return next((line for line in reversed(python.splitlines()) if line and not line[0].isspace()), "")
 
 
-def data_files(spark: SparkSession, uri: str) -> list[str]:
-    """The files that Spark reads from a file or folder, sorted: the file itself, or a folder's, hidden ones left out.
-
-    Raises:
-        UserError: the path does not exist or cannot be read, or the folder holds no files.
-
-    """
-    files = [entry for entry, is_folder in list_folder(spark, uri) if not is_folder] if is_folder(spark, uri) else [uri]
-    if not files:
-        raise UserError(f"{uri} holds no data files. Give a file, or a folder that holds some")
-    return files
-
-
 def is_folder(spark: SparkSession, uri: str) -> bool:
     """Whether the URI is a folder; a `UserError` where there is nothing."""
     with reading(uri):
-        return _filesystem(spark, uri).getFileStatus(_path(spark, uri)).isDirectory()
+        return filesystem_of(spark, uri).getFileStatus(hadoop_path(spark, uri)).isDirectory()
 
 
 def list_folder(spark: SparkSession, uri: str) -> list[tuple[str, bool]]:
     """A folder's visible entries, sorted, as (URI, whether it is a folder); `_SUCCESS` and the like are not."""
     with reading(uri):
-        statuses = _filesystem(spark, uri).listStatus(_path(spark, uri))
+        statuses = filesystem_of(spark, uri).listStatus(hadoop_path(spark, uri))
     entries = sorted((status.getPath().getName(), status.isDirectory()) for status in statuses)
     return [(f"{uri.rstrip('/')}/{name}", folder) for name, folder in entries if name[0] not in "._"]
 
 
 def read_head(spark: SparkSession, uri: str, size: int) -> bytes:
-    """The first `size` bytes of a file, or all of a shorter one."""
-    with reading(uri):
-        stream = _filesystem(spark, uri).open(_path(spark, uri))
-        try:
-            return bytes(stream.readNBytes(size))
-        finally:
-            stream.close()
+    """Return the first `size` bytes of a file, or all of a shorter one."""
+    with reading(uri), open_file(spark, uri) as file:
+        return file.read(size)
 
 
-@dataclass(frozen=True)
-class InputFile:
-    """A file as it stood when it was listed."""
-
-    uri: str
-    size: int  # bytes
-    modified: int  # milliseconds since 1970
+def read_all(spark: SparkSession, uri: str) -> bytes:
+    """Return a file's bytes."""
+    return read_head(spark, uri, -1)
 
 
-def find_files(spark: SparkSession, path: str) -> list[InputFile]:
-    """The files that a file, a folder (its own folders too) or a glob stand for, sorted, hidden ones left out.
-
-    Raises:
-        UserError: nothing is there, or it cannot be read.
-
-    """
-    uri = to_uri(path)
-    filesystem = _filesystem(spark, uri)
-    with reading(uri):
-        roots = _roots(filesystem, _path(spark, uri))
-        files = sorted((file for root in roots for file in _files_below(filesystem, root)), key=lambda file: file.uri)
-    if not roots:
-        raise UserError(f"{uri} is not there. Give a file, a folder, or a glob that fits some")
-    if not files:
-        raise UserError(f"{uri} holds no data files. Give a file, a folder that holds some, or a glob")
-    return files
+def open_file(spark: SparkSession, uri: str) -> IO[bytes]:
+    """Open a file for reading, wherever Spark can read it. Errors are those of Python, Hadoop or Java (`reading`)."""
+    if path := local_path(uri):
+        return path.open("rb")
+    return io.BufferedReader(_HadoopFile(spark, uri), BUFFER)
 
 
-def _roots(filesystem: Any, path: Any) -> list[Any]:
-    """The path itself where it is there, whatever its name, else what fits it as a glob."""
-    if filesystem.exists(path):
-        return [path]
-    # null, not an empty array, for a path without a pattern
-    return [status.getPath() for status in filesystem.globStatus(path) or []]
+class _HadoopFile(io.RawIOBase):
+    """A file of a Hadoop file system that can be read and sought in."""
 
+    def __init__(self, spark: SparkSession, uri: str) -> None:
+        filesystem, path = filesystem_of(spark, uri), hadoop_path(spark, uri)
+        self._size = filesystem.getFileStatus(path).getLen()
+        self._stream = filesystem.open(path)
+        self._position = 0
 
-def _files_below(filesystem: Any, root: Any) -> Iterator[InputFile]:
-    """The visible files of a folder, at any depth; a file itself."""
-    base = len(root.toUri().getPath().rstrip("/"))
-    listed = filesystem.listFiles(root, True)
-    while listed.hasNext():
-        status = listed.next()
-        below = status.getPath().toUri().getPath()[base:].split("/")
-        if not any(part.startswith((".", "_")) for part in below):
-            yield InputFile(status.getPath().toString(), status.getLen(), status.getModificationTime())
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.seek(min(self._position, self._size))
+        found = bytes(self._stream.readNBytes(len(buffer)))
+        buffer[: len(found)] = found
+        self._position += len(found)
+        return len(found)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
 
 
 def exists(spark: SparkSession, uri: str) -> bool:
     """Whether there is anything."""
     with reading(uri):
-        return bool(_filesystem(spark, uri).exists(_path(spark, uri)))
+        return bool(filesystem_of(spark, uri).exists(hadoop_path(spark, uri)))
 
 
 def read_text(spark: SparkSession, uri: str) -> str:
@@ -189,7 +190,7 @@ def write_text(spark: SparkSession, uri: str, text: str) -> None:
     """Write a small file and the folders above it; it appears whole or not at all."""
     partial = f"{uri}.partial"
     with writing(uri):
-        stream = _filesystem(spark, uri).create(_path(spark, partial), True)
+        stream = filesystem_of(spark, uri).create(hadoop_path(spark, partial), True)
         try:
             stream.write(bytearray(text.encode("utf-8")))
         finally:
@@ -201,7 +202,7 @@ def write_text(spark: SparkSession, uri: str, text: str) -> None:
 def rename(spark: SparkSession, source: str, target: str) -> None:
     """Give a file or folder another name, where nothing has that name yet; atomic on local disks and HDFS."""
     with writing(target):
-        renamed = _filesystem(spark, source).rename(_path(spark, source), _path(spark, target))
+        renamed = filesystem_of(spark, source).rename(hadoop_path(spark, source), hadoop_path(spark, target))
     if not renamed:
         raise WorkError(f"{source} cannot be renamed to {target}. Check its permissions")
 
@@ -209,21 +210,23 @@ def rename(spark: SparkSession, source: str, target: str) -> None:
 def delete(spark: SparkSession, uri: str) -> None:
     """Delete a file, or a folder with all in it; nothing where there is nothing."""
     with writing(uri):
-        _filesystem(spark, uri).delete(_path(spark, uri), True)
+        filesystem_of(spark, uri).delete(hadoop_path(spark, uri), True)
 
 
 def make_folder(spark: SparkSession, uri: str) -> None:
     """Make a folder and those above it."""
     with writing(uri):
-        made = _filesystem(spark, uri).mkdirs(_path(spark, uri))
+        made = filesystem_of(spark, uri).mkdirs(hadoop_path(spark, uri))
     if not made:
         raise WorkError(f"{uri} cannot be made. Check the permissions of the folder above it")
 
 
-def _path(spark: SparkSession, uri: str) -> Any:
+def hadoop_path(spark: SparkSession, uri: str) -> Any:
+    """Return a URI as Hadoop's path."""
     jvm: Any = spark._jvm
     return jvm.org.apache.hadoop.fs.Path(uri)
 
 
-def _filesystem(spark: SparkSession, uri: str) -> Any:
-    return _path(spark, uri).getFileSystem(spark._jsc.hadoopConfiguration())
+def filesystem_of(spark: SparkSession, uri: str) -> Any:
+    """Return Hadoop's file system of a URI."""
+    return hadoop_path(spark, uri).getFileSystem(spark._jsc.hadoopConfiguration())

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from distilspark.config import DataConfig, TaskConfig
 from distilspark.data.filesystem import reading
-from distilspark.data.formats import read_rows
+from distilspark.data.read import read_rows
 from distilspark.data.sources import Located, locate
 from distilspark.data.splits import digests_and_counts, split_train, with_ids
 from distilspark.data.validation import check_bad_rows, count_duplicates

@@ -1,4 +1,4 @@
-"""What makes a row bad, what becomes of it, and which rows stand twice."""
+"""Report bad rows, and count those that stand twice."""
 
 from __future__ import annotations
 
@@ -7,54 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from distilspark.config import TaskConfig
 from distilspark.errors import UserError
 
 log = logging.getLogger(__name__)
-ROW_LENGTH = 200  # characters of a bad row that are kept
-REPLACEMENT = "\ufffd"  # what bytes that are not UTF-8 are read as
-HIDDEN = -1  # the hub's label where it is kept secret
-
-
-def problem_of(task: TaskConfig, label: Column, require_label: bool) -> Column:
-    """Why a row of text columns `sentence1`, `sentence2`, `label` is bad, or null; `label` is the label's number."""
-    problems = [problem for text in task.text_columns for problem in _text_problems(text)]
-    if require_label:
-        problems.extend(_label_problems(task, label))
-    return F.coalesce(*problems)
-
-
-def _text_problems(column: str) -> list[Column]:
-    text = F.col(column)
-    return [
-        F.when(text.isNull() | ~text.rlike(r"(?U)\S"), f"{column} is empty"),
-        F.when(text.contains(REPLACEMENT), f"{column} is not valid UTF-8"),
-    ]
-
-
-def _label_problems(task: TaskConfig, label: Column) -> list[Column]:
-    return [
-        F.when(F.coalesce(F.trim("label"), F.lit("")) == "", "label is empty"),
-        F.when(label == HIDDEN, f"label is hidden ({HIDDEN})"),
-        F.when(~F.coalesce(is_allowed(task, label), F.lit(False)), f"label is not {allowed_labels(task)}"),
-    ]
-
-
-def is_allowed(task: TaskConfig, label: Column) -> Column:
-    """Whether a label's number is one that the task takes; null stays null."""
-    if task.head == "regression":
-        return label.between(*task.label_range)
-    return label.isin([float(place) for place in range(len(task.labels))])
-
-
-def allowed_labels(task: TaskConfig) -> str:
-    """The labels that a task takes, for a message."""
-    if task.head == "regression":
-        return "from {} to {}".format(*task.label_range)
-    return " or ".join(f"{place} ({name})" for place, name in enumerate(task.labels))
 
 
 def check_bad_rows(bad: pd.DataFrame, rows_read: dict[str, int], max_fraction: float, file: Path) -> None:

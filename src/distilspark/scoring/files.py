@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 from distilspark.config import PredictConfig
 from distilspark.console import working
 from distilspark.data.filesystem import to_spark
+from distilspark.data.read import Inputs
 from distilspark.scoring.chunks import Udf, ingest, score_chunks
 from distilspark.scoring.drift import Drift, measure_drift
-from distilspark.scoring.inputs import Inputs
 from distilspark.scoring.manifest import check_errors, check_nothing_is_lost, count_errors, make_manifest
 from distilspark.scoring.output import write_output
 from distilspark.scoring.packaged import TaskModel

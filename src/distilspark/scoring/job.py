@@ -15,12 +15,12 @@ from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig
 from distilspark.console import format_metrics, say, working
+from distilspark.data.read import find_inputs
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
 from distilspark.scoring.chunks import make_udf
 from distilspark.scoring.drift_report import report_drift
 from distilspark.scoring.files import Scored, score_files
-from distilspark.scoring.inputs import find_inputs
 from distilspark.scoring.packaged import TaskModel, load_task_model
 from distilspark.scoring.profile import profile_figures
 from distilspark.scoring.staging import check_output, only_scoring, places_of

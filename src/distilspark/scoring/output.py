@@ -11,9 +11,10 @@ from pyspark.sql.types import StructType
 
 from distilspark.config import PredictConfig
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of
+from distilspark.data.read import INPUT as OWN
+from distilspark.data.read import as_text
 from distilspark.errors import WorkError
 from distilspark.scoring.chunks import ANSWERS, ROW_NUMBER
-from distilspark.scoring.inputs import OWN, as_text
 
 ROWS_A_FILE = 1_000_000
 BATCH = "batch"  # the column that readers make of a stream's folders, `batch=00000`

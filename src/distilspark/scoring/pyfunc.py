@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from distilspark.data.text_rules import MAX_CHARACTERS, find_text_problems
 from distilspark.errors import UserError
 from distilspark.features.buckets import pad, scoring_batches
 from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.features.stop_words import drop_stop_words
-from distilspark.scoring.faults import find_faults
 from distilspark.scoring.runtime import (
     available_memory,
     available_threads,
@@ -30,7 +30,7 @@ from distilspark.scoring.runtime import (
 
 GRAPH = "model.onnx"
 SETTINGS = "scorer.json"
-PARAMS = {"max_characters": 10_000, "batch_tokens": 0}  # batch_tokens 0: derived from memory and threads
+PARAMS = {"max_characters": MAX_CHARACTERS, "batch_tokens": 0}  # batch_tokens 0: derived from memory and threads
 FAILED = -1  # the label id of a row in error
 BUCKET_WIDTH = 1  # rows come sorted: padding to a common multiple would only add work
 
@@ -69,7 +69,7 @@ class Scorer:
 
         """
         limits = _check_params(PARAMS | (params or {}))
-        errors = find_faults(model_input, self.columns, limits["max_characters"])
+        errors = find_text_problems(model_input, self.columns, limits["max_characters"])
         good = np.flatnonzero(errors == "")
         encoded = self.encode(model_input.iloc[good])
         outputs = np.full((len(errors), self._units), np.nan)

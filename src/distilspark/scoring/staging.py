@@ -26,8 +26,8 @@ from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig
 from distilspark.data.filesystem import delete, exists, make_folder, name_of, read_text, rename, to_uri, write_text
+from distilspark.data.read import Inputs
 from distilspark.errors import UserError
-from distilspark.scoring.inputs import Inputs
 from distilspark.scoring.packaged import TaskModel
 
 MANIFEST = "_manifest.json"

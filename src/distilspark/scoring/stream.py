@@ -35,7 +35,6 @@ from distilspark.config import PredictConfig
 from distilspark.console import say, working
 from distilspark.data.filesystem import (
     SPARK_ERRORS,
-    InputFile,
     cause_of,
     delete,
     exists,
@@ -45,11 +44,12 @@ from distilspark.data.filesystem import (
     to_spark,
     to_uri,
 )
+from distilspark.data.input_files import InputFile
+from distilspark.data.read import group_files
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring.chunks import Udf, make_udf
 from distilspark.scoring.drift import measure_drift
 from distilspark.scoring.files import Scored, score_files
-from distilspark.scoring.inputs import group_files
 from distilspark.scoring.manifest import sum_up
 from distilspark.scoring.output import BATCH
 from distilspark.scoring.packaged import TaskModel
@@ -214,7 +214,10 @@ class _Batches:
         if exists(self.spark, places.output):
             delete(self.spark, staging)
             return None
-        listed = [InputFile(*row) for row in sorted(files.collect())]
+        listed = [
+            InputFile(row["path"], row["length"], row["modified"], to_uri(str(self.config.input)))
+            for row in sorted(files.collect())
+        ]
         inputs = group_files(self.spark, self.config.task, listed)
         if not inputs.groups:
             return None

@@ -1,0 +1,174 @@
+"""Find the files that a path stands for, each once, or refuse the path by name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from pyspark.sql import SparkSession
+
+from distilspark.data.filesystem import (
+    exists,
+    filesystem_of,
+    hadoop_path,
+    list_folder,
+    local_path,
+    name_of,
+    reading,
+    to_uri,
+)
+from distilspark.errors import UserError
+
+HIDDEN = (".", "_")
+GLOB = "*?[{"
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+TABLES = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
+ICEBERG = "an Iceberg table"
+DOWNLOADED = ("http:/", "https:/", "ftp:/")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file as it stood when it was listed."""
+
+    uri: str
+    size: int  # bytes
+    modified: int  # milliseconds since 1970
+    base: str = ""  # the folder below which `key=value` folders are columns
+
+    @property
+    def keys(self) -> dict[str, str | None]:
+        """The columns that the file's folders give, as Spark's `partitionBy` and Hive write them."""
+        return folder_keys(self.uri, self.base)
+
+
+def folder_keys(uri: str, base: str) -> dict[str, str | None]:
+    """Return the columns that the `key=value` folders between a base folder and a file give.
+
+    >>> folder_keys("file:/data/day=2024-01-01/lang=a%2Fb/rows.csv", "file:/data")
+    {'day': '2024-01-01', 'lang': 'a/b'}
+    """
+    if not base or not uri.startswith(base.rstrip("/") + "/"):
+        return {}
+    folders = uri[len(base.rstrip("/")) + 1 :].split("/")[:-1]
+    pairs = (folder.split("=", 1) for folder in folders if "=" in folder.lstrip("="))
+    return {unquote(key): None if value == NO_VALUE else unquote(value) for key, value in pairs}
+
+
+def find_files(spark: SparkSession, path: str) -> list[InputFile]:
+    """Return the files that a file, a folder (with all below it) or a glob stand for, sorted, hidden ones left out.
+
+    A file is listed once, however many links lead to it.
+
+    Raises:
+        UserError: nothing is there, or what is there is no file of rows: a pipe, a device, a link to nothing, or a
+            table whose format has a log of its own (Delta, Iceberg, Hudi).
+
+    """
+    uri = to_uri(path)
+    if uri.lower().startswith(DOWNLOADED):
+        raise UserError(f"{uri} is an address, not a file that Spark reads. Download it first")
+    with reading(uri):
+        roots, base = _roots(spark, uri)
+    if not roots:
+        raise UserError(f"{uri} is not there. Give a file, a folder, or a glob that fits some")
+    files: dict[str, InputFile] = {}
+    for root in roots:
+        _refuse_table_above(spark, root)
+        with reading(root):
+            listed = _local_files(root, base) if local_path(root) else _hadoop_files(spark, root, base)
+            for identity, file in listed:
+                files.setdefault(identity, file)
+    if not files:
+        raise UserError(f"{uri} holds no data files. Give a file, a folder that holds some, or a glob")
+    return sorted(files.values(), key=lambda file: file.uri)
+
+
+def _roots(spark: SparkSession, uri: str) -> tuple[list[str], str]:
+    """Return the path itself where it is there, whatever its name, else what fits it as a glob; and the base folder."""
+    path = local_path(uri)
+    filesystem = filesystem_of(spark, uri)
+    if (path and os.path.lexists(path)) or filesystem.exists(hadoop_path(spark, uri)):
+        return [uri.rstrip("/") or uri], uri
+    # null, not an empty array, for a path without a pattern
+    found = [status.getPath().toString() for status in filesystem.globStatus(hadoop_path(spark, uri)) or []]
+    fixed = uri[: min((uri.index(sign) for sign in GLOB if sign in uri), default=len(uri))]
+    return found, fixed.rpartition("/")[0]
+
+
+def _local_files(root: str, base: str) -> Iterator[tuple[str, InputFile]]:
+    """Walk a local folder, and the links in it; yield each file with what identifies it."""
+    path = local_path(root)
+    assert path
+    yield from _walk(path, base, {}, is_root=True)
+
+
+def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -> Iterator[tuple[str, InputFile]]:
+    if not path.exists():
+        raise UserError(f"file:{path} is a link to {path.readlink()}, which is not there. Mend the link, or delete it")
+    real, status = os.path.realpath(path), path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or real.startswith(("/dev/", "/proc/")):
+            raise UserError(f"file:{path} is {_special(status.st_mode)}, not a file. Write its content to a file first")
+        identity = f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else real
+        yield identity, InputFile(f"file:{path}", status.st_size, status.st_mtime_ns // 1_000_000, base)
+        return
+    if real in seen:  # a loop, or a folder that two links lead to
+        return
+    seen[real] = None
+    names = sorted(entry.name for entry in path.iterdir())
+    metadata = path / "metadata"
+    _refuse_table(f"file:{path}", _table_of(names, [entry.name for entry in metadata.glob("*")]))
+    for name in names:
+        if not name.startswith(HIDDEN):
+            yield from _walk(path / name, base, seen)
+
+
+def _special(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+def _hadoop_files(spark: SparkSession, root: str, base: str) -> Iterator[tuple[str, InputFile]]:
+    start = len(hadoop_path(spark, root).toUri().getPath().rstrip("/"))
+    listed = filesystem_of(spark, root).listFiles(hadoop_path(spark, root), True)
+    while listed.hasNext():
+        status = listed.next()
+        uri = status.getPath().toString()
+        below = status.getPath().toUri().getPath()[start:].strip("/").split("/")
+        _refuse_table(root, _table_of(below[:-1], below[-1:] if below[-2:-1] == ["metadata"] else []))
+        if not any(part.startswith(HIDDEN) for part in below):
+            yield uri, InputFile(uri, status.getLen(), status.getModificationTime(), base)
+
+
+def _refuse_table(folder: str, table: str | None) -> None:
+    """Raise `UserError` for a folder whose own log says which of its files count."""
+    if table:
+        raise UserError(
+            f"{folder} is {table}, some of whose files may have been replaced or deleted. Read it with its own reader, "
+            "and write its rows to a folder of parquet files"
+        )
+
+
+def _table_of(names: Iterable[str], metadata: Iterable[str]) -> str | None:
+    """Name the kind of table by the names in its folder, and those in the folder `metadata`."""
+    known = next((TABLES[name] for name in names if name in TABLES), None)
+    return known or (ICEBERG if any(name.endswith(".metadata.json") for name in metadata) else None)
+
+
+def _refuse_table_above(spark: SparkSession, root: str) -> None:
+    """Raise `UserError` where a file or folder is a part of a table."""
+    folder = root.rpartition("/")[0]
+    while folder.count("/") > 1:
+        names = [name for name in TABLES if exists(spark, f"{folder}/{name}")]
+        metadata = list_folder(spark, f"{folder}/metadata") if exists(spark, f"{folder}/metadata") else []
+        _refuse_table(folder, _table_of(names, [name_of(uri) for uri, _ in metadata]))
+        name = name_of(folder)
+        if "=" not in name and name != "data":
+            return
+        folder = folder.rpartition("/")[0]

@@ -1,0 +1,56 @@
+"""Labels: from a file's text to a number that the task takes."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from distilspark.config import TaskConfig
+
+HIDDEN = -1  # the hub's label where it is kept secret
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+def label_value(label: Column, task: TaskConfig) -> Column:
+    """Return a label's text as a number: a label's name as its id, else the number itself; null for anything else.
+
+    Where names are numbers ("1" to "5"), a number is a name and never an id: it is compared by its value.
+    """
+    text = F.trim(label)
+    number = F.when(text.rlike(NUMBER), text.try_cast("double"))
+    if not task.labels:
+        return number
+    by_name = _lookup(text, {name: place for place, name in enumerate(task.labels)})
+    if values := task.label_values:
+        return F.coalesce(by_name, _lookup(number, values))
+    return F.coalesce(by_name, number)
+
+
+def _lookup(key: Column, ids: dict[str, int] | dict[float, int]) -> Column:
+    entries = (F.lit(part) for name, place in ids.items() for part in (name, float(place)))
+    return F.try_element_at(F.create_map(*entries), key)
+
+
+def is_allowed(task: TaskConfig, label: Column) -> Column:
+    """Return whether a label's number is one that the task takes; null stays null."""
+    if task.head == "regression":
+        return label.between(*task.label_range)
+    return label.isin([float(place) for place in range(len(task.labels))])
+
+
+def label_problem(task: TaskConfig, text: Column, label: Column) -> Column:
+    """Return the reason not to take a row's label, or null; `text` as it stands in the file, `label` its number."""
+    return F.coalesce(
+        F.when(F.coalesce(F.trim(text), F.lit("")) == "", "label is empty"),
+        F.when(label == HIDDEN, f"label is hidden ({HIDDEN})"),
+        F.when(~F.coalesce(is_allowed(task, label), F.lit(False)), f"label is not {allowed_labels(task)}"),
+    )
+
+
+def allowed_labels(task: TaskConfig) -> str:
+    """Return the labels that a task takes, for a message."""
+    if task.head == "regression":
+        return "from {} to {}".format(*task.label_range)
+    if task.label_values:
+        return " or ".join(task.labels)
+    return " or ".join(f"{place} ({name})" for place, name in enumerate(task.labels))
