@@ -176,7 +176,9 @@ class _HadoopFile(io.RawIOBase):
 
 
 def exists(spark: SparkSession, uri: str) -> bool:
-    """Whether there is anything."""
+    """Return whether there is anything."""
+    if path := local_path(uri):
+        return path.exists()
     with reading(uri):
         return bool(filesystem_of(spark, uri).exists(hadoop_path(spark, uri)))
 

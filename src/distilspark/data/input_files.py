@@ -91,11 +91,11 @@ def find_files(spark: SparkSession, path: str) -> list[InputFile]:
 def _roots(spark: SparkSession, uri: str) -> tuple[list[str], str]:
     """Return the path itself where it is there, whatever its name, else what fits it as a glob; and the base folder."""
     path = local_path(uri)
-    filesystem = filesystem_of(spark, uri)
-    if (path and os.path.lexists(path)) or filesystem.exists(hadoop_path(spark, uri)):
+    if os.path.lexists(path) if path else exists(spark, uri):
         return [uri.rstrip("/") or uri], uri
     # null, not an empty array, for a path without a pattern
-    found = [status.getPath().toString() for status in filesystem.globStatus(hadoop_path(spark, uri)) or []]
+    statuses = filesystem_of(spark, uri).globStatus(hadoop_path(spark, uri)) or []
+    found = [status.getPath().toString() for status in statuses]
     fixed = uri[: min((uri.index(sign) for sign in GLOB if sign in uri), default=len(uri))]
     return found, fixed.rpartition("/")[0]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain
-from typing import cast
+from typing import IO, cast
 
 import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
@@ -35,10 +34,10 @@ from pyspark.sql.types import (
 
 from distilspark.config import TaskConfig
 from distilspark.data import records, survey
-from distilspark.data.filesystem import open_file, read_all, reading, to_spark
+from distilspark.data.filesystem import open_file, reading, to_spark
 from distilspark.data.input_files import InputFile, find_files
 from distilspark.data.labels import is_allowed, label_problem, label_value
-from distilspark.data.recognise import PLAIN_ENDINGS, EmptyFileError, read_schema, recognise
+from distilspark.data.recognise import PLAIN_ENDINGS, EmptyFileError, read_schema, recognise, unpacked
 from distilspark.data.records import Format, arrow_schema, read_records, split_by_file, to_batches
 from distilspark.data.survey import Survey, complete, join_surveys, survey_lines
 from distilspark.data.text_rules import text_problem_column
@@ -47,6 +46,7 @@ from distilspark.errors import UserError
 FILE = "the file of a row"  # a column's name that no file has
 MOST_DIGITS = 38  # of Spark's decimals
 INPUT = "input"  # the struct of a record's own columns
+GZIP_RATIO = 16  # of text, at most in earnest
 LOCAL_BYTES = 16 << 20  # so much text is read by the driver itself, which takes less time than a Spark job
 for module in (records, survey):  # a cluster's workers do not have this project
     cloudpickle.register_pickle_by_value(module)
@@ -170,7 +170,8 @@ def _survey(spark: SparkSession, group: Group) -> dict[str, Survey]:
 
 
 def _is_small(group: Group) -> bool:
-    return sum(file.size for file in group.files) <= LOCAL_BYTES
+    unpacked_size = sum(file.size for file in group.files) * (GZIP_RATIO if group.format.gzipped else 1)
+    return unpacked_size <= LOCAL_BYTES
 
 
 def _name(group: Group) -> str:
@@ -273,7 +274,12 @@ def _text_records(spark: SparkSession, group: Group, task: TaskConfig, all_colum
             to_batches(read_records(_local_lines(spark, file, group), known, starts_file=True), known, file.keys)
             for file in group.files
         )
-        rows = spark.createDataFrame(pyarrow.Table.from_batches(found, schema))
+        batches = list(found)
+        rows = (
+            spark.createDataFrame(pyarrow.Table.from_batches(batches, schema))
+            if batches
+            else spark.createDataFrame([], from_arrow_schema(schema))
+        )
     else:
         keys = {file.uri: file.keys for file in group.files} if known.keys else {}
 
@@ -330,13 +336,11 @@ def _parquet_records(spark: SparkSession, group: Group, task: TaskConfig, all_co
 
 
 def _open_parquet(spark: SparkSession, group: Group, kept: pyarrow.Schema, all_columns: bool) -> DataFrame:
-    """Gzip round parquet, which compresses by itself, is for small files: the driver unpacks it."""
     if group.format.gzipped:
-        packed = [io.BytesIO(gzip.decompress(read_all(spark, uri))) for uri in group.uris]
-        tables = [
-            _with_constants(pyarrow.parquet.read_table(table, columns=kept.names), file.keys, group.format.keys)
-            for table, file in zip(packed, group.files, strict=True)
-        ]
+        tables = []
+        for file in group.files:
+            table = pyarrow.parquet.read_table(unpacked(spark, file.uri), columns=kept.names)
+            tables.append(_with_constants(table, file.keys, group.format.keys))
         return spark.createDataFrame(pyarrow.concat_tables(tables))
     reader = spark.read
     if not all_columns:  # Spark looks at no other column then, whatever its type

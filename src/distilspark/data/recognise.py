@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import zlib
@@ -141,9 +142,14 @@ def _recognise_parquet(
 def read_schema(spark: SparkSession, uri: str, gzipped: bool) -> pyarrow.Schema:
     """Read a parquet file's schema from its footer."""
     if gzipped:
-        return pyarrow.parquet.read_schema(io.BytesIO(read_all(spark, uri)))
+        return pyarrow.parquet.read_schema(unpacked(spark, uri))
     with open_file(spark, uri) as file:
         return pyarrow.parquet.read_schema(file)
+
+
+def unpacked(spark: SparkSession, uri: str) -> io.BytesIO:
+    """Unpack a gzipped file. Gzip round parquet, which compresses by itself, is for small files."""
+    return io.BytesIO(gzip.decompress(read_all(spark, uri)))
 
 
 def _is_text(dtype: pyarrow.DataType) -> bool:
