@@ -86,6 +86,7 @@ class DataConfig:
     sample_rows: dict[str, Annotated[int, Field(ge=1, le=100_000)]]  # source=sample: rows of each split
     sample_fraction: Annotated[float, Field(gt=0, le=1)]  # of train, stratified
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
+    max_characters: Positive  # a row with a longer text is bad
     max_bad_fraction: Fraction  # more bad rows than this fail the run
     seed: Seed  # of the sample corpus, the sample fraction, the validation split; evaluate's and promote's bootstrap
 

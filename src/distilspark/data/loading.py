@@ -71,7 +71,7 @@ def load_datasets(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_r
 
     """
     located = locate(spark, task, data)
-    read = _read(spark, task, located)
+    read = _read(spark, task, located, data.max_characters)
     bad, rows_read = _bad_rows(read, located)
     check_bad_rows(bad, rows_read, data.max_bad_fraction, bad_rows_file)
     good = with_ids(read.where("problem IS NULL").drop("row", "problem"))
@@ -100,7 +100,7 @@ def load_labelled(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_r
 
     """
     located = locate(spark, task, data, ("dev",))
-    read = _read(spark, task, located)
+    read = _read(spark, task, located, data.max_characters)
     bad, rows_read = _bad_rows(read, located)
     check_bad_rows(bad, rows_read, data.max_bad_fraction, bad_rows_file)
     rows = with_ids(read.where("problem IS NULL").drop("row", "problem")).select(*CANONICAL).persist()
@@ -109,9 +109,11 @@ def load_labelled(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_r
     return LabelledRows(rows, len(bad), located.source, located.files["dev"], summaries["dev"][0])
 
 
-def _read(spark: SparkSession, task: TaskConfig, located: Located) -> DataFrame:
+def _read(spark: SparkSession, task: TaskConfig, located: Located, max_characters: int) -> DataFrame:
     parts = [
-        read_rows(spark, task, file, require_label=True).withColumn("split", F.lit(split))
+        read_rows(spark, task, file, require_label=True, max_characters=max_characters).withColumn(
+            "split", F.lit(split)
+        )
         for split, file in located.files.items()
     ]
     return reduce(DataFrame.unionByName, parts).persist()

@@ -39,8 +39,8 @@ from distilspark.data.input_files import InputFile, find_files
 from distilspark.data.labels import is_allowed, label_problem, label_value
 from distilspark.data.recognise import PLAIN_ENDINGS, EmptyFileError, read_schema, recognise, unpacked
 from distilspark.data.records import Format, arrow_schema, read_records, split_by_file, to_batches
-from distilspark.data.survey import Survey, complete, join_surveys, survey_lines
-from distilspark.data.text_rules import text_problem_column
+from distilspark.data.survey import Survey, complete, join_surveys, survey_lines, with_quoting
+from distilspark.data.text_rules import MAX_CHARACTERS, text_problem_column
 from distilspark.errors import UserError
 
 FILE = "the file of a row"  # a column's name that no file has
@@ -147,11 +147,12 @@ def _surveyed(spark: SparkSession, group: Group) -> Iterator[Group]:
     if group.format.kind == "jsonl":
         yield replace(group, format=complete(group.format, surveys.values()))
         return
-    ways: dict[tuple[str | None, bool], list[InputFile]] = {}
-    for file in group.files:
-        ways.setdefault((surveys[file.uri].escape, surveys[file.uri].has_breaks), []).append(file)
-    for (escape, has_breaks), files in ways.items():
-        yield Group(replace(group.format, escape=escape, has_breaks=has_breaks), files)
+    yield from (
+        Group(known, [file for file, _ in part])
+        for known, part in _by_format(
+            [(file, with_quoting(group.format, surveys[file.uri], file.uri)) for file in group.files]
+        )
+    )
 
 
 def _survey(spark: SparkSession, group: Group) -> dict[str, Survey]:
@@ -221,7 +222,9 @@ def read_records_of(spark: SparkSession, inputs: Inputs, task: TaskConfig, all_c
     return reduce(DataFrame.unionByName, _with_the_same_columns(parts))
 
 
-def read_rows(spark: SparkSession, task: TaskConfig, path: str, require_label: bool) -> DataFrame:
+def read_rows(
+    spark: SparkSession, task: TaskConfig, path: str, require_label: bool, max_characters: int = MAX_CHARACTERS
+) -> DataFrame:
     """Read every row of a file or folder in canonical columns, the bad ones with their reason.
 
     Returns:
@@ -236,7 +239,7 @@ def read_rows(spark: SparkSession, task: TaskConfig, path: str, require_label: b
     inputs = find_inputs(spark, task, path, require_label, plain_text=False)
     found = read_records_of(spark, inputs, task, all_columns=False)
     label = label_value(F.col("label"), task)
-    problems = [F.col("problem"), *map(text_problem_column, task.text_columns)]
+    problems = [F.col("problem"), *(text_problem_column(name, max_characters) for name in task.text_columns)]
     if require_label:
         problems.append(label_problem(task, F.col("label"), label))
     return found.select(

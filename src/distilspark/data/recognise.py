@@ -16,7 +16,16 @@ from pyspark.sql import SparkSession
 from distilspark.config import TaskConfig
 from distilspark.data.filesystem import open_file, read_all, read_head, reading
 from distilspark.data.input_files import InputFile
-from distilspark.data.records import BYTE_ORDER_MARK, DOUBLED, SEPARATORS, Format, Kind, Splitter, UnreadableError
+from distilspark.data.records import (
+    BYTE_ORDER_MARK,
+    DOUBLED,
+    SEPARATORS,
+    Format,
+    Kind,
+    Splitter,
+    UnreadableError,
+    unique_names,
+)
 from distilspark.data.text_rules import CONTROLS, REPLACEMENT
 from distilspark.errors import UserError
 
@@ -120,9 +129,9 @@ def _unmarked(head: bytes) -> str | None:
     sample = head[:4096]
     sample = sample[: len(sample) // 4 * 4]
     zeros = [sample[place::4].count(0) / max(1, len(sample) // 4) for place in range(4)]
-    if sorted(zeros)[1] > 0.7 and (zeros[0] < 0.5 or zeros[3] < 0.5):
-        return "UTF-32" if sorted(zeros)[2] > 0.7 else "UTF-16"
-    return None
+    if sorted(zeros)[2] < 0.7:
+        return None
+    return ("UTF-32" if sorted(zeros)[1] > 0.7 else "UTF-16") + ("LE" if zeros[0] < zeros[3] else "BE")
 
 
 def _recognise_parquet(
@@ -173,12 +182,12 @@ def _recognise_text(
     for head in _heads(lines):
         roles = _with_keys(_roles(head.rows[0], task), task, file)
         if _is_complete(roles, task, require_label):
-            columns = _unique(head.rows[0])
+            columns = unique_names(head.rows[0])
             return head.as_format(gzipped, True, columns, roles, _new_keys(file, columns))
     for head in _heads(lines):
         for layout in task.headerless:
             if _fits(head.rows, layout, task):
-                columns = _unique("" if name == "-" else name for name in layout)
+                columns = unique_names("" if name == "-" else name for name in layout)
                 roles = _with_keys({name: name for name in layout if name != "-"}, task, file)
                 return head.as_format(gzipped, False, columns, roles, _new_keys(file, columns))
     return None
@@ -261,14 +270,6 @@ def _is_like_label(text: str, task: TaskConfig) -> bool:
     except ValueError:
         return text in task.labels
     return True
-
-
-def _unique(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names as column names: an empty or repeated one becomes `column_N`, N its place from 1."""
-    unique: list[str] = []
-    for place, name in enumerate(names, start=1):
-        unique.append(f"column_{place}" if not name or name in unique else name)
-    return tuple(unique)
 
 
 def _unrecognised(task: TaskConfig, file: str, seen: str, require_label: bool) -> UserError:

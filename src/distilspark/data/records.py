@@ -62,6 +62,14 @@ class UnreadableError(ValueError):
     """A file that cannot be split into records; the message ends a sentence that begins with the file's name."""
 
 
+def unique_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names as column names: an empty or repeated one becomes `column_N`, N its place from 1."""
+    unique: list[str] = []
+    for place, name in enumerate(names, start=1):
+        unique.append(f"column_{place}" if not name or name in unique else name)
+    return tuple(unique)
+
+
 class Splitter:
     """Splits the lines of one file into fields, strictly; `escape` as in `Format`.
 
@@ -72,7 +80,7 @@ class Splitter:
         self.separator, self.escape = separator, escape
         self.line = 0  # that was fed last, from 1
         self.first = 0  # line of the record that was completed last, or is open
-        self.quoted: list[str] = []  # the quoted fields of the record that was completed last
+        self.quoted: list[str] = []  # between the quotes, in the record that was completed last
         content = r'((?:[^"\\]++|\\.|\\$)*+)"' if escape == BACKSLASH else r'((?:[^"]++|"")*+)"'
         self._close = re.compile(content)
         self._fields: list[str | None] = []
@@ -139,9 +147,9 @@ class Splitter:
     def _quoted_field(self, end: str) -> None:
         text = "\n".join([*(self._open or []), end])
         self._open = None
-        text = re.sub(r'\\(["\\])', r"\1", text) if self.escape == BACKSLASH else text.replace('""', '"')
         self.quoted.append(text)
-        self._fields.append(text)
+        plain = re.sub(r'\\(["\\])', r"\1", text) if self.escape == BACKSLASH else text.replace('""', '"')
+        self._fields.append(plain)
 
     def _complete(self) -> tuple[list[str | None], str]:
         fields, raw = self._fields, "\n".join(self._raw).removesuffix("\r")

@@ -6,6 +6,7 @@ Like `distilspark.data.records` it works on lines, and travels to Spark's worker
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -21,8 +22,11 @@ from distilspark.data.records import (
     decode,
     is_blank,
     parse_object,
+    unique_names,
 )
 
+SPARKS_PART = re.compile(r"/part-\d{5}-[^/]*$")
+BACKSLASHES = re.compile(r'\\([\\"]?)')
 EXACT_INTEGERS = 2**53  # a double has all of them
 
 
@@ -33,6 +37,8 @@ class Survey:
     refusal: str | None = None  # ends a sentence that begins with the file's name
     escape: str | None = None  # as in `Format`
     has_breaks: bool = False
+    may_be_sparks: bool = False  # every backslash between quotes is one of two, as Spark writes a single one
+    header: list[str] = field(default_factory=list)  # TSV and CSV with one: its fields
     kinds: dict[str, list[str]] = field(default_factory=dict)  # JSON Lines: kinds of values of each key
 
     def to_json(self) -> str:
@@ -57,7 +63,8 @@ class _Trial:
         self.breaks: list[tuple[int, int]] = []  # first and last line of the records that go over several
         self.quoted = self.needless = self.bare = 0  # fields: in quotes, in quotes without need, texts without quotes
         self.escapes = False  # a backslash before a quote was seen
-        self.before_header = known.has_header
+        self.backslashes: set[int] = set()  # by how many a backslash between quotes stands for: 1 or 2
+        self.before_header, self.header = known.has_header, list[str]()
         self.numeric = set(range(len(known.columns)))  # places of columns whose every field is a number
 
     def feed(self, line: str) -> None:
@@ -86,8 +93,9 @@ class _Trial:
         self.needless += sum(not _needs_quotes(text, self.splitter.separator) for text in quoted)
         self.bare += len(list(filter(_is_word, fields))) - len(list(filter(_is_word, quoted)))
         self.escapes = self.escapes or '\\"' in raw
+        self.backslashes.update(2 if pair else 1 for text in quoted for pair in BACKSLASHES.findall(text))
         if self.before_header:
-            self.before_header = False
+            self.before_header, self.header = False, [field or "" for field in fields]
             return
         self.wrong_widths = self.wrong_widths or len(fields) != len(self.known.columns)
         if self.splitter.line > self.splitter.first:
@@ -126,7 +134,8 @@ def _survey_quoting(lines: Iterable[bytes], known: Format) -> Survey:
     choose = _choose_quoted if known.escape else _choose_for_tsv
     chosen = choose(plain, doubled, backslash)
     refusal = chosen.failure or _joined_by_stray_quotes(plain, chosen)
-    return Survey(refusal=refusal, escape=chosen.splitter.escape, has_breaks=bool(chosen.breaks))
+    may_be_sparks = backslash.backslashes == {2} and not backslash.failure
+    return Survey(refusal, chosen.splitter.escape, bool(chosen.breaks), may_be_sparks, chosen.header)
 
 
 def _choose_quoted(plain: _Trial, doubled: _Trial, backslash: _Trial) -> _Trial:
@@ -204,6 +213,19 @@ def complete(known: Format, surveys: Iterable[Survey]) -> Format:
         for key in sorted(survey.kinds):
             kinds.setdefault(key, set()).update(survey.kinds[key])
     return replace(known, columns=tuple(kinds), types=tuple(type_of(found) for found in kinds.values()))
+
+
+def with_quoting(known: Format, survey: Survey, uri: str) -> Format:
+    """Complete a format of TSV or CSV by its way of quoting, which the names in its header may have too.
+
+    Backslashes that all come in pairs fit both ways of quoting: the file's name decides then.
+    """
+    is_sparks = survey.escape == DOUBLED and survey.may_be_sparks and SPARKS_PART.search(uri)
+    escape = BACKSLASH if is_sparks else survey.escape
+    columns = unique_names(survey.header) if len(survey.header) == len(known.columns) else known.columns
+    renamed = dict(zip(known.columns, columns, strict=True))
+    roles = {role: renamed.get(name, name) for role, name in known.roles.items()}
+    return replace(known, columns=columns, roles=roles, escape=escape, has_breaks=survey.has_breaks)
 
 
 def join_surveys(parts: Iterable[str]) -> Survey:
