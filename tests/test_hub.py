@@ -53,8 +53,8 @@ def test_a_download_shows_its_bar_on_a_terminal_only(
 ) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(distilspark.console, "terminal", Console(file=shown, force_terminal=is_terminal))
-    hub.fetch_file("org/data", "sub/train.parquet", REVISION, "dataset")
-    assert ("train.parquet" in shown.getvalue() and "400" in shown.getvalue()) is is_terminal
+    hub.fetch_file("org/model", "config.json", REVISION)
+    assert ("config.json" in shown.getvalue() and "0.00/2.00" in shown.getvalue()) is is_terminal
     assert capfd.readouterr().err == ""
 
 

@@ -101,7 +101,7 @@ def fetch_file(repository: str, file: str, revision: str, kind: RepositoryType =
                 repo_type=kind,
                 cache_dir=hub_cache(),
                 endpoint=hub_endpoint(),
-                tqdm_class=TerminalBar,
+                tqdm_class=TerminalBar if kind == "model" else None,  # data is read under a spinner
             )
         )
     except Exception as error:  # huggingface_hub, its HTTP client and the disk raise types of their own
