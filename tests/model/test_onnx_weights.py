@@ -173,12 +173,14 @@ def our_logits(tagger: Path, converted: Path, rows: dict[str, NDArray[np.int32]]
     return logits[rows["padding_mask"] == 1]
 
 
+@pytest.mark.slow
 def test_the_taggers_weights_are_those_that_are_known(grammar: CheckpointConfig, tagger: Path, converted: Path) -> None:
     assert file_digest(tagger / grammar.weights) == grammar.sha256
     assert file_digest(tagger / "tokenizer.json") == grammar.tokenizer_sha256
     assert file_digest(converted / "model.safetensors") == grammar.converted_sha256
 
 
+@pytest.mark.slow
 def test_the_tagger_and_our_network_give_the_same_tags(
     tagger: Path, rows: dict[str, NDArray[np.int32]], our_logits: NDArray[np.float32]
 ) -> None:
@@ -204,6 +206,7 @@ def with_exact_activations(graph: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
+@pytest.mark.slow
 def test_with_exact_activations_the_tagger_computes_what_our_network_does(
     tagger: Path, rows: dict[str, NDArray[np.int32]], our_logits: NDArray[np.float32]
 ) -> None:
@@ -213,6 +216,7 @@ def test_with_exact_activations_the_tagger_computes_what_our_network_does(
     np.testing.assert_allclose(our_logits, theirs, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_tokenizer_keeps_case_and_accents(converted: Path) -> None:
     from transformers import DistilBertTokenizerFast
 
