@@ -43,7 +43,7 @@ ABLATIONS = {  # the heads that each makes sense for
 }
 EXPECTED = {
     "task": {"cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"},
-    "model": {"auto", "distilbert", "minilm", "tiny"},
+    "model": {"auto", "distilbert", "grammar", "minilm", "tiny"},
     "data": {"auto", "files", "hub", "sample"},
     "training": {"default"},
     "evaluation": {"default"},

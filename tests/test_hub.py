@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+import distilspark.console
 from distilspark import hub
 from distilspark.errors import UserError
 from fake_hub import serve_hub, silent_hub
@@ -42,6 +45,17 @@ def test_files_are_fetched_once_and_then_cached(served: Path, monkeypatch: pytes
     assert fetched.read_bytes() == b"PAR1" * 100
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert hub.fetch_file(*arguments) == hub.cached_file(*arguments) == fetched
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_download_shows_its_bar_on_a_terminal_only(
+    served: Path, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(distilspark.console, "terminal", Console(file=shown, force_terminal=is_terminal))
+    hub.fetch_file("org/model", "config.json", REVISION)
+    assert ("config.json" in shown.getvalue() and "0.00/2.00" in shown.getvalue()) is is_terminal
+    assert capfd.readouterr().err == ""
 
 
 def test_models_files_are_served_too(served: Path) -> None:

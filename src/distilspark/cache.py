@@ -9,16 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+from platformdirs import user_cache_path
 
 from distilspark.errors import UserError
 
 
 def cache_root() -> Path:
-    """`DISTILSPARK_CACHE`, else `$XDG_CACHE_HOME/distilspark`, else `~/.cache/distilspark`."""
-    if chosen := os.environ.get("DISTILSPARK_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return (Path(base) / "distilspark").expanduser().absolute()
+    """`DISTILSPARK_CACHE`, else the platform's place for caches: on Linux `~/.cache/distilspark`, or XDG_CACHE_HOME."""
+    chosen = os.environ.get("DISTILSPARK_CACHE") or user_cache_path("distilspark", appauthor=False)
+    return Path(chosen).expanduser().absolute()
 
 
 def cached_folder(name: str, build: Callable[[Path], None]) -> Path:

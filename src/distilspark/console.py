@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -54,6 +55,11 @@ def working(on: str) -> Iterator[None]:
     """A spinner that tells what takes so long; nothing where the output is not a terminal of our own."""
     with terminal.status(on) if _may_move() else nullcontext():
         yield
+
+
+def moving_terminal() -> IO[str] | None:
+    """The terminal, for the progress bars of others; None where nothing may move."""
+    return terminal.file if _may_move() else None
 
 
 def _may_move() -> bool:

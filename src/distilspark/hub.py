@@ -10,15 +10,26 @@ import os
 from functools import cache
 from pathlib import Path
 from threading import Thread
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils._http import get_session
+from huggingface_hub.utils.tqdm import tqdm
 
+from distilspark.console import moving_terminal
 from distilspark.errors import UserError
 
 RepositoryType = Literal["model", "dataset"]
 PROBE_SECONDS = 4.0
+
+
+class TerminalBar(tqdm):
+    """huggingface_hub's own progress bar, on the terminal: standard error is the log's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        file = moving_terminal()
+        disable = kwargs.get("disable") or file is None
+        super().__init__(*args, **{**kwargs, "file": file, "disable": disable, "leave": False})
 
 
 def hub_endpoint() -> str:
@@ -84,7 +95,13 @@ def fetch_file(repository: str, file: str, revision: str, kind: RepositoryType =
     try:
         return Path(
             hf_hub_download(
-                repository, file, revision=revision, repo_type=kind, cache_dir=hub_cache(), endpoint=hub_endpoint()
+                repository,
+                file,
+                revision=revision,
+                repo_type=kind,
+                cache_dir=hub_cache(),
+                endpoint=hub_endpoint(),
+                tqdm_class=TerminalBar if kind == "model" else None,  # data is read under a spinner
             )
         )
     except Exception as error:  # huggingface_hub, its HTTP client and the disk raise types of their own

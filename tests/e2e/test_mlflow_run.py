@@ -39,10 +39,15 @@ def only_run(place: Place, experiment: str) -> Run:
 def test_the_run_is_mlflows_own_and_says_what_failed(
     place: Place, tmp_path: Path, parameters: list[str], compose_config: Callable[..., TrainConfig]
 ) -> None:
-    """With a cache that cannot be written a run with all defaults ends before it downloads or trains."""
+    """With a cache that cannot be written a run with all defaults ends before it downloads or trains.
+
+    Without hub and index, model=auto is MiniLM.
+    """
     (tmp_path / "file").write_text("")
     experiment = f"fails-{len(parameters)}"
-    ended = mlflow_run(place, experiment, *parameters, DISTILSPARK_CACHE=str(tmp_path / "file" / "cache"))
+    without_index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+    cache = str(tmp_path / "file" / "cache")
+    ended = mlflow_run(place, experiment, *parameters, DISTILSPARK_CACHE=cache, **without_index)
     assert ended.returncode != 0
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("distilspark: ")]
     assert f"cannot write {tmp_path}/file/cache" in line and "DISTILSPARK_CACHE" in line

