@@ -331,8 +331,24 @@ def test_parquet_parts_are_joined_by_name(rows: Read, tmp_path: Path) -> None:
     pq.write_table(pa.table({"sentence": ["a"], "n": pa.array([1], pa.int32())}), tmp_path / "in" / "a.parquet")
     pq.write_table(pa.table({"n": pa.array([2**40]), "sentence": ["b"]}), tmp_path / "in" / "b.parquet")
     pq.write_table(pa.table({"sentence": ["c"], "m": [0.5]}), tmp_path / "in" / "c.parquet")
+    pq.write_table(pa.table({"sentence": ["d"], "n": pa.array([4], pa.int16())}), tmp_path / "in" / "d.parquet")
     found = {row["sentence1"]: (row["input"]["n"], row["input"]["m"]) for row in rows(tmp_path / "in")}
-    assert found == {"a": (1, None), "b": (2**40, None), "c": (None, 0.5)}
+    assert found == {"a": (1, None), "b": (2**40, None), "c": (None, 0.5), "d": (4, None)}
+    pq.write_table(pa.table({"sentence": ["e"], "n": ["five"]}), tmp_path / "in" / "e.parquet")
+    found = {row["sentence1"]: row["input"]["n"] for row in rows(tmp_path / "in")}
+    assert found == {"a": "1", "b": str(2**40), "c": None, "d": "4", "e": "five"}
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_odd_names_of_files_and_folders(rows: Read, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "a [b] {1} *50% #é+&%20" / "key=v+w %41"
+    folder.mkdir(parents=True)
+    frame = pd.DataFrame({"sentence": ["A cat."]})
+    content = {"rows.csv": frame.to_csv(index=False), "rows.jsonl": frame.to_json(orient="records", lines=True)}
+    frame.to_parquet(folder / name) if name not in content else write(folder / name, content[name])
+    for path in (folder.parent, folder.parent.parent):
+        (row,) = rows(path)
+        assert (row["sentence1"], row["input"]["key"]) == ("A cat.", "v+w A")
 
 
 @pytest.mark.parametrize("names", [["1", "2", "3", "4", "5"], ["-1", "0", "1"], ["no", "1", "2.0"]])

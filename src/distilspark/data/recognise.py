@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow  # type: ignore[import-untyped]
-import pyarrow.parquet  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 
 from distilspark.config import TaskConfig
-from distilspark.data.filesystem import open_file, read_all, read_head, reading
+from distilspark.data.filesystem import read_head, reading
 from distilspark.data.input_files import InputFile
+from distilspark.data.parquet import read_schema
 from distilspark.data.records import (
     BYTE_ORDER_MARK,
     DOUBLED,
@@ -145,20 +143,8 @@ def _recognise_parquet(
     for text in task.text_columns:
         if roles[text] in schema.names and not _is_text(dtype := schema.field(roles[text]).type):
             raise _unrecognised(task, file.uri, f"parquet whose {roles[text]} is {dtype}", require_label)
-    return Format("parquet", gzipped, False, tuple(schema.names), roles, keys=_new_keys(file, schema.names))
-
-
-def read_schema(spark: SparkSession, uri: str, gzipped: bool) -> pyarrow.Schema:
-    """Read a parquet file's schema from its footer."""
-    if gzipped:
-        return pyarrow.parquet.read_schema(unpacked(spark, uri))
-    with open_file(spark, uri) as file:
-        return pyarrow.parquet.read_schema(file)
-
-
-def unpacked(spark: SparkSession, uri: str) -> io.BytesIO:
-    """Unpack a gzipped file. Gzip round parquet, which compresses by itself, is for small files."""
-    return io.BytesIO(gzip.decompress(read_all(spark, uri)))
+    types = tuple(map(str, schema.types))
+    return Format("parquet", gzipped, False, tuple(schema.names), roles, _new_keys(file, schema.names), types=types)
 
 
 def _is_text(dtype: pyarrow.DataType) -> bool:

@@ -41,7 +41,7 @@ class Format:
     keys: tuple[str, ...] = ()  # of the `key=value` folders that the file is in, which are columns too
     escape: str | None = None  # TSV and CSV: DOUBLED, BACKSLASH or None for a file without quoting
     has_breaks: bool = False  # TSV and CSV: a record may go on over several lines
-    types: tuple[Type, ...] = ()  # JSON Lines: of the columns
+    types: tuple[str, ...] = ()  # of the columns; JSON Lines: each a `Type`, parquet: Arrow's name of it
 
     @property
     def texts(self) -> dict[str, str]:
@@ -276,7 +276,7 @@ def parse_object(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _json_value(value: Any, kind: Type) -> Any:
+def _json_value(value: Any, kind: str) -> Any:
     if kind == "json" and value is not None:
         try:
             return json.dumps(value, ensure_ascii=False, allow_nan=False)

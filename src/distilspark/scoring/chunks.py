@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 
 from distilspark.config import Head, PredictConfig
 from distilspark.console import progress_bar, say
+from distilspark.data.columns import INPUT as OWN
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of, exists, list_folder, name_of, to_spark
-from distilspark.data.read import INPUT as OWN
 from distilspark.data.read import Inputs, read_inputs
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring.packaged import TaskModel

@@ -10,9 +10,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from distilspark.config import PredictConfig
+from distilspark.data.columns import INPUT as OWN
+from distilspark.data.columns import as_text
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of
-from distilspark.data.read import INPUT as OWN
-from distilspark.data.read import as_text
 from distilspark.errors import WorkError
 from distilspark.scoring.chunks import ANSWERS, ROW_NUMBER
 
