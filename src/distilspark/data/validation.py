@@ -45,16 +45,12 @@ def _label_problems(task: TaskConfig, label: Column) -> list[Column]:
 
 def is_allowed(task: TaskConfig, label: Column) -> Column:
     """Whether a label's number is one that the task takes; null stays null."""
-    if task.head == "regression":
-        return label.between(*task.label_range)
-    return label.isin([float(place) for place in range(len(task.labels))])
+    return task.head_kind.is_allowed(task, label)
 
 
 def allowed_labels(task: TaskConfig) -> str:
     """The labels that a task takes, for a message."""
-    if task.head == "regression":
-        return "from {} to {}".format(*task.label_range)
-    return " or ".join(f"{place} ({name})" for place, name in enumerate(task.labels))
+    return task.head_kind.allowed_labels(task)
 
 
 def check_bad_rows(bad: pd.DataFrame, rows_read: dict[str, int], max_fraction: float, file: Path) -> None:

@@ -12,7 +12,7 @@ from pyspark.sql.types import StructType
 from distilspark.config import PredictConfig
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of
 from distilspark.errors import WorkError
-from distilspark.scoring.chunks import ANSWERS, ROW_NUMBER
+from distilspark.scoring.chunks import ROW_NUMBER
 from distilspark.scoring.inputs import OWN, as_text
 
 ROWS_A_FILE = 1_000_000
@@ -43,7 +43,7 @@ def free_names(own: Sequence[str], taken: Sequence[str]) -> list[str]:
 
 def output_columns(scored: DataFrame, config: PredictConfig, version: str) -> list[Column]:
     """Every column of the input, then `prediction`, (`label`, `score`), `error`, `model_version`."""
-    answers = [*ANSWERS[config.task.head], "error"]
+    answers = [*config.task.head_kind.answer_names, "error"]
     schema = scored.schema[OWN].dataType
     assert isinstance(schema, StructType)
     own = schema.names
