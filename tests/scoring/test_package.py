@@ -59,6 +59,7 @@ def test_settings_say_what_the_package_is(package: Package, precision: str) -> N
     settings = json.loads((package("cola", precision=precision) / "scorer.json").read_text())
     assert settings == {
         "task": "cola",
+        "head": "classification",
         "columns": ["sentence1"],
         "labels": ["unacceptable", "acceptable"],
         "max_length": 16,

@@ -74,6 +74,16 @@ def test_the_best_epoch_is_kept_and_training_stops(
     assert abs(loss - result.history["val/loss"].iloc[-1]) > 1e-3
 
 
+def test_the_epoch_with_the_lowest_error_is_kept(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    """Validation labels are turned round, so that errors rise while the network learns."""
+    (encoded, labels), rows = toy_rows(80, seed=1), toy_rows(200)
+    patient = ["task.metric=mse", "training.epochs=6", "training.early_stopping.patience=2"]
+    _, result, _ = train_toy(*FAST, *patient, task="stsb", train=rows, validation=(encoded, 1 - labels))
+    errors = result.history["val/mse"].to_numpy()
+    assert result.best_epoch == int(errors.argmin()) + 1
+    assert len(errors) == result.best_epoch + 2 < 6
+
+
 def test_the_last_epoch_is_not_kept_where_another_was_better(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
     encoded, labels = toy_rows(80, seed=1)
     patient = ["training.epochs=4", "training.early_stopping.patience=50", "training.early_stopping.monitor=loss"]
