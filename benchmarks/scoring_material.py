@@ -22,11 +22,12 @@ from safetensors.numpy import save_file
 from cola import read_cola
 from distilspark.config import Precision, TrainConfig, from_hydra
 from distilspark.features.encoding import encode, load_tokenizer
+from distilspark.heads import CLASSIFICATION
 from distilspark.model.checkpoints import fetch
 from distilspark.model.network import build_network, export_arrays
 from distilspark.paths import CONF
 from distilspark.scoring.package import log_package, write_package
-from distilspark.training.prediction import OUTPUTS, Predictor
+from distilspark.training.prediction import Predictor
 
 SEED = 1
 REFERENCE_ROWS = 4000
@@ -84,7 +85,9 @@ def write_material(folder: Path, model: str) -> Material:
     checkpoint = fetch(config.model)
     sentences = _draw(REFERENCE_ROWS)
     keras.utils.set_random_seed(SEED)
-    network = build_network(checkpoint, config.task.head, len(config.task.labels), pooling=config.model.pooling)
+    network = build_network(
+        checkpoint, config.task.head, config.task.head_kind.units(config.task), pooling=config.model.pooling
+    )
     outputs = _balance_head(network, checkpoint, sentences["sentence"].tolist(), config.model.max_length)
     reference = {"id": sentences["id"], "prediction": outputs.argmax(axis=1), "score": outputs.max(axis=1)}
     pd.DataFrame(reference).to_parquet(folder / "reference.parquet", index=False)
@@ -102,7 +105,7 @@ def _balance_head(network: keras.Model, checkpoint: Path, sentences: list[str], 
     logits = predictor.raw_outputs(encoded)
     shift = np.median(logits[:, 0] - logits[:, 1])
     network.get_layer("classifier").bias.assign([-shift, 0])
-    return OUTPUTS["classification"](logits - np.array([shift, 0]))
+    return CLASSIFICATION.activate(logits - np.array([shift, 0]))
 
 
 def _write_network(folder: Path, network: keras.Model, checkpoint: Path, labels: list[str]) -> None:

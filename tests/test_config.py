@@ -28,7 +28,6 @@ from distilspark.config import (
 )
 from distilspark.data.sample import corpora
 from distilspark.errors import UserError
-from distilspark.evaluation.metrics import METRICS
 from distilspark.paths import CONF, ROOT
 
 Composer = Callable[..., TrainConfig]
@@ -80,7 +79,7 @@ def test_every_choice_is_composed_for_every_task(compose_config: Composer, group
         wanted = {"model": "minilm", "task": task} | {group: task if group == "task" else choice}
         config = compose_config(PATH, *(f"{key}={value}" for key, value in wanted.items()))
         assert (config.task.name, config.registry.name) == (task, f"distilspark-{task}")
-        assert config.task.metric in METRICS[config.task.head]
+        assert config.task.metric in config.task.head_kind.metrics
         assert group != "model" or config.model.name == choice
         assert group != "data" or config.data.source == choice
         composed += 1
@@ -300,6 +299,17 @@ def test_losses_fit_the_head(compose_config: Composer) -> None:
         compose_config("task=stsb", "model=tiny", "training.loss=cross_entropy")
 
 
+@pytest.mark.parametrize(
+    "override, named", [("task.head=ordinal", "classification, regression"), ("task.metric=mse", "accuracy, precision")]
+)
+def test_head_and_metric_are_known(override: str, named: str) -> None:
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises(UserError, match=f"^{override} .*{named}"),
+    ):
+        from_hydra(EvaluateConfig, compose("evaluate", [override]))
+
+
 def test_class_weights_fit_the_head(compose_config: Composer) -> None:
     with pytest.raises(UserError, match=r"training\.class_weights=balanced does not fit task=stsb"):
         compose_config("task=stsb", "model=tiny", "training.class_weights=balanced")
@@ -322,10 +332,10 @@ def test_a_threshold_takes_two_labels(compose_config: Composer, task: str, thres
         (["sweep=a", "runs=[b,c]"], "given: sweep, runs"),
         (["runs=[b]"], "runs has one entry"),
         (["models=[models:/a/1]"], "models has one entry"),
-        (["sweep=a", "comparison.resamples=99"], "comparison.resamples=99"),
-        (["sweep=a", "comparison.confidence=1"], "comparison.confidence=1"),
-        (["sweep=a", "comparison.examples=0"], "comparison.examples=0"),
-        (["sweep=a", "+comparison.example=1"], "comparison.example"),
+        (["sweep=a", "evaluation.resamples=99"], "evaluation.resamples=99"),
+        (["sweep=a", "evaluation.confidence=1"], "evaluation.confidence=1"),
+        (["sweep=a", "evaluation.examples=0"], "evaluation.examples=0"),
+        (["sweep=a", "+evaluation.example=1"], "evaluation.example"),
     ],
 )
 def test_a_comparison_has_two_sides(overrides: list[str], named: str) -> None:

@@ -16,6 +16,7 @@ from distilspark.commands.searching import distribution, plan_search
 from distilspark.commands.sweeping import Plan
 from distilspark.config import SearchConfig
 from distilspark.errors import UserError
+from distilspark.metrics import METRICS
 from hydra_plugins.distilspark.sweepers import GridSweeper
 
 SPACE = ("training.learning_rate=tag(log,interval(1e-5,3e-4))", "model.pooling=choice(cls,mean)")
@@ -38,7 +39,7 @@ def test_a_grid_has_every_combination() -> None:
     plan = grid("training.seed=1,2", "training.class_weights=balanced,off", "task=cola", "spark.master='local[2]'")
     assert plan.shared == ["task=cola", "spark.master='local[2]'"]
     assert plan.varied == ("training.class_weights", "training.seed")
-    (jobs,) = plan.batches(list)
+    (jobs,) = plan.batches(list, METRICS["mcc"])
     assert jobs == [
         ["training.seed=1", "training.class_weights=balanced"],
         ["training.seed=1", "training.class_weights=off"],
@@ -81,25 +82,28 @@ def test_a_search_without_a_space_is_refused() -> None:
         plan_search(parse("task=cola"), SearchConfig(3, 1, 2, 1))
 
 
-def search(plan: Plan, objective: Callable[[str], float | None], stop_after: int = 99) -> list[str]:
+def search(plan: Plan, objective: Callable[[str], float | None], metric: str = "mcc") -> list[str]:
     """Launch the trials that have no result, as a sweep does; the labels of what was launched."""
-    reached: dict[str, float] = {}
-    return go_on(plan, objective, reached, stop_after)
+    return go_on(plan, objective, {}, metric=metric)
 
 
 def go_on(
-    plan: Plan, objective: Callable[[str], float | None], reached: dict[str, float], stop_after: int = 99
+    plan: Plan,
+    objective: Callable[[str], float | None],
+    reached: dict[str, float],
+    stop_after: int = 99,
+    metric: str = "mcc",
 ) -> list[str]:
     """`search`, from what was reached before; adds to it."""
 
     def so_far() -> list[Any]:
         return [
-            SimpleNamespace(data=SimpleNamespace(tags={"sweep.job": label}, metrics={"val/kept_mcc": value}))
+            SimpleNamespace(data=SimpleNamespace(tags={"sweep.job": label}, metrics={f"val/kept_{metric}": value}))
             for label, value in reached.items()
         ]
 
     launched: list[str] = []
-    for batch in plan.batches(so_far):
+    for batch in plan.batches(so_far, METRICS[metric]):
         for label in map(plan.label, batch):
             if label not in reached and len(launched) < stop_after:
                 launched.append(label)
@@ -125,6 +129,12 @@ def test_a_search_finds_what_is_better_and_is_seeded() -> None:
     assert plans[0].shared == ["task=cola"]
     assert plans[0].varied == ("model.pooling", "training.learning_rate")
     assert not plans[0].is_complete
+
+
+def test_a_search_for_a_low_error_finds_it() -> None:
+    by_score, by_error = (plan_search(parse("task=cola", *SPACE), SearchConfig(16, 1, 4, 1)) for _ in range(2))
+    errors = search(by_error, lambda label: -likes_mean(label), metric="mse")
+    assert errors == search(by_score, likes_mean)
 
 
 @pytest.mark.parametrize("parallel", [1, 3])

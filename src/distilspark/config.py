@@ -16,15 +16,16 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from distilspark.errors import UserError
+from distilspark.heads import HEADS, Head
+from distilspark.metrics import METRICS, Metric
 
 T = TypeVar("T")
-Head = Literal["classification", "regression"]
 Precision = Literal["float32", "int8"]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
-EVEN = 0.5  # the threshold of a network whose more probable label is predicted
+DEFAULT_THRESHOLD = 0.5  # with it the more probable of two labels is predicted
 config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 
 
@@ -41,7 +42,7 @@ class TaskConfig:
 
     name: str
     title: str
-    head: Head
+    head: str  # classification or regression
     metric: str  # the headline metric: chosen on by early stopping, bounded by an interval, promoted on
     loss: str  # the head's default loss
     labels: list[str]  # classification: the labels' names, in the order of their ids; regression: empty
@@ -51,6 +52,27 @@ class TaskConfig:
     splits: dict[str, list[str]]  # split (train, dev) -> the file names it goes by, without their endings
     hub: dict[str, str]  # split -> its file in the hub's dataset
     license: str
+
+    def __post_init__(self) -> None:
+        if self.head not in HEADS:
+            raise UserError(f"task.head={self.head} is none of {', '.join(HEADS)}")
+        if self.metric not in self.head_kind.metrics:
+            metrics = ", ".join(self.head_kind.metrics)
+            raise UserError(f"task.metric={self.metric} is no metric of task.head={self.head}: it has {metrics}")
+        values = [_number(name) for name in self.labels]
+        names = [name if value is None else value for name, value in zip(self.labels, values, strict=True)]
+        if len(set(names)) < len(names):
+            raise UserError(f"task.labels={self.labels}: two of the names are the same, or the same number")
+
+    @property
+    def head_kind(self) -> Head:
+        """Everything that depends on the head."""
+        return HEADS[self.head]
+
+    @property
+    def headline(self) -> Metric:
+        """The headline metric: its name, its title, and which way it is better."""
+        return METRICS[self.metric]
 
     @property
     def is_pair(self) -> bool:
@@ -62,12 +84,6 @@ class TaskConfig:
         """Ids of the labels whose names are numbers, by their values."""
         numbers = {place: _number(name) for place, name in enumerate(self.labels)}
         return {number: place for place, number in numbers.items() if number is not None}
-
-    def __post_init__(self) -> None:
-        if len(set(self.labels)) < len(self.labels) or len(self.label_values) < sum(
-            _number(name) is not None for name in self.labels
-        ):
-            raise UserError(f"task.labels={self.labels}: two of the names are the same, or the same number")
 
     @property
     def text_columns(self) -> list[str]:
@@ -88,7 +104,7 @@ class DataConfig:
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
     max_characters: Positive  # a row with a longer text is bad
     max_bad_fraction: Fraction  # more bad rows than this fail the run
-    seed: Seed  # of the sample corpus, the sample fraction, the validation split; evaluate's and promote's bootstrap
+    seed: Seed  # of the sample corpus, the sample fraction, the validation split
 
     def __post_init__(self) -> None:
         if self.source == "files" and not self.path:
@@ -138,7 +154,7 @@ class ModelConfig:
     pooling: Literal["cls", "mean"]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
     max_length: Annotated[int, Field(ge=8, le=512, strict=True)]  # tokens a row, special tokens included
-    recipe: dict[Head, RecipeConfig]
+    recipe: dict[str, RecipeConfig]  # by the head
 
 
 @config
@@ -176,10 +192,11 @@ class TrainingConfig:
 
 @config
 class EvaluationConfig:
-    """Intervals and examples."""
+    """Intervals, tests and examples: `conf/evaluation/*.yaml`."""
 
-    confidence: Annotated[float, Field(gt=0, lt=1)]  # of the intervals
+    confidence: Probability  # of the intervals; 1 - confidence is the level of the tests
     resamples: Annotated[int, Field(ge=100, strict=True)]  # of the bootstrap
+    seed: Seed  # of the bootstrap: with the same rows it gives a model the same intervals in every command
     examples: Positive  # rows in each table of examples
 
 
@@ -234,20 +251,17 @@ class TrainConfig:
     registry: RegistryConfig
 
     def __post_init__(self) -> None:
-        losses = {"classification": ["cross_entropy"], "regression": ["mse", "huber"]}[self.task.head]
-        if self.training.loss not in losses:
+        head, task = self.task.head_kind, f"task={self.task.name} ({self.task.head})"
+        if self.training.loss not in head.losses:
             raise UserError(
-                f"training.loss={self.training.loss} does not fit task={self.task.name} ({self.task.head}): "
-                f"it takes {' or '.join(losses)}"
+                f"training.loss={self.training.loss} does not fit {task}: it takes {' or '.join(head.losses)}"
             )
-        if self.training.class_weights == "balanced" and self.task.head == "regression":
-            raise UserError(
-                f"training.class_weights=balanced does not fit task={self.task.name} (regression): it has no classes"
-            )
-        if self.training.threshold != EVEN and len(self.task.labels) != 2:
+        if self.training.class_weights == "balanced" and not head.has_classes:
+            raise UserError(f"training.class_weights=balanced does not fit {task}: it has no classes")
+        if self.training.threshold != DEFAULT_THRESHOLD and len(self.task.labels) != 2:
             raise UserError(
                 f"training.threshold={self.training.threshold} does not fit task={self.task.name}: a threshold decides "
-                f"between two labels. Leave it at {EVEN}"
+                f"between two labels. Leave it at {DEFAULT_THRESHOLD}"
             )
         if self.training.batch_size < self.training.workers:
             raise UserError(
@@ -350,16 +364,6 @@ class PromoteConfig:
 
 
 @config
-class ComparisonConfig:
-    """How surely models are told apart, and what is shown of it."""
-
-    confidence: Annotated[float, Field(gt=0, lt=1)]  # of the intervals; 1 - confidence is the level of the tests
-    resamples: Annotated[int, Field(ge=100, strict=True)]  # of the bootstrap
-    examples: Positive  # rows that one model gets right and the other wrong, each way
-    seed: Seed  # of the bootstrap
-
-
-@config
 class CompareConfig:
     """`conf/compare.yaml`."""
 
@@ -367,7 +371,7 @@ class CompareConfig:
     runs: list[str]
     models: list[str]  # URIs of registered or logged models
     output: str | None  # a folder; None: Hydra's own
-    comparison: ComparisonConfig
+    evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:
         given = [name for name in ("sweep", "runs", "models") if getattr(self, name)]

@@ -20,18 +20,6 @@ PALE_BLUE, DARK_ORANGE = "#8dbfdd", "#9a6200"
 INK, GREY, PALE_GREY = "#262626", "#6b6b6b", "#c9c9c9"
 MINUS = "\N{MINUS SIGN}"
 
-METRIC_TITLES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "mcc": "MCC",
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-    "mse": "MSE",
-    "mae": "MAE",
-    "r2": "R²",
-}
 _STYLE: dict[str, Any] = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
@@ -104,14 +92,14 @@ def percent(fraction: float, digits: int = 0) -> str:
     return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def with_interval(name: str, value: float, interval: tuple[float, float], confidence: float) -> str:
-    """A metric as a title says it.
+def with_interval(title: str, value: float, interval: tuple[float, float], confidence: float) -> str:
+    """Write a metric with its interval.
 
-    >>> with_interval("mcc", 0.4551, (0.4021, 0.508), 0.95).replace(chr(160), " ")
+    >>> with_interval("MCC", 0.4551, (0.4021, 0.508), 0.95).replace(chr(160), " ")
     'MCC .455 (95 % .402 to .508)'
     """
     low, high = interval
-    return f"{METRIC_TITLES[name]} {decimal(value)} ({percent(confidence)} {decimal(low)} to {decimal(high)})"
+    return f"{title} {decimal(value)} ({percent(confidence)} {decimal(low)} to {decimal(high)})"
 
 
 def new_figure(title: str, caption: str, *, width: float = 7.2, height: float = 4.6) -> Figure:

@@ -118,8 +118,10 @@ import sys
 from pathlib import Path
 import mlflow
 from distilspark.commands.comparison import answer_sweep
+from distilspark.config import EvaluationConfig
+config = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=20)
 with mlflow.start_run(run_id=sys.argv[1]) as parent:
-    print(answer_sweep(parent, Path(sys.argv[2])))
+    print(answer_sweep(parent, config, Path(sys.argv[2])))
     assert mlflow.active_run().info.run_id == sys.argv[1]
 """
     ended = stored.place.python(code, stored.parent, str(tmp_path))

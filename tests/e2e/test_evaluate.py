@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from processes import TINY, Place
 
-from distilspark.evaluation.metrics import METRICS
 from distilspark.evaluation.predictions import Predictions
+from distilspark.heads import CLASSIFICATION
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -53,7 +53,7 @@ def test_on_dev_it_finds_what_training_found(int8_training: Trained, tmp_path: P
     most = trained.data.metrics["parity/dev_max_difference"] + 1e-6
     assert abs(found.outputs[order] - trained_on.outputs[other]).max() <= most
     flips = (found.predicted[order] != trained_on.predicted[other]).mean()
-    for name in METRICS["classification"]:
+    for name in CLASSIFICATION.metrics:
         assert flips or metrics[f"dev/{name}"] == pytest.approx(trained.data.metrics[f"dev/{name}"]), name
     assert metrics["dev/mcc_low"] <= metrics["dev/mcc"] <= metrics["dev/mcc_high"]
     assert f"| mcc | {metrics['dev/mcc']:.4f} |" in tags["mlflow.note.content"]

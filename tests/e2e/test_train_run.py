@@ -18,7 +18,6 @@ from processes import TINY, Place
 
 from distilspark.config import TrainConfig, flatten, from_hydra
 from distilspark.data.fingerprints import overlap
-from distilspark.evaluation.metrics import METRICS, compute_metrics
 from distilspark.evaluation.predictions import Predictions
 from distilspark.paths import CONF
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from conftest import Trained
 
 pytestmark = pytest.mark.slow
-HEADS = {"cola": "classification", "stsb": "regression"}
 
 
 @pytest.fixture(params=["cola", "stsb"])
@@ -116,8 +114,12 @@ def test_datasets_have_their_digests_and_contexts(trained: Trained) -> None:
 
 def test_metrics_of_every_epoch(trained: Trained) -> None:
     config = config_of(trained)
-    head = HEADS[task_of(trained)]
-    for name in ("train/loss", "val/loss", "time/epoch", *(f"val/{metric}" for metric in METRICS[head])):  # type: ignore[index]
+    for name in (
+        "train/loss",
+        "val/loss",
+        "time/epoch",
+        *(f"val/{metric}" for metric in config.task.head_kind.metrics),
+    ):
         history = trained.place.client.get_metric_history(trained.run.info.run_id, name)
         assert [point.step for point in history] == list(range(1, config.training.epochs + 1)), name
         assert all(np.isfinite(point.value) for point in history)
@@ -129,7 +131,7 @@ def test_metrics_of_dev_once_at_the_epoch_that_was_kept(trained: Trained) -> Non
     kept = int(metrics["train/best_epoch"])
     headline = config.task.metric
     dev = {name for name in metrics if name.startswith("dev/")}
-    assert dev == {f"dev/{name}" for name in (*METRICS[config.task.head], f"{headline}_low", f"{headline}_high")}
+    assert dev == {f"dev/{name}" for name in (*config.task.head_kind.metrics, f"{headline}_low", f"{headline}_high")}
     for name in dev:
         assert [point.step for point in client.get_metric_history(run_id, name)] == [kept]
     assert metrics[f"dev/{headline}_low"] <= metrics[f"dev/{headline}"] <= metrics[f"dev/{headline}_high"]
@@ -142,8 +144,8 @@ def test_predictions_of_dev_are_kept_row_by_row(trained: Trained) -> None:
     config, metrics = config_of(trained), trained.run.data.metrics
     predictions = Predictions.from_frame(pd.read_parquet(trained.artifact("evaluation/predictions.parquet")))
     assert len(predictions.labels) == 100
-    found = compute_metrics(config.task.head, predictions.labels, predictions.outputs)
-    assert found == pytest.approx({name: metrics[f"dev/{name}"] for name in METRICS[config.task.head]})
+    found = config.task.head_kind.compute_metrics(predictions.labels, predictions.outputs)
+    assert found == pytest.approx({name: metrics[f"dev/{name}"] for name in config.task.head_kind.metrics})
 
 
 def test_times_and_speeds(trained: Trained) -> None:
@@ -197,7 +199,7 @@ def test_the_description_starts_with_the_result(trained: Trained) -> None:
     note = trained.run.data.tags["mlflow.note.content"]
     headline = config.task.metric
     assert note.startswith(f"{config.task.title}: **dev {headline} {metrics[f'dev/{headline}']:.4f}**")
-    for name in METRICS[config.task.head]:
+    for name in config.task.head_kind.metrics:
         assert f"| {name} | {metrics[f'dev/{name}']:.4f} |" in note
     assert "- checkpoint: tiny" in note
 

@@ -9,6 +9,7 @@ from distilspark.config import TaskConfig
 from distilspark.evaluation.agreement import agreement, disagreements
 from distilspark.evaluation.findings import Variant
 from distilspark.evaluation.predictions import Predictions
+from distilspark.heads import CLASSIFICATION, REGRESSION
 from made_runs import made_regressor, made_rows
 
 LABELS = np.array([0.0, 0, 1, 1])
@@ -22,7 +23,7 @@ def said(*classes: int) -> Predictions:
 def test_the_share_of_equal_predictions() -> None:
     first = Variant("first", {"1": said(0, 0, 1, 1), "2": said(0, 0, 1, 0)})
     second = Variant("second", {"1": said(1, 0, 1, 1)})
-    table = agreement("classification", [first, second])
+    table = agreement(CLASSIFICATION, [first, second])
     assert list(table.index) == list(table.columns) == ["first", "second"]
     assert table.loc["first", "first"] == 0.75  # its two seeds
     assert table.loc["second", "second"] == 1  # nothing to differ from
@@ -33,7 +34,7 @@ def test_the_correlation_of_values() -> None:
     models = [made_regressor(200, noise, 1) for noise in (0.3, 1.0)]
     variants = [Variant(f"{place}", {"1": model}) for place, model in enumerate(models)]
     expected = np.corrcoef(*(model.outputs for model in models))[0, 1]
-    assert agreement("regression", variants).loc["0", "1"] == pytest.approx(expected, abs=1e-5)
+    assert agreement(REGRESSION, variants).loc["0", "1"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_rows_that_one_gets_right(cola: TaskConfig) -> None:

@@ -12,16 +12,16 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from distilspark.config import ComparisonConfig, TaskConfig
+from distilspark.config import EvaluationConfig, TaskConfig
 from distilspark.evaluation.agreement import agreement, disagreements
 from distilspark.evaluation.comparison_plots import comparison_plots
 from distilspark.evaluation.findings import Findings, Variant, find
-from distilspark.evaluation.findings_report import markdown_table, report, summary
+from distilspark.evaluation.findings_report import comparison_report, comparison_summary, markdown_table
 from distilspark.figures import save_png
 from made_runs import made_classifier, made_regressor
 
 pytestmark = pytest.mark.filterwarnings("error")
-CONFIG = ComparisonConfig(confidence=0.95, resamples=200, examples=3, seed=1)
+CONFIG = EvaluationConfig(confidence=0.95, resamples=200, seed=1, examples=3)
 ALL = {"differences", "metrics", "curves", "agreement"}
 
 
@@ -31,7 +31,7 @@ def history(*scores: float, metric: str = "mcc") -> pd.DataFrame:
 
 
 def draw(findings: Findings, histories: dict[str, Sequence[pd.DataFrame]]) -> dict[str, Figure]:
-    figures = comparison_plots(findings, histories, agreement(findings.task.head, findings.variants))
+    figures = comparison_plots(findings, histories, agreement(findings.task.head_kind, findings.variants))
     for figure in figures.values():
         buffer = BytesIO()
         save_png(figure, buffer)
@@ -65,7 +65,7 @@ def test_two_variants(two: Findings) -> None:
     scores, differences = figures["differences"].axes
     assert [text.get_text() for text in scores.get_yticklabels()] == ["off", "balanced"]
     (written,) = [text.get_text() for text in differences.texts]
-    assert written.startswith(f"+{two.against[0].difference.value:.3f}, p ".replace("0.", "."))
+    assert written.startswith(f"+{two.comparisons[0].difference.value:.3f}, p ".replace("0.", "."))
     assert title(figures["curves"]) == "On the validation split balanced comes furthest: MCC .350 in epoch 2"
     losses, metric = figures["curves"].axes
     thick = [line for line in metric.lines if line.get_marker() == "o"]
@@ -97,13 +97,13 @@ def test_the_report(two: Findings) -> None:
         "settings": pd.DataFrame(columns=["setting"]),
         "disagreements": disagreements(two.task, two.variants, 3),
     }
-    text = report(two, tables, ["differences", "curves"], "1 job of the sweep did not finish: left out.")
+    text = comparison_report(two, tables, ["differences", "curves"], "1 job of the sweep did not finish: left out.")
     assert text.startswith("# class weights: CoLA, linguistic acceptability\n\n**class weights balanced: MCC ")
     assert "![Training](curves.png)" in text and "agreement.png" not in text
     assert "## Rows that one gets right and the other wrong\n\n| variant | right | id |" in text
     assert "## Settings that differ" not in text
     assert "they speak of a new training on new rows. 1 job of the sweep did not finish: left out." in text
-    assert "| off | 3 |" in summary(two)
+    assert "| off | 3 |" in comparison_summary(two)
 
 
 def test_cells_cannot_break_a_table() -> None:

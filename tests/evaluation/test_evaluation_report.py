@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from distilspark.config import EvaluationConfig, TaskConfig
-from distilspark.evaluation.metrics import METRICS
 from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import evaluate
+from distilspark.heads import REGRESSION
 
 Builder = Callable[..., Predictions]
-CONFIG = EvaluationConfig(confidence=0.95, resamples=200, examples=5)
+CONFIG = EvaluationConfig(confidence=0.95, resamples=200, seed=1, examples=5)
 
 
 def test_a_classifier_is_judged_beside_its_baseline(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(200)
-    evaluation = evaluate(cola, predictions, np.array([1.0, 1.0, 0.0]), {"ks08"}, CONFIG, seed=1)
+    evaluation = evaluate(cola, predictions, np.array([1.0, 1.0, 0.0]), {"ks08"}, CONFIG)
     assert set(evaluation.metrics) == set(evaluation.intervals) == set(evaluation.baseline)
     assert evaluation.baseline["accuracy"] == predictions.labels.mean()
     assert evaluation.baseline["mcc"] == 0
@@ -32,8 +32,8 @@ def test_a_classifier_is_judged_beside_its_baseline(cola: TaskConfig, classified
 
 
 def test_a_regressor_is_judged_beside_its_baseline(stsb: TaskConfig, regressed: Builder) -> None:
-    evaluation = evaluate(stsb, regressed(200), np.array([2.0, 3.0]), set(), CONFIG, seed=1)
-    assert tuple(evaluation.metrics) == METRICS["regression"]
+    evaluation = evaluate(stsb, regressed(200), np.array([2.0, 3.0]), set(), CONFIG)
+    assert tuple(evaluation.metrics) == REGRESSION.metrics
     assert evaluation.baseline["pearson"] == 0
     assert evaluation.baseline["mse"] > evaluation.metrics["mse"]
     assert evaluation.report is None
@@ -43,7 +43,7 @@ def test_a_regressor_is_judged_beside_its_baseline(stsb: TaskConfig, regressed: 
 
 def test_a_classifier_of_other_classes_is_refused(cola: TaskConfig, classified: Builder) -> None:
     with pytest.raises(ValueError, match=r"shape \(50, 3\) do not fit task=cola"):
-        evaluate(cola, classified(50, 3), np.array([1.0, 0.0]), set(), CONFIG, seed=1)
+        evaluate(cola, classified(50, 3), np.array([1.0, 0.0]), set(), CONFIG)
 
 
 def test_parts_of_different_length_are_refused(classified: Builder) -> None:

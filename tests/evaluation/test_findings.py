@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from distilspark.config import ComparisonConfig, TaskConfig
+from distilspark.config import EvaluationConfig, TaskConfig
+from distilspark.evaluation.bootstrap import holm, paired_difference
 from distilspark.evaluation.findings import Findings, Variant, find
-from distilspark.evaluation.metrics import compute_metrics
-from distilspark.evaluation.significance import holm, paired_difference
+from distilspark.heads import CLASSIFICATION
 from made_runs import made_classifier, made_regressor
 
-CONFIG = ComparisonConfig(confidence=0.95, resamples=1000, examples=5, seed=1)
-BOOTSTRAP = {"confidence": 0.95, "resamples": 1000, "seed": 1}
+CONFIG = EvaluationConfig(confidence=0.95, resamples=1000, seed=1, examples=5)
 ROWS = 600
 
 
@@ -35,7 +35,7 @@ def test_an_effect_is_said_with_its_evidence(cola: TaskConfig) -> None:
     off, balanced = variant("off", 0.7), variant("balanced", 0.8)
     findings = found(cola, off, balanced)
     labels = off.predictions.labels
-    expected = paired_difference("classification", "mcc", labels, off.outputs, balanced.outputs, **BOOTSTRAP)
+    expected = paired_difference(CLASSIFICATION, "mcc", labels, off.outputs, balanced.outputs, CONFIG)
     assert expected.low > 0
     value, low, high = (f"{each:.4f}"[1:] for each in (expected.value, expected.low, expected.high))
     p = f"{expected.p_value:.3f}"[1:]
@@ -55,7 +55,7 @@ def test_without_an_effect_it_says_what_could_have_been_seen(cola: TaskConfig) -
         r"\(balanced against off: [+-]\.\d{4}, 95 % -\.\d{4} to \.\d{4}, p = \.\d{3}\)"
     )
     assert re.fullmatch(pattern, plain(findings.sentence)), findings.sentence
-    assert not findings.against[0].is_clear
+    assert not findings.comparisons[0].is_clear
 
 
 def test_models_that_say_the_same_do_not_differ(cola: TaskConfig) -> None:
@@ -70,7 +70,7 @@ def test_the_table_holds_what_the_metrics_and_the_paired_statistics_say(cola: Ta
     table = found(cola, *variants).table().set_index("variant")
     assert list(table.index) == ["off", "a", "b"]
     for each in variants:
-        scores = [compute_metrics("classification", p.labels, p.outputs)["mcc"] for p in each.seeds.values()]
+        scores = [CLASSIFICATION.compute_metrics(p.labels, p.outputs)["mcc"] for p in each.seeds.values()]
         row = table.loc[each.label]
         assert (row["mcc"], row["deviation"]) == pytest.approx((np.mean(scores), np.std(scores, ddof=1)))
         assert row["low"] < row["mcc"] < row["high"]
@@ -78,7 +78,7 @@ def test_the_table_holds_what_the_metrics_and_the_paired_statistics_say(cola: Ta
     assert table.loc["off", "difference":"pairs"].isna().all()
     labels = variants[0].predictions.labels
     raw = [
-        paired_difference("classification", "mcc", labels, variants[0].outputs, each.outputs, **BOOTSTRAP)
+        paired_difference(CLASSIFICATION, "mcc", labels, variants[0].outputs, each.outputs, CONFIG)
         for each in variants[1:]
     ]
     assert table["difference"].iloc[1:].tolist() == [each.value for each in raw]
@@ -91,11 +91,11 @@ def test_several_comparisons_need_more_evidence(cola: TaskConfig) -> None:
     """What is clear by itself is no finding among eight."""
     baseline, near = variant("off", 0.7), variant("near", 0.76)
     alone = found(cola, baseline, near)
-    assert 0.005 < alone.against[0].p_value < 0.05 and alone.against[0].is_clear
+    assert 0.005 < alone.comparisons[0].p_value < 0.05 and alone.comparisons[0].is_clear
     others = [variant(f"same {number}", 0.7, (number, number + 1, number + 2)) for number in range(20, 27)]
     among = found(cola, baseline, near, *others)
-    assert among.against[0].p_value > alone.against[0].p_value
-    assert not any(each.is_clear for each in among.against)
+    assert among.comparisons[0].p_value > alone.comparisons[0].p_value
+    assert not any(each.is_clear for each in among.comparisons)
     assert "no difference in MCC that" in among.sentence
     assert "adjusted for 8 comparisons" in among.sentence
 
@@ -115,19 +115,19 @@ def test_only_seeds_that_both_have_are_paired(cola: TaskConfig) -> None:
     off, two = variant("off", 0.7), variant("two", 0.8, (3, 2))
     findings = found(cola, off, two)
     expected = paired_difference(
-        "classification",
+        CLASSIFICATION,
         "mcc",
         off.predictions.labels,
         [off.seeds[seed].outputs for seed in ("2", "3")],
         [two.seeds[seed].outputs for seed in ("2", "3")],
-        **BOOTSTRAP,
+        CONFIG,
     )
-    assert findings.against[0].difference == expected
-    assert findings.against[0].pairs == 2
+    assert findings.comparisons[0].difference == expected
+    assert findings.comparisons[0].pairs == 2
     assert "2 seeds)" in findings.sentence
     assert "the same 600 rows of dev, the same seeds on both sides" in findings.pairing
     others = found(cola, off, variant("others", 0.8, (7, 8)))
-    assert (others.against[0].pairs, others.against[0].same_seeds) == (2, False)
+    assert (others.comparisons[0].pairs, others.comparisons[0].same_seeds) == (2, False)
     assert "trainings of different seeds" in others.pairing
 
 
@@ -158,3 +158,12 @@ def test_regression(stsb: TaskConfig) -> None:
     assert len(metrics) == 10
     mse = metrics[metrics["metric"] == "mse"].set_index("variant")["mean"]
     assert mse["huber"] == pytest.approx(0.36, abs=0.1) and mse["mse"] == pytest.approx(0.81, abs=0.2)
+
+
+def test_lower_errors_are_said_to_be_better(stsb: TaskConfig) -> None:
+    noise = {"mse": 0.9, "huber": 0.6}
+    variants = [Variant(label, {str(s): made_regressor(300, each, s) for s in (1, 2)}) for label, each in noise.items()]
+    better = find(replace(stsb, metric="mse"), "loss", variants, CONFIG)
+    assert re.match(r"loss huber: MSE \.\d{4} lower \(better\) than mse \(95 % ", plain(better.sentence))
+    worse = find(replace(stsb, metric="mae"), "loss", variants[::-1], CONFIG)
+    assert re.match(r"loss mse: MAE \.\d{4} higher \(worse\) than huber \(95 % ", plain(worse.sentence))

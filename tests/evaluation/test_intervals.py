@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from reference_metrics import reference_metrics
 from scipy import stats
 from sklearn.metrics import confusion_matrix
 
-from distilspark.evaluation.intervals import (
-    bootstrap_intervals,
-    classification_metrics,
-    regression_metrics,
-    row_weights,
-)
-from distilspark.evaluation.metrics import METRICS, compute_metrics
+from distilspark.config import EvaluationConfig
+from distilspark.evaluation.bootstrap import _draw, mean_scores
 from distilspark.evaluation.predictions import Predictions
+from distilspark.heads import CLASSIFICATION, HEADS, REGRESSION, Head
+from distilspark.metrics import classification_metrics, regression_metrics
 
 Builder = Callable[..., Predictions]
-SETTINGS = {"confidence": 0.95, "resamples": 2000, "seed": 1}
+SETTINGS = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=5)
+
+
+def intervals_of(
+    head: Head, labels: np.ndarray, outputs: np.ndarray, config: EvaluationConfig = SETTINGS
+) -> dict[str, tuple[float, float]]:
+    """Of one training."""
+    return {name: score.interval for name, score in mean_scores(head, labels, [outputs], config).items()}
 
 
 def drawn_rows(n: int, resamples: int) -> np.ndarray:
@@ -34,7 +40,7 @@ def test_closed_forms_of_classification_are_the_metrics(classified: Builder, n: 
         labels, outputs = predictions.labels[rows], predictions.outputs[rows]
         counts = confusion_matrix(labels.astype(int), outputs.argmax(axis=1), labels=range(classes))
         closed = {name: float(value) for name, value in classification_metrics(counts.astype(float)).items()}
-        assert closed == pytest.approx(compute_metrics("classification", labels, outputs), abs=1e-12)
+        assert closed == pytest.approx(reference_metrics(labels, outputs), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 7, 300])
@@ -45,7 +51,7 @@ def test_closed_forms_of_regression_are_the_metrics(regressed: Builder, n: int) 
     weights = np.stack([np.bincount(row, minlength=n) for row in rows]).astype(float)
     closed = regression_metrics(weights, predictions.labels, predictions.outputs.astype(float))
     for position, row in enumerate(rows):
-        expected = compute_metrics("regression", predictions.labels[row], predictions.outputs[row])
+        expected = reference_metrics(predictions.labels[row], predictions.outputs[row])
         assert {name: values[position] for name, values in closed.items()} == pytest.approx(expected, abs=1e-9)
 
 
@@ -56,14 +62,14 @@ def test_labels_of_one_value_leave_nothing_to_correlate() -> None:
 
 
 def test_weights_count_draws_whatever_the_block() -> None:
-    blocks = list(row_weights(1_000_000, 3, np.random.default_rng(0)))
+    blocks = list(_draw(np.ones(1_000_000, int), 3, np.random.default_rng(0)))
     assert [block.shape for block in blocks] == [(2, 1_000_000), (1, 1_000_000)]
     assert all((block.sum(axis=1) == 1_000_000).all() for block in blocks)
 
 
 def test_bounds_agree_with_scipy(regressed: Builder) -> None:
     predictions = regressed(400)
-    ours = bootstrap_intervals("regression", predictions.labels, predictions.outputs, **SETTINGS)
+    ours = intervals_of(REGRESSION, predictions.labels, predictions.outputs)
     theirs = stats.bootstrap(
         (predictions.labels, predictions.outputs),
         lambda x, y: stats.pearsonr(x, y).statistic,
@@ -79,7 +85,7 @@ def test_bounds_agree_with_scipy(regressed: Builder) -> None:
 
 def test_bounds_agree_with_scipy_for_classes(classified: Builder) -> None:
     predictions = classified(300)
-    ours = bootstrap_intervals("classification", predictions.labels, predictions.outputs, **SETTINGS)
+    ours = intervals_of(CLASSIFICATION, predictions.labels, predictions.outputs)
 
     def mcc(labels: np.ndarray, predicted: np.ndarray, axis: int) -> np.ndarray:
         # For two classes, Matthews' coefficient is Pearson's correlation of the label ids.
@@ -101,7 +107,7 @@ def test_bounds_agree_with_scipy_for_classes(classified: Builder) -> None:
 def test_precision_and_recall_are_not_confused() -> None:
     labels = np.repeat([1.0, 0.0], 100)
     outputs = np.eye(2)[np.repeat([1, 0, 0], [50, 50, 100])]
-    intervals = bootstrap_intervals("classification", labels, outputs, **SETTINGS)
+    intervals = intervals_of(CLASSIFICATION, labels, outputs)
     assert intervals["precision"] == (1, 1)
     assert 0.35 < intervals["recall"][0] < 0.45 < 0.55 < intervals["recall"][1] < 0.65
 
@@ -114,26 +120,33 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     held = 0
     for sample in range(400):
         cells = random.choice(4, size=300, p=population.ravel())
-        low, high = bootstrap_intervals(
-            "classification", cells // 2, np.eye(2)[cells % 2], confidence=0.95, resamples=500, seed=sample
-        )["mcc"]
+        config = replace(SETTINGS, resamples=500, seed=sample)
+        low, high = intervals_of(CLASSIFICATION, cells // 2, np.eye(2)[cells % 2], config)["mcc"]
         held += low <= truth <= high
     assert 0.91 <= held / 400 <= 0.98
 
 
 def test_intervals_are_reproducible_and_grow_with_confidence(classified: Builder, regressed: Builder) -> None:
     for head, predictions in {"classification": classified(200, 3), "regression": regressed(200)}.items():
-        metrics = compute_metrics(head, predictions.labels, predictions.outputs)
-        intervals = bootstrap_intervals(head, predictions.labels, predictions.outputs, **SETTINGS)
-        assert intervals == bootstrap_intervals(head, predictions.labels, predictions.outputs, **SETTINGS)
-        assert tuple(intervals) == METRICS[head]
-        narrow = bootstrap_intervals(
-            head, predictions.labels, predictions.outputs, confidence=0.5, resamples=2000, seed=1
-        )
+        metrics = HEADS[head].compute_metrics(predictions.labels, predictions.outputs)
+        intervals = intervals_of(HEADS[head], predictions.labels, predictions.outputs)
+        assert intervals == intervals_of(HEADS[head], predictions.labels, predictions.outputs)
+        assert tuple(intervals) == HEADS[head].metrics
+        narrow = intervals_of(HEADS[head], predictions.labels, predictions.outputs, replace(SETTINGS, confidence=0.5))
         for name, (low, high) in intervals.items():
             assert low < narrow[name][0] < metrics[name] < narrow[name][1] < high
 
 
+def test_intervals_do_not_depend_on_the_order_of_rows(classified: Builder, regressed: Builder) -> None:
+    for head, predictions in {"classification": classified(200, 3), "regression": regressed(200)}.items():
+        order = np.random.default_rng(4).permutation(200)
+        intervals = intervals_of(HEADS[head], predictions.labels, predictions.outputs)
+        shuffled = intervals_of(HEADS[head], predictions.labels[order], predictions.outputs[order])
+        assert shuffled == intervals
+        other = intervals_of(HEADS[head], predictions.labels, predictions.outputs, replace(SETTINGS, seed=2))
+        assert all(other[name] != interval for name, interval in intervals.items())
+
+
 def test_outputs_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
-        bootstrap_intervals("regression", np.arange(3.0), np.array([0, np.nan, 2]), **SETTINGS)
+        intervals_of(REGRESSION, np.arange(3.0), np.array([0, np.nan, 2]))

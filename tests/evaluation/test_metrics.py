@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distilspark.evaluation.metrics import METRICS, baseline_outputs, compute_metrics
+from distilspark.heads import CLASSIFICATION, REGRESSION
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -18,20 +18,20 @@ def from_confusion(counts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_published_confusion_matrix_gives_its_published_metrics() -> None:
-    metrics = compute_metrics("classification", *from_confusion([[156, 166], [61, 660]]))
+    metrics = CLASSIFICATION.compute_metrics(*from_confusion([[156, 166], [61, 660]]))
     published = {"accuracy": 0.7824, "precision": 0.7990, "recall": 0.9154, "f1": 0.8533, "mcc": 0.4551}
     assert metrics == pytest.approx(published, abs=5e-5)
 
 
 def test_three_classes_are_averaged() -> None:
-    metrics = compute_metrics("classification", *from_confusion([[8, 2, 0], [1, 9, 0], [0, 5, 5]]))
+    metrics = CLASSIFICATION.compute_metrics(*from_confusion([[8, 2, 0], [1, 9, 0], [0, 5, 5]]))
     assert metrics["recall"] == pytest.approx((0.8 + 0.9 + 0.5) / 3)
     assert metrics["precision"] == pytest.approx((8 / 9 + 9 / 16 + 1) / 3)
     assert metrics["accuracy"] == pytest.approx(22 / 30)
 
 
 def test_regression_metrics_by_hand() -> None:
-    metrics = compute_metrics("regression", np.array([0.0, 1.0, 2.0, 5.0]), np.array([0.5, 1.5, 2.5, 4.5]))
+    metrics = REGRESSION.compute_metrics(np.array([0.0, 1.0, 2.0, 5.0]), np.array([0.5, 1.5, 2.5, 4.5]))
     assert metrics["mse"] == pytest.approx(0.25)
     assert metrics["mae"] == pytest.approx(0.5)
     assert metrics["r2"] == pytest.approx(1 - 1 / 14)
@@ -42,8 +42,8 @@ def test_regression_metrics_by_hand() -> None:
 @pytest.mark.parametrize("labels", [[0.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0]])
 def test_one_predicted_class_has_no_correlation(labels: list[float]) -> None:
     outputs = np.tile([0.1, 0.9], (len(labels), 1))
-    metrics = compute_metrics("classification", np.array(labels), outputs)
-    assert tuple(metrics) == METRICS["classification"]
+    metrics = CLASSIFICATION.compute_metrics(np.array(labels), outputs)
+    assert tuple(metrics) == CLASSIFICATION.metrics
     assert metrics["mcc"] == 0
     assert metrics["accuracy"] == np.mean(labels)
 
@@ -52,39 +52,39 @@ def test_one_predicted_class_has_no_correlation(labels: list[float]) -> None:
     ("labels", "outputs"), [([1.0, 2.0, 3.0], [2.5, 2.5, 2.5]), ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0])]
 )
 def test_constant_values_have_no_correlation(labels: list[float], outputs: list[float]) -> None:
-    metrics = compute_metrics("regression", np.array(labels), np.array(outputs))
-    assert tuple(metrics) == METRICS["regression"]
+    metrics = REGRESSION.compute_metrics(np.array(labels), np.array(outputs))
+    assert tuple(metrics) == REGRESSION.metrics
     assert metrics["pearson"] == metrics["spearman"] == 0
     assert metrics["r2"] <= 0
 
 
 def test_almost_constant_predictions_do_not_warn() -> None:
     outputs = 2.5 + np.array([0, 1e-15, 2e-15, 3e-15])
-    assert np.isfinite(compute_metrics("regression", np.arange(4.0), outputs)["pearson"])
+    assert np.isfinite(REGRESSION.compute_metrics(np.arange(4.0), outputs)["pearson"])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_outputs_that_are_no_numbers_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="1 of 3 rows have NaN or infinite outputs or labels, first: 1"):
-        compute_metrics("regression", np.arange(3.0), np.array([0, bad, 2]))
+        REGRESSION.compute_metrics(np.arange(3.0), np.array([0, bad, 2]))
     with pytest.raises(ValueError, match="1 of 3 rows"):
-        compute_metrics("regression", np.array([0, 1, bad]), np.arange(3.0))
+        REGRESSION.compute_metrics(np.array([0, 1, bad]), np.arange(3.0))
     with pytest.raises(ValueError, match="1 of 2 rows"):
-        compute_metrics("classification", np.array([0.0, 1.0]), np.array([[0.5, 0.5], [bad, 0.1]]))
+        CLASSIFICATION.compute_metrics(np.array([0.0, 1.0]), np.array([[0.5, 0.5], [bad, 0.1]]))
 
 
 def test_hidden_labels_and_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="labels are not ids from 0 to 1"):
-        compute_metrics("classification", np.array([-1.0, 1.0]), np.full((2, 2), 0.5))
+        CLASSIFICATION.compute_metrics(np.array([-1.0, 1.0]), np.full((2, 2), 0.5))
     with pytest.raises(ValueError, match="regression takes outputs of 1 dimensions"):
-        compute_metrics("regression", np.arange(2.0), np.zeros((2, 1)))
+        REGRESSION.compute_metrics(np.arange(2.0), np.zeros((2, 1)))
     with pytest.raises(ValueError, match="no rows"):
-        compute_metrics("regression", np.array([]), np.array([]))
+        REGRESSION.compute_metrics(np.array([]), np.array([]))
 
 
 def test_the_baseline_knows_the_training_labels_only() -> None:
-    outputs = baseline_outputs("classification", np.array([0.0, 2.0, 2.0, 1.0]), 3, 4)
+    outputs = CLASSIFICATION.baseline_outputs(np.array([0.0, 2.0, 2.0, 1.0]), 3, 4)
     assert outputs.shape == (3, 4)
     assert (outputs.argmax(axis=1) == 2).all()
     assert outputs.sum(axis=1) == pytest.approx(1)
-    assert baseline_outputs("regression", np.array([1.0, 4.0]), 2, 0).tolist() == [2.5, 2.5]
+    assert REGRESSION.baseline_outputs(np.array([1.0, 4.0]), 2, 0).tolist() == [2.5, 2.5]

@@ -14,15 +14,16 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from distilspark.config import TaskConfig
-from distilspark.evaluation.intervals import bootstrap_intervals
-from distilspark.evaluation.metrics import baseline_outputs, compute_metrics
-from distilspark.evaluation.plots import classification_plots, history_plot, regression_plots, save_png
+from distilspark.config import EvaluationConfig, TaskConfig
+from distilspark.evaluation.bootstrap import mean_scores
+from distilspark.evaluation.plots import Results, evaluation_plots, history_plot, save_png
 from distilspark.evaluation.predictions import Predictions
+from distilspark.heads import CLASSIFICATION
+from distilspark.metrics import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")
 Builder = Callable[..., Predictions]
-PLOTS = {"classification": classification_plots, "regression": regression_plots}
+SETTINGS = EvaluationConfig(confidence=0.9, resamples=100, seed=1, examples=5)
 NAMES = {
     "classification": {"confusion_matrix", "metrics", "precision_recall", "calibration"},
     "regression": {"predicted_against_true", "error_distribution", "error_by_score_band", "metrics"},
@@ -30,16 +31,17 @@ NAMES = {
 
 
 def draw(task: TaskConfig, predictions: Predictions) -> dict[str, Figure]:
-    labels, outputs = predictions.labels, predictions.outputs
-    baseline = baseline_outputs(task.head, labels, len(labels), len(task.labels))
-    return PLOTS[task.head](
+    head, labels, outputs = task.head_kind, predictions.labels, predictions.outputs
+    scores = mean_scores(head, labels, [outputs], SETTINGS)
+    results = Results(
         task,
         predictions,
-        compute_metrics(task.head, labels, outputs),
-        bootstrap_intervals(task.head, labels, outputs, confidence=0.9, resamples=100, seed=1),
-        compute_metrics(task.head, labels, baseline),
-        confidence=0.9,
+        {name: score.mean for name, score in scores.items()},
+        {name: score.interval for name, score in scores.items()},
+        head.compute_metrics(labels, head.baseline_outputs(labels, len(labels), len(task.labels))),
+        SETTINGS.confidence,
     )
+    return evaluation_plots(results)
 
 
 def png(figure: Figure) -> Image.Image:
@@ -65,7 +67,7 @@ def test_classification(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(300)
     figures = draw(cola, predictions)
     check(figures, "classification")
-    mcc = compute_metrics("classification", predictions.labels, predictions.outputs)["mcc"]
+    mcc = CLASSIFICATION.compute_metrics(predictions.labels, predictions.outputs)["mcc"]
     assert title(figures["metrics"]).startswith(f"MCC {mcc:.3f} (90 % ".replace("0.", ".", 1))
     written = {text.get_text() for text in figures["confusion_matrix"].axes[0].texts}
     found = int(((predictions.labels == 1) & (predictions.predicted == 1)).sum())
@@ -118,11 +120,21 @@ def test_history_marks_the_epoch_that_was_kept() -> None:
     history = pd.DataFrame(
         {"epoch": [1, 2, 3], "train/loss": [0.6, 0.5, 0.4], "val/loss": [0.6, 0.5, 0.6], "val/mcc": [0.2, 0.307, 0.25]}
     )
-    figure = history_plot(history, "mcc", 2)
+    figure = history_plot(history, METRICS["mcc"], 2)
     assert title(figure) == "Epoch 2 of 3 kept: validation MCC .307"
     assert [list(axes.lines[-1].get_xdata()) for axes in figure.axes] == [[2, 2], [2, 2]]
     assert png(figure).width >= 1200
-    assert png(history_plot(history.head(1), "mcc", 1)).width >= 1200
+    assert png(history_plot(history.head(1), METRICS["mcc"], 1)).width >= 1200
+
+
+def test_an_error_as_headline_metric_is_compared_with_errors(stsb: TaskConfig, regressed: Builder) -> None:
+    by_error = replace(stsb, metric="mse")
+    scores, errors = draw(by_error, regressed(300))["metrics"].axes
+    assert errors.get_xlim()[0] == 0 < errors.get_xlim()[1]
+    assert scores.get_xlim()[1] == 1
+    history = pd.DataFrame({"epoch": [1, 2], "train/loss": [1.0, 0.5], "val/loss": [1.0, 0.5], "val/mse": [1.0, 0.5]})
+    _, axes = history_plot(history, by_error.headline, 2).axes
+    assert axes.get_title(loc="left") == "MSE (lower is better)"
 
 
 def test_nothing_is_left_behind(cola: TaskConfig, classified: Builder) -> None:
@@ -136,6 +148,6 @@ def test_nothing_is_left_behind(cola: TaskConfig, classified: Builder) -> None:
 
 def test_an_interval_need_not_hold_its_metric(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(60)
-    metrics = compute_metrics("classification", predictions.labels, predictions.outputs)
+    metrics = CLASSIFICATION.compute_metrics(predictions.labels, predictions.outputs)
     intervals = {name: (value + 0.01, value + 0.02) for name, value in metrics.items()}
-    check(classification_plots(cola, predictions, metrics, intervals, metrics, confidence=0.9), "classification")
+    check(evaluation_plots(Results(cola, predictions, metrics, intervals, metrics, 0.9)), "classification")

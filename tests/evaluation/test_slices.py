@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from distilspark.config import TaskConfig
-from distilspark.evaluation.metrics import METRICS, compute_metrics
 from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.slices import length_bands, score_bands, slice_metrics
+from distilspark.heads import CLASSIFICATION
 
 Builder = Callable[..., Predictions]
 
@@ -22,13 +22,13 @@ Builder = Callable[..., Predictions]
 def test_cola_is_sliced_by_domain_source_and_length(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(300)
     table = slice_metrics(cola, predictions, {"ks08", "bc01", "unseen in dev"})
-    assert list(table.columns) == ["slice", "value", "rows", *METRICS["classification"]]
+    assert list(table.columns) == ["slice", "value", "rows", *CLASSIFICATION.metrics]
     assert table.groupby("slice")["rows"].sum().to_dict() == {"domain": 300, "source": 300, "length": 300}
     assert set(table.loc[table["slice"] == "source", "value"]) == {"ks08", "bc01", "new"}
     out = (predictions.rows["source"] == "new").to_numpy()
     line = table.set_index(["slice", "value"]).loc[("domain", "out")]
     assert line["rows"] == out.sum()
-    expected = compute_metrics("classification", predictions.labels[out], predictions.outputs[out])
+    expected = CLASSIFICATION.compute_metrics(predictions.labels[out], predictions.outputs[out])
     assert line[list(expected)].to_dict() == pytest.approx(expected)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from distilspark.evaluation.metrics import METRICS, compute_metrics
 from distilspark.evaluation.threshold import tune_threshold
+from distilspark.heads import CLASSIFICATION
+from distilspark.metrics import METRICS
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, threshold: float, metric: str) -> float:
     decided = np.eye(2)[(probabilities > threshold).astype(int)]
-    return compute_metrics("classification", labels, decided)[metric]
+    return CLASSIFICATION.compute_metrics(labels, decided)[metric]
 
 
 def drawn(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +26,7 @@ def drawn(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(5))
 def test_no_other_threshold_is_better(metric: str, seed: int) -> None:
     labels, probabilities = drawn(80, seed)
-    threshold = tune_threshold(labels, probabilities, metric)
+    threshold = tune_threshold(labels, probabilities, METRICS[metric])
     found = score(labels, probabilities, threshold, metric)
     others = np.linspace(0.0025, 0.9975, 400)
     scores = np.array([score(labels, probabilities, other, metric) for other in others])
@@ -38,16 +39,18 @@ def test_no_other_threshold_is_better(metric: str, seed: int) -> None:
 
 def test_of_equals_the_closest_to_even_is_taken() -> None:
     labels = np.array([0.0, 1, 0, 1])
-    assert tune_threshold(labels, np.array([0.1, 0.2, 0.1, 0.9]), "mcc") == pytest.approx(0.15)
-    assert tune_threshold(labels, np.array([0.3, 0.7, 0.4, 0.9]), "mcc") == 0.5
-    assert tune_threshold(labels, np.array([0.8, 0.3, 0.8, 0.3]), "mcc") == pytest.approx(0.15), "always the same"
+    assert tune_threshold(labels, np.array([0.1, 0.2, 0.1, 0.9]), METRICS["mcc"]) == pytest.approx(0.15)
+    assert tune_threshold(labels, np.array([0.3, 0.7, 0.4, 0.9]), METRICS["mcc"]) == 0.5
+    assert tune_threshold(labels, np.array([0.8, 0.3, 0.8, 0.3]), METRICS["mcc"]) == pytest.approx(0.15), (
+        "always the same"
+    )
 
 
 @pytest.mark.parametrize("labels", [[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 def test_where_nothing_can_be_told_apart_it_stays_even(labels: list[float]) -> None:
-    assert tune_threshold(np.array(labels), np.array([0.9, 0.9]), "mcc") == 0.5
+    assert tune_threshold(np.array(labels), np.array([0.9, 0.9]), METRICS["mcc"]) == 0.5
 
 
 def test_it_knows_every_metric_of_classification() -> None:
     labels, probabilities = drawn(40, 0)
-    assert all(0 < tune_threshold(labels, probabilities, metric) < 1 for metric in METRICS["classification"])
+    assert all(0 < tune_threshold(labels, probabilities, METRICS[metric]) < 1 for metric in CLASSIFICATION.metrics)

@@ -18,7 +18,7 @@ from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.scoring.drift import (
     Shift,
     chance_bound,
-    describe,
+    describe_drift,
     measure_drift,
     population_stability,
     quantile_bins,
@@ -78,10 +78,10 @@ def test_a_verdict_needs_more_than_the_convention_and_more_than_chance(psi: floa
 
 def test_what_was_found_is_said_farthest_first() -> None:
     drift = {"tokens": shift(0.12, 0), "unknown_share": shift(0.31, 0), "scores": shift(0.4, 0.5)}
-    assert describe(drift) == "unknown share drifted (PSI .310), tokens moved (PSI .120)"
+    assert describe_drift(drift) == "unknown share drifted (PSI .310), tokens moved (PSI .120)"
     assert worst(drift) == "drifted"
     assert worst({"tokens": shift(0.12, 0)}) == "moved"
-    assert describe({"tokens": shift(0, 0)}) == worst({"tokens": shift(0, 0)}) == "none"
+    assert describe_drift({"tokens": shift(0, 0)}) == worst({"tokens": shift(0, 0)}) == "none"
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from distilspark.config import EvaluationConfig, PromotionConfig, TimingConfig
-from distilspark.evaluation.significance import Difference
-from distilspark.scoring.gate import Evidence, judge, judge_without_champion
+from distilspark.evaluation.bootstrap import Difference, Score
+from distilspark.metrics import METRICS
+from distilspark.scoring.gate import Evidence, judge_challenger, judge_first_champion
 from distilspark.scoring.timing import Speedup, speedup, time_in_turn
 
 CONFIG = PromotionConfig(
     margin=0.01, gain=1.25, timing=TimingConfig(rows=10, rounds=5), max_overlap=0, require=False, rollback=False
 )
-SETTINGS = EvaluationConfig(confidence=0.95, resamples=500, examples=5)
-EQUAL = Evidence("mcc", 0.4, 0.4, Difference(0.0, 0.0, 0.0, 1.0), Speedup(1.0, 0.97, 1.03), 1.0)
+SETTINGS = EvaluationConfig(confidence=0.95, resamples=500, seed=0, examples=5)
+EQUAL = Evidence(METRICS["mcc"], 0.4, 0.4, Difference(0.0, 0.0, 0.0, 1.0), Speedup(1.0, 0.97, 1.03), 1.0)
 FASTER, SMALLER = {"speedup": Speedup(1.5, 1.25, 1.8)}, {"shrinkage": 1.25}
 
 
@@ -44,7 +45,7 @@ def evidence(low: float, high: float, **changed: object) -> Evidence:
     ],
 )
 def test_what_passes(found: Evidence, promoted: bool, why: str) -> None:
-    verdict = judge(found, CONFIG)
+    verdict = judge_challenger(found, CONFIG)
     assert verdict.promoted is promoted
     assert verdict.reason.startswith(why) and ": mcc 0.4000 against 0.4000, a difference of " in verdict.reason
     assert verdict.numbers["low"] == found.difference.low
@@ -52,9 +53,9 @@ def test_what_passes(found: Evidence, promoted: bool, why: str) -> None:
 
 
 def test_errors_are_better_where_they_are_lower() -> None:
-    assert judge(replace(evidence(-0.1, -0.001), metric="mse"), CONFIG).promoted
-    assert judge(replace(evidence(-0.02, 0.01, **FASTER), metric="mse"), CONFIG).promoted
-    worse = judge(replace(evidence(0.001, 0.1), metric="mse"), CONFIG)
+    assert judge_challenger(replace(evidence(-0.1, -0.001), metric=METRICS["mse"]), CONFIG).promoted
+    assert judge_challenger(replace(evidence(-0.02, 0.01, **FASTER), metric=METRICS["mse"]), CONFIG).promoted
+    worse = judge_challenger(replace(evidence(0.001, 0.1), metric=METRICS["mse"]), CONFIG)
     assert not worse.promoted and worse.reason.startswith("worse beyond chance")
 
 
@@ -71,7 +72,7 @@ def test_errors_are_better_where_they_are_lower() -> None:
 def test_the_first_champion_beats_the_constant_answer(
     metric: str, interval: tuple[float, float], baseline: float, promoted: bool
 ) -> None:
-    verdict = judge_without_champion(metric, interval, 0.5, baseline)
+    verdict = judge_first_champion(METRICS[metric], Score(0.5, *interval, (0.5,)), baseline)
     assert verdict.promoted is promoted
     assert ("not beyond chance" in verdict.reason) is not promoted
 
@@ -91,10 +92,10 @@ def work(steps: int) -> Callable[[], object]:
 
 def test_twice_the_work_is_half_as_fast() -> None:
     long, short = time_in_turn(work(200_000), work(100_000), 15)
-    faster = speedup(long, short, SETTINGS, seed=0)
+    faster = speedup(long, short, SETTINGS)
     assert faster.low <= faster.value <= faster.high
     assert 1.5 < faster.value < 2.7
-    turned = speedup(short, long, SETTINGS, seed=0)
+    turned = speedup(short, long, SETTINGS)
     assert turned.high < 1
 
 
@@ -102,4 +103,4 @@ def test_one_slow_round_changes_nothing() -> None:
     even = np.ones(15)
     hiccup = even.copy()
     hiccup[4] = 100.0
-    assert speedup(hiccup, even, SETTINGS, seed=0) == Speedup(1.0, 1.0, 1.0)
+    assert speedup(hiccup, even, SETTINGS) == Speedup(1.0, 1.0, 1.0)

@@ -13,23 +13,24 @@ from packages import make_network
 from scipy.special import softmax
 
 from distilspark.features.buckets import pad
+from distilspark.heads import HEADS
 from distilspark.model.network import export_arrays
 from distilspark.scoring.onnx_graph import build_graph
 
-HEADS = {"classification": 3, "regression": 1}
+UNITS = {"classification": 3, "regression": 1}
 
 
 def run_graph(network: keras.Model, head: str, pooling: str, inputs: dict[str, Any]) -> Any:
-    graph = build_graph(export_arrays(network), head, heads=2, pooling=pooling)
+    graph = build_graph(export_arrays(network), HEADS[head], heads=2, pooling=pooling)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {name: value.astype(np.int64) for name, value in inputs.items()})[0]
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("head", list(UNITS))
 @pytest.mark.parametrize("lengths", [[1], [3, 64, 7, 12], [512], [5, 512]])
 def test_the_graph_is_the_network(tiny_folder: Path, head: str, pooling: str, lengths: list[int]) -> None:
-    network = make_network(tiny_folder, head, HEADS[head], pooling)
+    network = make_network(tiny_folder, head, UNITS[head], pooling)
     rng = np.random.default_rng(0)
     vocabulary = network.get_layer("distilbert").vocabulary_size
     rows = [rng.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
@@ -38,7 +39,7 @@ def test_the_graph_is_the_network(tiny_folder: Path, head: str, pooling: str, le
     if head == "classification":
         expected = softmax(expected, axis=1)
     outputs = run_graph(network, head, pooling, inputs)
-    assert outputs.shape == (len(lengths), HEADS[head])
+    assert outputs.shape == (len(lengths), UNITS[head])
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
     if len(lengths) > 2:
         assert np.ptp(expected[:, 0]) > 0.01

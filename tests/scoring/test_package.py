@@ -14,7 +14,7 @@ from distilspark.config import TrainConfig
 from distilspark.errors import WorkError
 from distilspark.scoring.package import check_parity, outputs_of, signature
 from distilspark.scoring.pyfunc import PARAMS, Scorer
-from distilspark.scoring.quantization import compare
+from distilspark.scoring.quantization import measure_quantization
 
 Package = Callable[..., Path]
 Composer = Callable[..., TrainConfig]
@@ -59,6 +59,7 @@ def test_settings_say_what_the_package_is(package: Package, precision: str) -> N
     settings = json.loads((package("cola", precision=precision) / "scorer.json").read_text())
     assert settings == {
         "task": "cola",
+        "head": "classification",
         "columns": ["sentence1"],
         "labels": ["unacceptable", "acceptable"],
         "max_length": 16,
@@ -75,7 +76,7 @@ def test_packages_are_compared_by_what_they_say(package: Package, compose_config
     config = compose_config(f"task={task}", "model=tiny").task
     folders = package(task), package(task, precision="int8")
     one, other = (outputs_of(folder, config, rows) for folder in folders)
-    comparison = compare(config, np.arange(12.0) % 2, one, other)
+    comparison = measure_quantization(config, np.arange(12.0) % 2, one, other)
     assert one.shape == ((12, 2) if task == "cola" else (12,))
     np.testing.assert_array_equal(one, Scorer(folders[0]).outputs(rows).reshape(one.shape))
     assert comparison.max_difference == pytest.approx(float(abs(one - other).max()))

@@ -19,7 +19,7 @@ from distilspark.errors import UserError
 from distilspark.model.tiny import SPECIALS
 from distilspark.paths import ROOT
 from distilspark.scoring import pyfunc, runtime
-from distilspark.scoring.pyfunc import FAILED, PARAMS, Scorer, _load_pyfunc
+from distilspark.scoring.pyfunc import PARAMS, Scorer, _load_pyfunc
 
 Package = Callable[..., Path]
 CLASSIFIED = ["prediction", "label", "score", "error", "tokens", "unknown_tokens"]
@@ -69,7 +69,7 @@ def test_faults_have_their_rows_and_no_others(package: Package) -> None:
         part for _, error in VALUES for part in ("" if error is None else f"sentence1 {error}", "")
     ]
     failed = answer["error"] != ""
-    assert (answer.loc[failed, "prediction"] == FAILED).all() and (answer.loc[failed, "label"] == "").all()
+    assert (answer.loc[failed, "prediction"] == -1).all() and (answer.loc[failed, "label"] == "").all()
     assert answer.loc[failed, "score"].isna().all()
     assert (answer.loc[failed, ["tokens", "unknown_tokens"]] == 0).all(axis=None)
     assert answer.loc[~failed, "prediction"].isin([0, 1]).all() and answer.loc[~failed, "score"].between(0.5, 1).all()

@@ -14,12 +14,12 @@ import pytest
 
 from distilspark.config import ScoringConfig, TrainConfig
 from distilspark.scoring.pyfunc import Scorer
-from distilspark.scoring.quantization import Comparison, choose_precision, compare, quantize_weights
+from distilspark.scoring.quantization import QuantizationCost, choose_precision, measure_quantization, quantize_weights
 
 Package = Callable[..., Path]
 Composer = Callable[..., TrainConfig]
 TEXTS = [f"the dog {'was not ' * (number % 9)}{word}" for number, word in enumerate(["it", "who", "she", "."] * 15)]
-GOOD = Comparison(float32=0.5, int8=0.5, metric_drop=0.0, flips=0.0, max_difference=0.1, mean_difference=0.01)
+GOOD = QuantizationCost(float32=0.5, int8=0.5, metric_drop=0.0, flips=0.0, max_difference=0.1, mean_difference=0.01)
 BOUNDS = ScoringConfig(precision="auto", max_metric_drop=0.01, max_flips=0.02)
 
 
@@ -67,23 +67,23 @@ def test_the_cost_in_classification(compose_config: Composer) -> None:
     labels = np.array([1.0, 1, 0, 0])
     before = np.array([[0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [0.9, 0.1]])
     after = np.array([[0.2, 0.8], [0.6, 0.4], [0.7, 0.3], [0.9, 0.1]])
-    cost = compare(task, labels, before, after)
+    cost = measure_quantization(task, labels, before, after)
     assert (cost.float32, cost.flips) == (1, 0.25)
     assert cost.metric_drop == pytest.approx(1 - cost.int8) == pytest.approx(1 - 1 / np.sqrt(3))
     assert (cost.max_difference, cost.mean_difference) == pytest.approx((0.5, 0.125))
-    assert compare(task, labels, after, before).metric_drop == pytest.approx(-cost.metric_drop)
+    assert measure_quantization(task, labels, after, before).metric_drop == pytest.approx(-cost.metric_drop)
 
 
 def test_the_cost_in_regression(compose_config: Composer) -> None:
     task = compose_config("task=stsb", "model=tiny").task
     labels, before = np.array([1.0, 2, 3, 4]), np.array([1.1, 2.1, 3.1, 4.1])
-    assert compare(task, labels, before, before * 2).flips == pytest.approx(0)
-    swapped = compare(task, labels, before, before[[1, 0, 2, 3]])
+    assert measure_quantization(task, labels, before, before * 2).flips == pytest.approx(0)
+    swapped = measure_quantization(task, labels, before, before[[1, 0, 2, 3]])
     assert swapped.flips == pytest.approx(0.2)  # 1 - Spearman of one swap among four
     assert swapped.metric_drop > 0
-    by_error = compare(replace(task, metric="mse"), labels, before, before + 1)
+    by_error = measure_quantization(replace(task, metric="mse"), labels, before, before + 1)
     assert by_error.metric_drop == pytest.approx(1.1**2 - 0.1**2)
-    assert compare(task, labels, before, np.full(4, 2.0)).flips == 1, "a constant has no ranks"
+    assert measure_quantization(task, labels, before, np.full(4, 2.0)).flips == 1, "a constant has no ranks"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from mlflow.entities import Run
 
 from distilspark.config import TrainConfig
-from distilspark.evaluation.metrics import METRICS
 from distilspark.evaluation.report import Evaluation
+from distilspark.metrics import METRICS
 from distilspark.tracking.model_card import GATE, LONGEST, model_card, with_verdict
 from distilspark.tracking.registry import version_tags
 
@@ -49,7 +49,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 def evaluation(config: TrainConfig, sources: int) -> Evaluation:
-    names = METRICS[config.task.head]
+    """Of sources whose metrics fall, one after another."""
+    names = config.task.head_kind.metrics
     slices = [("domain", "in", 500), ("domain", "out", 543), ("length", "3-7 tokens", 1043)]
     slices += [("source", f"a source with a name of its own {number}", 19 + number) for number in range(sources)]
     table = pd.DataFrame(slices, columns=["slice", "value", "rows"])
@@ -118,6 +119,13 @@ def test_of_many_sources_the_worst_are_told(compose_config: Composer, run: Run) 
     assert [line.rpartition("own ")[2].split()[0] for line in told] == ["29", "28", "27", "26", "25"]
 
 
+def test_the_worst_sources_have_the_highest_errors(compose_config: Composer, run: Run) -> None:
+    config = compose_config("task=stsb", "task.metric=mse", "model=minilm")
+    card = model_card(config, evaluation(config, 30), run)
+    told = [line for line in card.splitlines() if line.startswith("| source:")]
+    assert [line.rpartition("own ")[2].split()[0] for line in told] == ["1", "2", "3", "4", "5"]
+
+
 @pytest.mark.parametrize("task", ["cola", "stsb", "mnli"])
 def test_it_fits_whatever_the_task(compose_config: Composer, run: Run, task: str) -> None:
     config = compose_config(f"task={task}", "model=minilm")
@@ -145,7 +153,7 @@ def test_the_gates_last_verdict_is_at_its_end() -> None:
 
 
 def test_a_version_can_be_filtered_by_its_tags(run: Run) -> None:
-    tags = version_tags(run, "mcc")
+    tags = version_tags(run, METRICS["mcc"])
     assert tags["data.digest.dev"] == DIGESTS["dev"]
     assert (tags["dev.mcc"], tags["dev.mcc_low"], tags["dev.mcc_high"]) == ("0.3100", "0.2500", "0.3700")
     assert (tags["model.checkpoint"], tags["model.precision"]) == ("minilm", "int8")

@@ -20,8 +20,16 @@ from sqlalchemy import event
 
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.evaluation.report import Evaluation
+from distilspark.metrics import METRICS
 from distilspark.tracking.datasets import log_datasets
-from distilspark.tracking.results import beats_baseline, describe, epoch_log, log_evaluation, log_figures, log_tables
+from distilspark.tracking.results import (
+    beats_baseline,
+    describe_run,
+    epoch_log,
+    log_evaluation,
+    log_figures,
+    log_tables,
+)
 from stores import tracking_in
 
 
@@ -114,12 +122,18 @@ def test_epochs_are_steps_and_logged_once(run: mlflow.ActiveRun) -> None:
     "low, baseline, beats", [(0.1, 0.0, True), (0.0, 0.0, False), (-0.1, 0.0, False), (0.3, 0.4, False)]
 )
 def test_only_a_whole_interval_above_the_baseline_beats_it(low: float, baseline: float, beats: bool) -> None:
-    assert beats_baseline({"dev/mcc_low": low, "baseline/mcc": baseline}, "mcc") is beats
+    logged = {"dev/mcc_low": low, "dev/mcc_high": 0.9, "baseline/mcc": baseline}
+    assert beats_baseline(logged, METRICS["mcc"]) is beats
+
+
+@pytest.mark.parametrize("high, beats", [(0.9, True), (1.0, False), (1.2, False)])
+def test_only_a_whole_interval_of_errors_below_the_baseline_beats_it(high: float, beats: bool) -> None:
+    assert beats_baseline({"dev/mse_low": 0.5, "dev/mse_high": high, "baseline/mse": 1.0}, METRICS["mse"]) is beats
 
 
 def test_the_description(cola: TaskConfig) -> None:
-    text = describe({"checkpoint": "tiny", "epoch kept": "2"}, evaluation(0.4, 0.0), cola)
-    assert text.startswith("CoLA, linguistic acceptability: **dev mcc 0.4500** (95 % interval 0.4000 to 0.5000)")
+    text = describe_run({"checkpoint": "tiny", "epoch kept": "2"}, evaluation(0.4, 0.0), cola, 0.9)
+    assert text.startswith("CoLA, linguistic acceptability: **dev mcc 0.4500** (90 % interval 0.4000 to 0.5000)")
     assert "| accuracy | 0.8000 | 0.7000 | 0.9000 | 0.7000 |" in text
     assert text.endswith("- checkpoint: tiny\n- epoch kept: 2\n")
 

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from distilspark.config import TrainConfig, flatten
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
-from distilspark.tracking.runs import log_config, open_run, timed, where_to_look
+from distilspark.tracking.runs import log_config, open_run, print_run_link, timed
 from distilspark.tracking.store import use_project_store
 
 Composer = Callable[..., TrainConfig]
@@ -249,10 +249,12 @@ def test_the_default_store_is_the_project_s(monkeypatch: pytest.MonkeyPatch, tmp
         mlflow.set_tracking_uri(before)
 
 
-def test_it_says_where_to_look(log: Path, tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_run_s_link_is_printed(
+    log: Path, tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with open_run(tmp_path.name, "seen", log) as run:
         pass
-    where_to_look(run)
+    print_run_link(run)
     said = capsys.readouterr().out
     assert f"run {run.info.run_id} in experiment {tmp_path.name}" in said
     assert f"`make ui STORE={database}`, then http://127.0.0.1:5000" in said

@@ -10,6 +10,7 @@ import pytest
 from mlflow.entities import Run
 
 from distilspark.errors import UserError
+from distilspark.metrics import METRICS
 from distilspark.tracking.sweeps import (
     Sweep,
     adopt,
@@ -152,8 +153,14 @@ def test_the_best_is_chosen_on_validation_never_on_dev(client: mlflow.MlflowClie
     child_run(parent, 3, "FAILED", val_kept_mcc=0.9)
     runs = finished(children(parent))
     assert len(runs) == 2
-    assert best_of(runs).info.run_id == good.info.run_id
-    assert kept_metric(good) == 0.5
+    assert best_of(runs, METRICS["mcc"]).info.run_id == good.info.run_id
+    assert kept_metric(good, METRICS["mcc"]) == 0.5
+
+
+def test_the_best_has_the_lowest_error(client: mlflow.MlflowClient) -> None:
+    parent = parent_run()
+    runs = [child_run(parent, seed, val_kept_mse=mse) for seed, mse in enumerate((0.7, 0.4, 0.9))]
+    assert best_of(runs, METRICS["mse"]).info.run_id == runs[1].info.run_id
 
 
 def test_a_sweep_is_run_by_one_process_at_a_time(client: mlflow.MlflowClient) -> None:

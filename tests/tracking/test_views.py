@@ -10,6 +10,7 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
+from distilspark.metrics import METRICS
 from distilspark.tracking.sweeps import Sweep, children
 from distilspark.tracking.views import (
     SAVED_VIEW,
@@ -39,37 +40,42 @@ def parent(tmp_path: Path) -> Iterator[Run]:
 
 
 def test_the_view_is_saved_once_for_a_sweep(parent: Run) -> None:
-    pages = {save_sweep_view(parent, children(parent), "mcc") for _ in range(2)}
+    pages = {save_sweep_view(parent, children(parent), METRICS["mcc"]) for _ in range(2)}
     (page,) = pages
     assert page.startswith("#/experiments/0/runs?viewStateShareKey=0123456789ab&")
     tags = mlflow.get_experiment("0").tags
     (saved,) = [json.loads(value) for key, value in tags.items() if key.startswith(SAVED_VIEW)]
     assert saved["name"] == "cola tiny loss (0123)"
-    assert json.loads(saved["state"]) == sweep_state(parent, children(parent), "mcc")
+    assert json.loads(saved["state"]) == sweep_state(parent, children(parent), METRICS["mcc"])
 
 
 def test_an_experiment_has_one_of_all_its_runs(parent: Run) -> None:
-    page = save_experiment_view("0", "mcc")
+    page = save_experiment_view("0", METRICS["mcc"])
     assert page.startswith("#/experiments/0/runs?viewStateShareKey=results&compareRunsMode=TABLE&")
     saved = json.loads(mlflow.get_experiment("0").tags[f"{SAVED_VIEW}results"])
     assert json.loads(saved["state"]) == list_state(
-        ["model.name", "training.learning_rate", "training.batch_size", "training.seed"], "mcc"
+        ["model.name", "training.learning_rate", "training.batch_size", "training.seed"], METRICS["mcc"]
     )
     assert "searchFilter" not in json.loads(saved["state"])
 
 
 def test_it_finds_the_jobs(parent: Run) -> None:
-    state = sweep_state(parent, children(parent), "mcc")
+    state = sweep_state(parent, children(parent), METRICS["mcc"])
     found = mlflow.search_runs(["0"], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
     assert set(found["run_id"]) == {run.info.run_id for run in children(parent)}
     assert state["selectedColumns"][:3] == ["params.`model.name`", "params.`training.seed`", "metrics.`dev/mcc`"]
+
+
+def test_the_best_come_first() -> None:
+    ascending = {metric.name: list_state((), metric)["orderByAsc"] for metric in METRICS.values()}
+    assert {name for name, is_ascending in ascending.items() if is_ascending} == {"mse", "mae"}
 
 
 def test_it_fits_into_a_tag(parent: Run) -> None:
     """MLflow keeps 20,000 characters."""
     with mlflow.start_run(parent_run_id=parent.info.run_id):
         mlflow.log_metrics({f"folder_{number}/metric": 0.0 for number in range(60)})
-    save_sweep_view(parent, children(parent), "mcc")
+    save_sweep_view(parent, children(parent), METRICS["mcc"])
 
 
 def test_params_are_those_that_were_varied(parent: Run) -> None:

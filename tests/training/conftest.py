@@ -52,7 +52,9 @@ def train_toy(tiny_folder: Path, toy_rows: Callable[..., Rows], compose_config: 
     ) -> tuple[keras.Model, FitResult, list[tuple[int, dict[str, float]]]]:
         config = compose_config("model=tiny", f"task={task}", *overrides)
         seed_everything(config.training.seed)
-        network = build_network(tiny_folder, config.task.head, len(config.task.labels), pooling=pooling)
+        network = build_network(
+            tiny_folder, config.task.head, config.task.head_kind.units(config.task), pooling=pooling
+        )
         reported: list[tuple[int, dict[str, float]]] = []
         result = fit(
             network,

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from distilspark.features.buckets import pad
+from distilspark.heads import HEADS
 from distilspark.model.network import build_network
 from distilspark.training.batches import TrainingBatches
 from distilspark.training.class_weights import balanced_weights
-from distilspark.training.prediction import OUTPUTS, Predictor
+from distilspark.training.prediction import Predictor
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_predictions_come_in_the_order_of_the_rows(
         assert raw.shape == (40, units)
         np.testing.assert_allclose(raw, whole, atol=1e-5)
     assert np.ptp(whole, axis=0).max() > 1e-3
-    outputs = OUTPUTS[head](raw)  # type: ignore[index]
+    outputs = HEADS[head].activate(raw)
     if head == "classification":
         np.testing.assert_allclose(outputs.sum(axis=1), 1)
         np.testing.assert_allclose(outputs, np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True), rtol=1e-5)

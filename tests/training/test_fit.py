@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from distilspark.errors import WorkError
-from distilspark.evaluation.metrics import compute_metrics
+from distilspark.heads import CLASSIFICATION, REGRESSION
 from distilspark.model.losses import make_loss
 from distilspark.training.fit import LabelScale
-from distilspark.training.prediction import OUTPUTS, Predictor
+from distilspark.training.prediction import Predictor
 
 Train = Callable[..., Any]
 pytestmark = pytest.mark.slow
@@ -48,8 +48,8 @@ def test_history_and_reports_are_the_same_and_complete(learned: Any) -> None:
 def test_the_network_has_the_weights_of_the_best_epoch(learned: Any, toy_rows: Callable[..., Any]) -> None:
     network, result, _ = learned
     encoded, labels = toy_rows(80, seed=1)
-    now = compute_metrics(
-        "classification", labels, OUTPUTS["classification"](Predictor(network, 999, 8).raw_outputs(encoded))
+    now = CLASSIFICATION.compute_metrics(
+        labels, CLASSIFICATION.activate(Predictor(network, 999, 8).raw_outputs(encoded))
     )
     kept = result.history.set_index("epoch").loc[result.best_epoch]
     assert now["mcc"] == pytest.approx(kept["val/mcc"]) == pytest.approx(result.history["val/mcc"].max())
@@ -68,10 +68,20 @@ def test_the_best_epoch_is_kept_and_training_stops(
     assert result.best_epoch == int(mode(watched)) + 1
     assert len(watched) == result.best_epoch + 2 < 12
     raw = Predictor(network, 999, 8).raw_outputs(encoded)
-    log_shares = np.log(OUTPUTS["classification"](raw))
+    log_shares = np.log(CLASSIFICATION.activate(raw))
     loss = -log_shares[np.arange(80), turned[1].astype(int)].mean()
     assert loss == pytest.approx(result.history["val/loss"][result.best_epoch - 1], rel=1e-4)
     assert abs(loss - result.history["val/loss"].iloc[-1]) > 1e-3
+
+
+def test_the_epoch_with_the_lowest_error_is_kept(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    """Validation labels are turned round, so that errors rise while the network learns."""
+    (encoded, labels), rows = toy_rows(80, seed=1), toy_rows(200)
+    patient = ["task.metric=mse", "training.epochs=6", "training.early_stopping.patience=2"]
+    _, result, _ = train_toy(*FAST, *patient, task="stsb", train=rows, validation=(encoded, 1 - labels))
+    errors = result.history["val/mse"].to_numpy()
+    assert result.best_epoch == int(errors.argmin()) + 1
+    assert len(errors) == result.best_epoch + 2 < 6
 
 
 def test_the_last_epoch_is_not_kept_where_another_was_better(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
@@ -79,7 +89,7 @@ def test_the_last_epoch_is_not_kept_where_another_was_better(train_toy: Train, t
     patient = ["training.epochs=4", "training.early_stopping.patience=50", "training.early_stopping.monitor=loss"]
     network, result, _ = train_toy(*FAST, *patient, validation=(encoded, 1 - labels))
     assert len(result.history) == 4 and result.best_epoch < 4
-    log_shares = np.log(OUTPUTS["classification"](Predictor(network, 999, 8).raw_outputs(encoded)))
+    log_shares = np.log(CLASSIFICATION.activate(Predictor(network, 999, 8).raw_outputs(encoded)))
     loss = -log_shares[np.arange(80), (1 - labels).astype(int)].mean()
     assert loss == pytest.approx(result.history["val/loss"].min(), rel=1e-4)
 
@@ -95,8 +105,8 @@ def test_standardized_labels_fold_back(train_toy: Train, toy_rows: Callable[...,
     train, validation = scores(toy_rows, 200, 0), scores(toy_rows, 80, 1)
     changed = ["training.epochs=5", "training.standardize_labels=true", f"training.loss={loss}"]
     network, result, _ = train_toy(*FAST, *changed, task="stsb", train=train, validation=validation)
-    outputs = OUTPUTS["regression"](Predictor(network, 999, 8).raw_outputs(validation[0]))
-    now = compute_metrics("regression", validation[1], outputs)
+    outputs = REGRESSION.activate(Predictor(network, 999, 8).raw_outputs(validation[0]))
+    now = REGRESSION.compute_metrics(validation[1], outputs)
     kept = result.history.set_index("epoch").loc[result.best_epoch]
     for name in ("pearson", "mse", "mae", "r2"):
         assert now[name] == pytest.approx(kept[f"val/{name}"], rel=1e-3, abs=1e-3), name
@@ -131,7 +141,7 @@ def test_constant_labels_do_not_divide_by_zero(train_toy: Train, toy_rows: Calla
     same = (encoded, np.full(len(labels), 3.0))
     changed = ["training.epochs=1", "training.standardize_labels=true"]
     network, _, _ = train_toy(*changed, task="stsb", train=same, validation=same)
-    assert abs(OUTPUTS["regression"](Predictor(network, 999, 8).raw_outputs(encoded)) - 3).max() < 1
+    assert abs(REGRESSION.activate(Predictor(network, 999, 8).raw_outputs(encoded)) - 3).max() < 1
 
 
 def test_class_weights_change_the_training_only(train_toy: Train, toy_rows: Callable[..., Any]) -> None:

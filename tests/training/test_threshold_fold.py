@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from distilspark.config import TrainConfig
+from distilspark.heads import CLASSIFICATION
 from distilspark.model.network import build_network, export_arrays
 from distilspark.scoring.package import write_package
 from distilspark.scoring.pyfunc import Scorer
-from distilspark.training.prediction import OUTPUTS, Predictor
+from distilspark.training.prediction import Predictor
 from distilspark.training.threshold import fold_threshold
 
 pytestmark = pytest.mark.slow
@@ -38,9 +39,9 @@ def network(tiny_folder: Path, toy_rows: Callable[..., Any]) -> Any:
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_the_network_decides_by_it(network: Any, toy_rows: Callable[..., Any], threshold: float) -> None:
     encoded, _ = toy_rows(200)
-    before = OUTPUTS["classification"](Predictor(network, 999, 8).raw_outputs(encoded))
+    before = CLASSIFICATION.activate(Predictor(network, 999, 8).raw_outputs(encoded))
     fold_threshold(network, threshold)
-    after = OUTPUTS["classification"](Predictor(network, 999, 8).raw_outputs(encoded))
+    after = CLASSIFICATION.activate(Predictor(network, 999, 8).raw_outputs(encoded))
     np.testing.assert_array_equal(after.argmax(axis=1), before[:, 1] > threshold)
     assert 0 < after.argmax(axis=1).mean() < 1, "all the same would hide a threshold that does nothing"
     odds = (before[:, 1] / before[:, 0]) * (1 - threshold) / threshold

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from distilspark.commands.composition import overrides
 from distilspark.config import CompareConfig, from_hydra
 from distilspark.console import say
-from distilspark.tracking.runs import log_config, open_run, where_to_look
+from distilspark.tracking.runs import log_config, open_run, print_run_link
 from distilspark.tracking.store import check_store
 
 
@@ -17,12 +17,12 @@ def run(composed: DictConfig, log: Path) -> None:
     """Compare on a composed `conf/compare.yaml`, in one MLflow run."""
     config = from_hydra(CompareConfig, composed)
     check_store()
-    from distilspark.commands.comparison import compare, read, run_name  # takes seconds to import
+    from distilspark.commands.comparison import read_compared, report_comparison, run_name  # takes seconds to import
 
-    compared = read(config)
+    compared = read_compared(config)
     folder = Path(config.output or log.parent)
     with open_run(f"distilspark-{compared.task.name}", run_name(compared), log) as active:
         log_config(active, config, overrides())
-        compare(compared, config.comparison, folder)
+        report_comparison(compared, config.evaluation, folder)
     say(f"written to {folder / 'comparison.md'}")
-    where_to_look(active)
+    print_run_link(active)

@@ -8,57 +8,54 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from mlflow.entities import Run
-from omegaconf import OmegaConf
 
-from distilspark.config import CompareConfig, ComparisonConfig, from_hydra
+from distilspark.config import CompareConfig, EvaluationConfig
 from distilspark.console import say, show_table
 from distilspark.errors import UserError
 from distilspark.evaluation.agreement import agreement, disagreements
 from distilspark.evaluation.comparison_plots import comparison_plots
-from distilspark.evaluation.findings import Findings, find, say_p
-from distilspark.evaluation.findings_report import report, summary
-from distilspark.paths import CONF
+from distilspark.evaluation.findings import Findings, find, format_p
+from distilspark.evaluation.findings_report import comparison_report, comparison_summary
 from distilspark.tracking.compared_runs import Compared, compared_models, compared_runs, compared_sweep
 from distilspark.tracking.results import log_images, log_tables, write_figures
 
 PREFIX = "comparison"
 
 
-def read(config: CompareConfig) -> Compared:
-    """What the caller wants compared."""
+def read_compared(config: CompareConfig) -> Compared:
+    """Read what the caller wants compared."""
     if config.sweep:
         return compared_sweep(config.sweep)
     return compared_runs(config.runs) if config.runs else compared_models(config.models)
 
 
 def run_name(compared: Compared) -> str:
-    """What a comparison's run is called."""
+    """Name a comparison's run."""
     topic = compared.topic or f"{len(compared.variants)} variants"
     return f"{compared.task.name} compare {topic}"
 
 
-def answer_sweep(parent: Run, folder: Path) -> str:
-    """Write what a sweep found to the folder, log it to the sweep's parent run, which is active, and say it.
+def answer_sweep(parent: Run, config: EvaluationConfig, folder: Path) -> str:
+    """Report on a sweep as `report_comparison` does, in the sweep's parent run, which is active.
 
-    Returns the sentence; where its jobs cannot be compared, why, so that the sweep's own end is not touched by it.
+    Returns the sentence, or why its jobs cannot be compared: that is no reason for the sweep to fail.
     """
-    config = from_hydra(ComparisonConfig, OmegaConf.load(CONF / "compare.yaml").comparison)
     try:
-        return compare(compared_sweep(parent.info.run_id), config, folder)
+        return report_comparison(compared_sweep(parent.info.run_id), config, folder)
     except UserError as error:
         mlflow.set_tag("finding", f"nothing: {error}")
         say(f"not compared: {error}")
         return str(error)
 
 
-def compare(compared: Compared, config: ComparisonConfig, folder: Path) -> str:
-    """Write what was found to the folder, log it to the active run, and say it; returns the sentence."""
+def report_comparison(compared: Compared, config: EvaluationConfig, folder: Path) -> str:
+    """Write the findings to the folder, log them to the active run, and print them; returns the sentence."""
     found = find(compared.task, compared.topic, compared.variants, config)
     tables = _tables(compared, found, config)
     figures = comparison_plots(found, compared.histories, tables["agreement"].set_index("variant"))
     folder.mkdir(parents=True, exist_ok=True)
     images = write_figures(figures, folder)
-    text = report(found, tables, figures, compared.missing)
+    text = comparison_report(found, tables, figures, compared.missing)
     (folder / "comparison.md").write_text(text, encoding="utf-8")
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
@@ -66,13 +63,13 @@ def compare(compared: Compared, config: ComparisonConfig, folder: Path) -> str:
     log_tables({name: table for name, table in tables.items() if len(table)}, PREFIX)
     mlflow.log_artifact(str(folder / "comparison.md"), PREFIX)
     mlflow.log_text(json.dumps({label: list(ids) for label, ids in compared.run_ids.items()}), f"{PREFIX}/runs.json")
-    mlflow.set_tags({"mlflow.note.content": summary(found, compared.missing), "finding": found.sentence})
+    mlflow.set_tags({"mlflow.note.content": comparison_summary(found, compared.missing), "finding": found.sentence})
     _show(found, compared.missing)
     return found.sentence
 
 
-def _tables(compared: Compared, found: Findings, config: ComparisonConfig) -> dict[str, pd.DataFrame]:
-    agreed = agreement(compared.task.head, compared.variants)
+def _tables(compared: Compared, found: Findings, config: EvaluationConfig) -> dict[str, pd.DataFrame]:
+    agreed = agreement(compared.task.head_kind, compared.variants)
     return {
         "differences": found.table(),
         "metrics": found.metrics_table(),
@@ -83,14 +80,13 @@ def _tables(compared: Compared, found: Findings, config: ComparisonConfig) -> di
 
 
 def _show(found: Findings, missing: str) -> None:
-    against = {each.variant.label: each for each in found.against}
     rows = []
     for variant in found.variants:
-        score, other = found.scores[variant.label][found.task.metric], against.get(variant.label)
+        score, other = found.scores[variant.label][found.task.metric], found.comparison_of(variant)
         difference = f"{other.difference.value:+.4f}" if other else ""
         interval = f"{other.difference.low:+.4f} to {other.difference.high:+.4f}" if other else ""
         scored = (variant.label, str(len(variant.seeds)), f"{score.mean:.4f}", f"{score.low:.4f} to {score.high:.4f}")
-        rows.append((*scored, difference, interval, say_p(other.p_value) if other else ""))
+        rows.append((*scored, difference, interval, format_p(other.p_value) if other else ""))
     interval = f"{found.confidence:.0%} interval"
     columns = ("variant", "seeds", found.task.metric, interval, "difference", interval, "p")
     show_table(f"{found.task.title}: {found.topic or 'comparison'}", columns, rows)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from distilspark.commands.composition import overrides
 from distilspark.config import EvaluateConfig, from_hydra
 from distilspark.console import say
-from distilspark.tracking.runs import log_config, open_run, where_to_look
+from distilspark.tracking.runs import log_config, open_run, print_run_link
 from distilspark.tracking.store import check_store
 
 
@@ -28,4 +28,4 @@ def run(composed: DictConfig, log: Path) -> None:
         log_config(active, config, overrides())
         mlflow.set_tag("task", config.task.name)
         evaluate_model(config, log.parent)
-    where_to_look(active)
+    print_run_link(active)

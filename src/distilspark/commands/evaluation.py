@@ -18,7 +18,7 @@ from distilspark.scoring.package import predictions_of
 from distilspark.scoring.packaged import TaskModel, load_task_model
 from distilspark.tracking.datasets import training_texts
 from distilspark.tracking.registry import link_model
-from distilspark.tracking.results import describe, log_evaluation, log_predictions
+from distilspark.tracking.results import describe_run, log_evaluation, log_predictions
 from distilspark.tracking.runs import timed
 
 
@@ -35,10 +35,10 @@ def evaluate_model(config: EvaluateConfig, folder: Path) -> None:
             predictions = predictions_of(model.found.data, config.task, dev.rows)
     with timed("evaluate"), working("drawing plots and intervals"):
         # the baseline is the best constant answer on these very rows: what the model was trained on may be out of reach
-        evaluation = evaluate(config.task, predictions, predictions.labels, (), config.evaluation, config.data.seed)
+        evaluation = evaluate(config.task, predictions, predictions.labels, (), config.evaluation)
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, epoch=0)
-    report(config, model, dev, evaluation)
+    report_evaluation(config, model, dev, evaluation)
 
 
 def report_overlap(model: TaskModel, dev: EvaluationSet) -> None:
@@ -53,8 +53,8 @@ def report_overlap(model: TaskModel, dev: EvaluationSet) -> None:
         say(f"the model has seen {known} of these rows in training: their metrics flatter it")
 
 
-def report(config: EvaluateConfig, model: TaskModel, dev: EvaluationSet, evaluation: Evaluation) -> None:
+def report_evaluation(config: EvaluateConfig, model: TaskModel, dev: EvaluationSet, evaluation: Evaluation) -> None:
     """Describe the run, and show the result."""
     lines = {"model": model.found.uri, "decides above": f"{model.threshold:g}", "data": f"{dev.source}, {dev.digest}"}
-    mlflow.set_tag("mlflow.note.content", describe(lines, evaluation, config.task))
+    mlflow.set_tag("mlflow.note.content", describe_run(lines, evaluation, config.task, config.evaluation.confidence))
     show_evaluation(evaluation, config.task, config.evaluation.confidence)

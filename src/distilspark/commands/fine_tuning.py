@@ -18,11 +18,10 @@ from tokenizers import Tokenizer
 
 from distilspark.commands.reporting import bad_rows_kept, report_bad_rows, show_evaluation
 from distilspark.commands.together import find_checkpoints, train_together
-from distilspark.config import EVEN, Precision, SparkConfig, TrainConfig
+from distilspark.config import DEFAULT_THRESHOLD, Precision, SparkConfig, TrainConfig
 from distilspark.console import say, working
 from distilspark.data.fingerprints import distinct_text_hashes
 from distilspark.data.loading import Datasets, load_datasets
-from distilspark.evaluation.metrics import compute_metrics
 from distilspark.evaluation.plots import history_plot
 from distilspark.evaluation.predictions import Array, Predictions
 from distilspark.evaluation.report import Evaluation, evaluate
@@ -43,13 +42,13 @@ from distilspark.scoring.package import (
     write_profile,
 )
 from distilspark.scoring.profile import profile_of_outputs
-from distilspark.scoring.quantization import choose_precision, compare
+from distilspark.scoring.quantization import choose_precision, measure_quantization
 from distilspark.spark import for_workers, open_session
 from distilspark.tracking.datasets import log_datasets, log_training_texts
 from distilspark.tracking.model_card import CARD, model_card
 from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import (
-    describe,
+    describe_run,
     epoch_log,
     log_evaluation,
     log_figures,
@@ -59,7 +58,7 @@ from distilspark.tracking.results import (
 from distilspark.tracking.runs import active_run_id, timed
 from distilspark.training.checkpointing import CheckpointFolder
 from distilspark.training.fit import Aim, FitResult, aim_at, first_network, fit, take_over
-from distilspark.training.prediction import OUTPUTS, Predictor
+from distilspark.training.prediction import Predictor
 from distilspark.training.resuming import Checkpoints, Outcome, weights_digest
 from distilspark.training.threshold import fold_threshold
 
@@ -199,7 +198,7 @@ def train(
         }
     )
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
-    log_figures({"history": history_plot(result.history, config.task.metric, result.best_epoch)}, "training")
+    log_figures({"history": history_plot(result.history, config.task.headline, result.best_epoch)}, "training")
     say(f"kept epoch {result.best_epoch}, the best on the validation split")
     return replace(result, threshold=settle_threshold(config, network, chosen_on))
 
@@ -224,14 +223,14 @@ def fit_here(
 def settle_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
     """Choose the decision threshold on validation, where it is to be tuned, and let the network decide by it."""
     threshold, metric = config.training.threshold, config.task.metric
-    if threshold == EVEN:
-        return EVEN
+    if threshold == DEFAULT_THRESHOLD:
+        return DEFAULT_THRESHOLD
     if threshold == "tuned":
         said = predict(config, network, validation)
-        threshold = tune_threshold(said.labels, said.outputs[:, 1], metric)
+        threshold = tune_threshold(said.labels, said.outputs[:, 1], config.task.headline)
     fold_threshold(network, threshold)
     decided = predict(config, network, validation)
-    score = compute_metrics(config.task.head, decided.labels, decided.outputs)[metric]
+    score = config.task.head_kind.compute_metrics(decided.labels, decided.outputs)[metric]
     mlflow.log_metrics({"train/threshold": threshold, f"val/threshold_{metric}": score})
     say(f"{config.task.labels[1]} above a probability of {threshold:.4f}: {metric} {score:.4f} on the validation split")
     return threshold
@@ -240,13 +239,13 @@ def settle_threshold(config: TrainConfig, network: keras.Model, validation: Spli
 def predict(config: TrainConfig, network: keras.Model, split: Split) -> Predictions:
     """What the kept weights say about a split."""
     predictor = Predictor(network, config.evaluation.batch_tokens, config.training.bucket_width)
-    return Predictions(split.rows, split.labels, OUTPUTS[config.task.head](predictor.raw_outputs(split.encoded)))
+    return Predictions(split.rows, split.labels, config.task.head_kind.activate(predictor.raw_outputs(split.encoded)))
 
 
 def judge(config: TrainConfig, predictions: Predictions, fitted: pd.DataFrame) -> Evaluation:
     """Metrics, intervals, slices and plots, and the baseline that the training split gives."""
     labels, sources = fitted["label"].to_numpy(dtype=float), set(fitted["source"].dropna())
-    return evaluate(config.task, predictions, labels, sources, config.evaluation, config.training.seed)
+    return evaluate(config.task, predictions, labels, sources, config.evaluation)
 
 
 def package(
@@ -288,13 +287,13 @@ def package(
 
 def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array) -> Precision:
     """Compare what the packages say about validation, log what int8 costs, and choose."""
-    comparison = compare(config.task, labels, outputs["float32"], outputs["int8"])
-    mlflow.log_metrics({f"parity/{name}": value for name, value in asdict(comparison).items()})
-    chosen = choose_precision(comparison, config.scoring)
+    cost = measure_quantization(config.task, labels, outputs["float32"], outputs["int8"])
+    mlflow.log_metrics({f"parity/{name}": value for name, value in asdict(cost).items()})
+    chosen = choose_precision(cost, config.scoring)
     mlflow.set_tag("model.precision", chosen)
     say(
-        f"packaged in {chosen}: on the validation split int8 has {config.task.metric} {comparison.int8:.4f}, "
-        f"float32 {comparison.float32:.4f} (flips: {comparison.flips:.4f})"
+        f"packaged in {chosen}: on the validation split int8 has {config.task.metric} {cost.int8:.4f}, "
+        f"float32 {cost.float32:.4f} (flips: {cost.flips:.4f})"
     )
     return chosen
 
@@ -305,9 +304,9 @@ def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, r
     mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)
     lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch)}
     if registered:
-        version, aliases = register_run(run_id, config.registry.name, task.metric)
+        version, aliases = register_run(run_id, config.registry.name, task.headline)
         lines["registered"] = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
-    mlflow.set_tag("mlflow.note.content", describe(lines, evaluation, task))
+    mlflow.set_tag("mlflow.note.content", describe_run(lines, evaluation, task, config.evaluation.confidence))
     show_evaluation(evaluation, task, config.evaluation.confidence)
     if registered:
         say(f"registered {lines['registered']}")

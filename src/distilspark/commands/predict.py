@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from distilspark.commands.composition import overrides
 from distilspark.config import PredictConfig, from_hydra
 from distilspark.console import say
-from distilspark.tracking.runs import log_config, open_run, where_to_look
+from distilspark.tracking.runs import log_config, open_run, print_run_link
 from distilspark.tracking.store import check_store
 
 
@@ -24,4 +24,4 @@ def run(composed: DictConfig, log: Path) -> None:
     with open_run(f"distilspark-{config.task.name}-scoring", name, log) as active:
         log_config(active, config, overrides())
         score(config)
-    where_to_look(active)
+    print_run_link(active)

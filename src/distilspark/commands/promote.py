@@ -11,7 +11,7 @@ from distilspark.commands.composition import overrides
 from distilspark.config import PromoteConfig, from_hydra
 from distilspark.console import say
 from distilspark.errors import WorkError
-from distilspark.tracking.runs import log_config, open_run, where_to_look
+from distilspark.tracking.runs import log_config, open_run, print_run_link
 from distilspark.tracking.store import check_store
 
 
@@ -27,6 +27,6 @@ def run(composed: DictConfig, log: Path) -> None:
         log_config(active, config, overrides())
         mlflow.set_tag("task", config.task.name)
         is_champion = roll_back(config) if config.promote.rollback else promote(config, log.parent)
-    where_to_look(active)
+    print_run_link(active)
     if config.promote.require and not is_champion:
         raise WorkError("the challenger is not promoted, and promote.require=true asks for it")

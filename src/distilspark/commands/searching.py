@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from distilspark.commands.sweeping import Overrides, Plan
 from distilspark.config import SearchConfig, flatten
 from distilspark.errors import UserError
+from distilspark.metrics import Metric
 from distilspark.tracking.sweeps import kept_metric, key_of
 
 Values = CategoricalDistribution | FloatDistribution | IntDistribution
@@ -31,7 +32,7 @@ def plan_search(overrides: Sequence[Override], search: SearchConfig) -> Plan:
         size=search.trials,
         samples=extremes(space),
         is_complete=False,
-        batches=lambda so_far: ask_and_tell(space, search, plan.label, so_far),
+        batches=lambda so_far, metric: ask_and_tell(space, search, metric, plan.label, so_far),
         settings={**{key: str(each) for key, each in space.items()}, **flatten(search), "trials": None},
     )
     return plan
@@ -64,7 +65,11 @@ def _ends(values: Values) -> list[object]:
 
 
 def ask_and_tell(
-    space: Space, search: SearchConfig, label: Callable[[Overrides], str], so_far: Callable[[], list[Run]]
+    space: Space,
+    search: SearchConfig,
+    metric: Metric,
+    label: Callable[[Overrides], str],
+    so_far: Callable[[], list[Run]],
 ) -> Iterator[list[Overrides]]:
     """Batches of trials, each from what those before it have reached.
 
@@ -72,13 +77,13 @@ def ask_and_tell(
     without being launched. A trial without a finished run has failed.
     """
     sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=search.startup_trials)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study = optuna.create_study(direction="maximize" if metric.higher_is_better else "minimize", sampler=sampler)
     fixed: dict[str, BaseDistribution] = dict(space)
     for start in range(0, search.trials, search.parallel):
         asked = [study.ask(fixed) for _ in range(min(search.parallel, search.trials - start))]
         batch = [[f"{key}={value}" for key, value in trial.params.items()] for trial in asked]
         yield batch
-        reached = {run.data.tags["sweep.job"]: kept_metric(run) for run in so_far()}
+        reached = {run.data.tags["sweep.job"]: kept_metric(run, metric) for run in so_far()}
         for trial, own in zip(asked, batch, strict=True):
             value = reached.get(label(own))
             study.tell(trial, value, state=TrialState.FAIL if value is None else None)

@@ -18,10 +18,11 @@ from distilspark.commands.composition import with_model
 from distilspark.config import TrainConfig, flatten, from_hydra
 from distilspark.console import log_to_stderr, output_to, say, show_table, standard_output
 from distilspark.errors import UserError, WorkError, as_foreseen
+from distilspark.metrics import Metric
 from distilspark.preflight import check_java
 from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import log_tables
-from distilspark.tracking.runs import log_settings, open_run, where_to_look
+from distilspark.tracking.runs import log_settings, open_run, print_run_link
 from distilspark.tracking.store import check_store
 from distilspark.tracking.sweeps import (
     Sweep,
@@ -50,8 +51,8 @@ class Plan:
         size: the number of jobs.
         samples: own overrides of jobs, so many that all jobs are right where these are.
         is_complete: whether these are all.
-        batches: from a function that gives the children that have finished so far, the own overrides of the jobs to
-            launch next.
+        batches: from a function that gives the children that have finished so far, and the task's metric, the own
+            overrides of the jobs to launch next.
         settings: what else makes the sweep the same when it is started again.
 
     """
@@ -61,7 +62,7 @@ class Plan:
     size: int
     samples: Sequence[Overrides]
     is_complete: bool
-    batches: Callable[[Callable[[], list[Run]]], Iterator[Sequence[Overrides]]]
+    batches: Callable[[Callable[[], list[Run]], Metric], Iterator[Sequence[Overrides]]]
     settings: Mapping[str, Any]
 
     def label(self, own: Overrides) -> str:
@@ -101,10 +102,12 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 wanted = {plan.label(own) for own in plan.samples} if plan.is_complete else None
                 done = adopt(parent, sweep.identity, plan.size, wanted) if resume else []
                 say(f"{configs[0].task.title}: {sweep.name}, {plan.size} jobs, {len(done)} of them finished earlier")
-                failures = launch_missing(hydra, plan, shared, parent, terminal)
-                report(parent, configs[0].task.metric)
-                answer_sweep(parent, log.parent / "comparison")
-                where_to_look(parent, save_views(parent, configs[0].task.metric))
+                metric = configs[0].task.headline
+                batches = plan.batches(lambda: finished(children(parent)), metric)
+                failures = launch_missing(hydra, plan.label, batches, shared, parent, terminal)
+                report_jobs(parent, metric)
+                answer_sweep(parent, configs[0].evaluation, log.parent / "comparison")
+                print_run_link(parent, save_views(parent, metric))
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))
         except Exception as error:
@@ -117,9 +120,11 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
 
 def check_tasks(configs: Sequence[TrainConfig]) -> None:
     """Raise `UserError` where jobs have nothing that can be compared."""
-    if len(tasks := sorted({config.task.name for config in configs})) > 1:
-        one_each = "Start one for each, or take hydra/sweeper=basic"
-        raise UserError(f"task={','.join(tasks)}: a sweep compares runs of one task. {one_each}")
+    for key in ("name", "metric"):
+        if len(values := sorted({getattr(config.task, key) for config in configs})) > 1:
+            key = "task" if key == "name" else "task.metric"
+            one_each = "Start one for each, or take hydra/sweeper=basic"
+            raise UserError(f"{key}={','.join(values)}: a sweep compares runs of one {key}. {one_each}")
 
 
 def describe_sweep(hydra: Hydra, plan: Plan, shared: Overrides) -> Sweep:
@@ -141,42 +146,50 @@ def open_parent(sweep: Sweep, configs: Sequence[TrainConfig], log: Path) -> Iter
         yield parent
 
 
-def launch_missing(hydra: Hydra, plan: Plan, shared: Overrides, parent: Run, terminal: int) -> list[str]:
-    """Launch the jobs that have no finished child, and let them speak to the terminal; those that failed, and why."""
+def launch_missing(
+    hydra: Hydra,
+    label: Callable[[Overrides], str],
+    batches: Iterator[Sequence[Overrides]],
+    shared: Overrides,
+    parent: Run,
+    terminal: int,
+) -> list[str]:
+    """Launch the jobs that have no finished child, with the terminal as their output; return failures with reasons."""
     failures: list[str] = []
     launched = 0
     try:
-        for batch in plan.batches(lambda: finished(children(parent))):
+        for batch in batches:
             done = {run.data.tags["sweep.job"] for run in finished(children(parent))}
-            missing = [own for own in batch if plan.label(own) not in done]
+            missing = [own for own in batch if label(own) not in done]
             jobs = [[*shared, *own, f"hydra.sweeper.parent={parent.info.run_id}"] for own in missing]
             with standard_output(terminal):
                 ended = hydra.launch(jobs, launched) if jobs else []
             log_to_stderr()  # again: launchers and jobs configure logging
             launched += len(jobs)
-            outcomes = [(plan.label(own), job.return_value) for own, job in zip(missing, ended, strict=True)]
-            failures += [f"{label}: {failure}" for label, failure in outcomes if failure]
+            outcomes = [(label(own), job.return_value) for own, job in zip(missing, ended, strict=True)]
+            failures += [f"{name}: {failure}" for name, failure in outcomes if failure]
     finally:
         end_running(children(parent))  # a launcher that was interrupted leaves them so
     return failures
 
 
-def report(parent: Run, metric: str) -> None:
+def report_jobs(parent: Run, metric: Metric) -> None:
     """Show the children in a table, and register the one that is best on the validation split."""
     runs = sorted(children(parent), key=lambda run: str(run.data.tags.get("sweep.job")))
-    columns = ("job", "status", f"val/kept_{metric}", f"dev/{metric}", f"dev/{metric}_low", f"dev/{metric}_high")
+    dev = f"dev/{metric.name}"
+    columns = ("job", "status", f"val/kept_{metric.name}", dev, f"{dev}_low", f"{dev}_high")
     rows = [(run.data.tags.get("sweep.job", ""), run.info.status, *_figures(run, columns[2:])) for run in runs]
     show_table("Jobs", columns[:4], [row[:4] for row in rows])
     log_tables({"jobs": pd.DataFrame(rows, columns=list(columns))}, "sweep")
     if done := finished(runs):
-        best = best_of(done)
+        best = best_of(done, metric)
         mlflow.set_tag("sweep.best", best.info.run_id)
         name = best.data.params["registry.name"]
         version, aliases = register_run(best.info.run_id, name, metric)
         say(f"registered {name} version {version} (@{', @'.join(aliases)}): {best.info.run_name}, best on validation")
 
 
-def save_views(parent: Run, metric: str) -> str:
+def save_views(parent: Run, metric: Metric) -> str:
     """Save the UI's views, and link to the sweep's below the answer in its description; returns where that is."""
     save_experiment_view(parent.info.experiment_id, metric)
     run = mlflow.get_run(parent.info.run_id)  # with the tags that it has by now

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from distilspark.commands.composition import check_multirun, decide_model, has_neighbours, overrides, sweep_parent
 from distilspark.config import TrainConfig, from_hydra
 from distilspark.console import say, speak_as
-from distilspark.tracking.runs import log_config, open_run, where_to_look
+from distilspark.tracking.runs import log_config, open_run, print_run_link
 from distilspark.tracking.store import check_store
 from distilspark.tracking.sweeps import job_of
 from distilspark.tracking.views import save_experiment_view
@@ -37,4 +37,4 @@ def run(composed: DictConfig, log: Path) -> None:
         mlflow.set_tags({"task": config.task.name, "model.checkpoint": config.model.name} | (job.tags if job else {}))
         fine_tune(config, log.parent, kept, registered=job is None)
     if job is None:
-        where_to_look(active, save_experiment_view(active.info.experiment_id, config.task.metric))
+        print_run_link(active, save_experiment_view(active.info.experiment_id, config.task.headline))

@@ -33,9 +33,7 @@ def _lookup(key: Column, ids: dict[str, int] | dict[float, int]) -> Column:
 
 def is_allowed(task: TaskConfig, label: Column) -> Column:
     """Return whether a label's number is one that the task takes; null stays null."""
-    if task.head == "regression":
-        return label.between(*task.label_range)
-    return label.isin([float(place) for place in range(len(task.labels))])
+    return task.head_kind.is_allowed(task, label)
 
 
 def label_problem(task: TaskConfig, text: Column, label: Column) -> Column:
@@ -43,14 +41,7 @@ def label_problem(task: TaskConfig, text: Column, label: Column) -> Column:
     return F.coalesce(
         F.when(F.coalesce(F.trim(text), F.lit("")) == "", "label is empty"),
         F.when(label == HIDDEN, f"label is hidden ({HIDDEN})"),
-        F.when(~F.coalesce(is_allowed(task, label), F.lit(False)), f"label is not {allowed_labels(task)}"),
+        F.when(
+            ~F.coalesce(is_allowed(task, label), F.lit(False)), f"label is not {task.head_kind.allowed_labels(task)}"
+        ),
     )
-
-
-def allowed_labels(task: TaskConfig) -> str:
-    """Return the labels that a task takes, for a message."""
-    if task.head == "regression":
-        return "from {} to {}".format(*task.label_range)
-    if task.label_values:
-        return " or ".join(task.labels)
-    return " or ".join(f"{place} ({name})" for place, name in enumerate(task.labels))

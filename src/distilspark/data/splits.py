@@ -7,7 +7,6 @@ from pyspark.sql import functions as F
 
 from distilspark.config import TaskConfig
 
-SCORE_BINS = 10
 ID_DIGITS = 16
 SEPARATOR = "\x1f"
 
@@ -37,20 +36,14 @@ def split_train(
     text = joined(F.trim("sentence1"), F.trim("sentence2"))
     ranked = train.withColumn("_rank", F.sha2(F.concat_ws(SEPARATOR, F.lit(str(seed)), text), 256))
     same_text = Window.partitionBy("_rank")
-    labels = [F.min(_stratum(task)).over(same_text).alias("low"), F.max(_stratum(task)).over(same_text).alias("high")]
+    stratum = task.head_kind.stratum(task, F.col("label"))
+    labels = [F.min(stratum).over(same_text).alias("low"), F.max(stratum).over(same_text).alias("high")]
     ranked = ranked.withColumn("_stratum", F.struct(*labels))
     is_validation = _is_first(validation_fraction, "_stratum")
     sided = ranked.withColumn("split", F.when(is_validation, "validation").otherwise("train"))
     if sample_fraction < 1:
         sided = sided.withColumn("_kept", _is_first(sample_fraction, "_stratum", "split")).where("_kept")
     return sided.drop("_rank", "_stratum", "_kept")
-
-
-def _stratum(task: TaskConfig) -> Column:
-    if task.head == "classification":
-        return F.col("label")
-    low, high = task.label_range
-    return F.least(F.floor((F.col("label") - low) * (SCORE_BINS / (high - low))), F.lit(SCORE_BINS - 1)).cast("double")
 
 
 def _is_first(fraction: float, *stratum: str) -> Column:

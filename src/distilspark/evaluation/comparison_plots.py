@@ -13,15 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from distilspark.evaluation.agreement import AGREEMENT
-from distilspark.evaluation.findings import Against, Findings, say_p
-from distilspark.evaluation.metrics import LOWER_IS_BETTER
-from distilspark.evaluation.significance import Score
+from distilspark.evaluation.bootstrap import Score
+from distilspark.evaluation.findings import Comparison, Findings, format_p
 from distilspark.figures import (
     BLUE,
     GREY,
     INK,
-    METRIC_TITLES,
     ORANGE,
     PALE_BLUE,
     PALETTE,
@@ -32,6 +29,7 @@ from distilspark.figures import (
     percent,
     styled,
 )
+from distilspark.metrics import METRICS, Metric
 
 _NAME_WIDTH = 24  # characters of a variant's name on one line
 
@@ -39,7 +37,7 @@ _NAME_WIDTH = 24  # characters of a variant's name on one line
 def comparison_plots(
     findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]], agreed: pd.DataFrame
 ) -> dict[str, Figure]:
-    """`differences`, `metrics`, `curves` (where there are histories) and `agreement` (of two variants or more).
+    """Draw `differences`, `metrics`, `curves` (where there are histories) and `agreement` (of two variants or more).
 
     `histories` holds each variant's trainings, with the columns `epoch`, `val/loss` and `val/<metric>`; `agreed` is as
     `agreement` makes it.
@@ -75,22 +73,18 @@ def _height(findings: Findings) -> float:
 
 
 def _differences(findings: Findings) -> Figure:
-    metric = METRIC_TITLES[findings.task.metric]
+    metric = findings.task.headline
     seeds = "; small dots: seeds" if any(len(each.seeds) > 1 for each in findings.variants) else ""
     note = f"lines: {percent(findings.confidence)} bootstrap intervals{seeds}"
     figure = new_figure(findings.headline, _caption(findings, note), width=8, height=1.9 + _height(findings))
-    panels = figure.subplots(1, 2 if findings.against else 1, squeeze=False, sharey=True)[0]
-    _draw_scores(panels[0], [findings.scores[each.label][findings.task.metric] for each in findings.variants])
-    panels[0].set_xlabel(f"{metric} ({_better(findings.task.metric)})")
+    panels = figure.subplots(1, 2 if findings.comparisons else 1, squeeze=False, sharey=True)[0]
+    _draw_scores(panels[0], [findings.scores[each.label][metric.name] for each in findings.variants])
+    panels[0].set_xlabel(f"{metric.title} ({metric.direction})")
     _limit_places(panels[0], _names(findings))
-    if findings.against:
-        _draw_against(panels[1], findings.against)
-        panels[1].set_xlabel(f"Difference in {metric} from {findings.variants[0].label}")
+    if findings.comparisons:
+        _draw_comparisons(panels[1], findings.comparisons)
+        panels[1].set_xlabel(f"Difference in {metric.title} from {findings.variants[0].label}")
     return figure
-
-
-def _better(metric: str) -> str:
-    return "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
 
 
 def _draw_scores(axes: Axes, scores: Sequence[Score]) -> None:
@@ -104,14 +98,14 @@ def _draw_scores(axes: Axes, scores: Sequence[Score]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _draw_against(axes: Axes, against: Sequence[Against]) -> None:
+def _draw_comparisons(axes: Axes, comparisons: Sequence[Comparison]) -> None:
     axes.axvline(0, color=GREY, ls="--", lw=1.2)
-    for place, each in enumerate(against, start=1):
+    for place, each in enumerate(comparisons, start=1):
         found, colour = each.difference, ORANGE if each.is_clear else GREY
         axes.plot([found.low, found.high], [place, place], color=colour, lw=2, zorder=2)
         axes.plot(found.value, place, "o", color=colour, ms=8, zorder=3)
         sign = "+" if found.value > 0 else ""
-        text = f"{sign}{decimal(found.value)}, {say_p(each.p_value)}"
+        text = f"{sign}{decimal(found.value)}, {format_p(each.p_value)}"
         axes.annotate(text, (found.value, place), (0, 8), textcoords="offset points", ha="center")
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -121,31 +115,30 @@ def _draw_against(axes: Axes, against: Sequence[Against]) -> None:
 
 
 def _metrics(findings: Findings) -> Figure:
-    names, columns = list(findings.scores[findings.variants[0].label]), 3
-    rows = -(-len(names) // columns)
+    metrics, columns = [METRICS[name] for name in findings.task.head_kind.metrics], 3
+    rows = -(-len(metrics) // columns)
     note = f"bars: means over seeds with {percent(findings.confidence)} bootstrap intervals"
     height = 1.4 + rows * (0.8 + 0.8 * _height(findings))
-    figure = new_figure(_best_of_all(findings, names), _caption(findings, note), width=9, height=height)
+    figure = new_figure(_best_of_all(findings, metrics), _caption(findings, note), width=9, height=height)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    for axes, name in zip(panels, names, strict=False):
-        _draw_bars(axes, [findings.scores[each.label][name] for each in findings.variants])
-        axes.set_title(f"{METRIC_TITLES[name]}{' (lower is better)' if name in LOWER_IS_BETTER else ''}")
+    for axes, metric in zip(panels, metrics, strict=False):
+        _draw_bars(axes, [findings.scores[each.label][metric.name] for each in findings.variants])
+        axes.set_title(metric.title if metric.higher_is_better else f"{metric.title} ({metric.direction})")
         _limit_places(axes, _names(findings))
-    for axes in panels[len(names) :]:
+    for axes in panels[len(metrics) :]:
         axes.set_axis_off()
     return figure
 
 
-def _best_of_all(findings: Findings, names: Sequence[str]) -> str:
-    """Who has the best mean in how many metrics."""
-    best = [_best(findings, name) for name in names]
+def _best_of_all(findings: Findings, metrics: Sequence[Metric]) -> str:
+    """Name the variant with the best mean in most metrics."""
+    best = [_best_variant(findings, metric) for metric in metrics]
     winner = max(findings.scores, key=best.count)
-    return f"{winner} scores best in {best.count(winner)} of {len(names)} metrics"
+    return f"{winner} scores best in {best.count(winner)} of {len(metrics)} metrics"
 
 
-def _best(findings: Findings, metric: str) -> str:
-    means = {label: scores[metric].mean for label, scores in findings.scores.items()}
-    return (min if metric in LOWER_IS_BETTER else max)(means, key=lambda label: means[label])
+def _best_variant(findings: Findings, metric: Metric) -> str:
+    return metric.best(findings.scores, lambda label: findings.scores[label][metric.name].mean)
 
 
 def _draw_bars(axes: Axes, scores: Sequence[Score]) -> None:
@@ -168,7 +161,7 @@ def _draw_bars(axes: Axes, scores: Sequence[Score]) -> None:
 
 
 def _curves(findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
-    metric = findings.task.metric
+    metric = findings.task.headline
     several = any(len(trainings) > 1 for trainings in histories.values())
     note = "thick: means over seeds; thin: seeds" if several else "one training each"
     best = _best_validation(findings, histories)
@@ -176,7 +169,7 @@ def _curves(findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]])
     losses, scores = figure.subplots(1, 2)
     for axes, column, title in (
         (losses, "val/loss", "Validation loss (lower is better)"),
-        (scores, f"val/{metric}", f"Validation {METRIC_TITLES[metric]} ({_better(metric)})"),
+        (scores, f"val/{metric.name}", f"Validation {metric.title} ({metric.direction})"),
     ):
         _draw_curves(axes, histories, column)
         axes.set_title(title)
@@ -184,15 +177,14 @@ def _curves(findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]])
 
 
 def _best_validation(findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]]) -> str:
-    """Who came furthest in the task's metric, and when."""
-    metric = findings.task.metric
-    means = {label: _mean_history(trainings, f"val/{metric}") for label, trainings in histories.items()}
-    means = {label: -mean if metric in LOWER_IS_BETTER else mean for label, mean in means.items() if len(mean)}
-    if not means:
-        return f"no {METRIC_TITLES[metric]} was logged"
-    best = max(means, key=lambda label: means[label].max())
-    peak = decimal(abs(means[best].max()))
-    return f"{best} comes furthest: {METRIC_TITLES[metric]} {peak} in epoch {means[best].idxmax()}"
+    """Name the variant that came furthest in the task's metric, and the epoch."""
+    metric = findings.task.headline
+    means = {label: _mean_history(trainings, f"val/{metric.name}") for label, trainings in histories.items()}
+    reached = [(value, label, epoch) for label, mean in means.items() for epoch, value in mean.items()]
+    if not reached:
+        return f"no {metric.title} was logged"
+    value, label, epoch = metric.best(reached, lambda each: each[0])
+    return f"{label} comes furthest: {metric.title} {decimal(value)} in epoch {epoch}"
 
 
 def _mean_history(trainings: Sequence[pd.DataFrame], column: str) -> pd.Series:
@@ -224,7 +216,7 @@ def _draw_curves(axes: Axes, histories: Mapping[str, Sequence[pd.DataFrame]], co
 
 
 def _agreement(findings: Findings, agreed: pd.DataFrame) -> Figure:
-    what, size, names = AGREEMENT[findings.task.head], len(agreed), _names(findings)
+    what, size, names = findings.task.head_kind.agreement, len(agreed), _names(findings)
     values = agreed.to_numpy()
     apart = values.copy()
     np.fill_diagonal(apart, np.inf)

@@ -1,24 +1,24 @@
-"""What a comparison of variants found: scores, paired differences, and the sentence that says it."""
+"""What a comparison of variants found: scores, paired differences, and the sentence that states them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
-from distilspark.config import ComparisonConfig, TaskConfig
+from distilspark.config import EvaluationConfig, TaskConfig
+from distilspark.evaluation.bootstrap import Difference, Score, holm, mean_scores, paired_difference
 from distilspark.evaluation.predictions import Array, Predictions
-from distilspark.evaluation.significance import Difference, Score, holm, mean_scores, paired_difference
-from distilspark.figures import METRIC_TITLES, count_rows, decimal, percent
+from distilspark.figures import count_rows, decimal, percent
+from distilspark.metrics import Metric
 
 _DIGITS = 4
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One setting, and what its trainings said about the same rows in the same order, by their seeds."""
+    """One setting, and its trainings' predictions for the same rows in the same order, by their seeds."""
 
     label: str  # unlike any other variant's
     seeds: Mapping[str, Predictions]
@@ -35,8 +35,8 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Against:
-    """A variant against the baseline, over as many pairs of trainings; `p_value` is adjusted for all comparisons."""
+class Comparison:
+    """A variant beside the baseline, over as many pairs of trainings; `p_value` is adjusted for all comparisons."""
 
     variant: Variant
     difference: Difference
@@ -58,10 +58,10 @@ class Findings:
     Attributes:
         topic: what varies, e.g. `class weights`; empty where that has no name.
         scores: of each variant, every metric of the task's head.
-        against: of each variant but the baseline.
+        comparisons: of each variant but the baseline with it.
         headline: the sentence without its figures' certainty.
         sentence: what was found, or that nothing was.
-        pairing: what was paired with what, and what the intervals speak of.
+        pairing: what was paired with what, and what the intervals hold for.
 
     """
 
@@ -70,24 +70,27 @@ class Findings:
     variants: Sequence[Variant]
     confidence: float
     scores: Mapping[str, Mapping[str, Score]]
-    against: Sequence[Against]
+    comparisons: Sequence[Comparison]
     headline: str
     sentence: str
     pairing: str
 
     @property
     def rows(self) -> int:
-        """How many rows every model was scored on."""
+        """The number of rows that every model was scored on."""
         return len(self.variants[0].predictions.labels)
 
     def table(self) -> pd.DataFrame:
-        """A row a variant: the task's metric over its seeds, and the paired difference from the baseline."""
-        against = {each.variant.label: each for each in self.against}
-        rows = [self._row(variant, against.get(variant.label)) for variant in self.variants]
-        return pd.DataFrame(rows)
+        """Tabulate, for each variant, the task's metric over its seeds, and the difference from the baseline."""
+        return pd.DataFrame(self._row(variant) for variant in self.variants)
 
-    def _row(self, variant: Variant, found: Against | None) -> dict[str, object]:
-        score, missing = self.scores[variant.label][self.task.metric], float("nan")
+    def comparison_of(self, variant: Variant) -> Comparison | None:
+        """Return the variant's comparison with the baseline; None for the baseline itself."""
+        return next((each for each in self.comparisons if each.variant.label == variant.label), None)
+
+    def _row(self, variant: Variant) -> dict[str, object]:
+        found, missing = self.comparison_of(variant), float("nan")
+        score = self.scores[variant.label][self.task.metric]
         return {
             "variant": variant.label,
             "seeds": len(variant.seeds),
@@ -104,7 +107,7 @@ class Findings:
         }
 
     def metrics_table(self) -> pd.DataFrame:
-        """Every metric of every variant: mean, standard deviation over seeds, interval."""
+        """Tabulate every metric of every variant: mean, standard deviation over seeds, interval."""
         return pd.DataFrame(
             {
                 "variant": label,
@@ -119,7 +122,7 @@ class Findings:
         )
 
 
-def find(task: TaskConfig, topic: str, variants: Sequence[Variant], config: ComparisonConfig) -> Findings:
+def find(task: TaskConfig, topic: str, variants: Sequence[Variant], config: EvaluationConfig) -> Findings:
     """Score every variant, and compare each with the first, over the seeds that both have.
 
     Raises:
@@ -127,46 +130,32 @@ def find(task: TaskConfig, topic: str, variants: Sequence[Variant], config: Comp
 
     """
     labels = variants[0].predictions.labels
-    score = partial(
-        mean_scores, task.head, labels, confidence=config.confidence, resamples=config.resamples, seed=config.seed
-    )
-    scores = {each.label: score(each.outputs) for each in variants}
-    against = _compare_with(variants[0], variants[1:], task, config)
+    scores = {each.label: mean_scores(task.head_kind, labels, each.outputs, config) for each in variants}
+    comparisons = _compare_with(variants[0], variants[1:], task, config)
     rows = count_rows(len(labels))
-    speaker = _Speaker(METRIC_TITLES[task.metric], topic, variants, rows, config.confidence)
-    spread = scores[variants[0].label][task.metric]
-    headline, sentence = speaker.say(against) if against else speaker.say_alone(spread)
-    pairing = _pairing(against, rows, config)
-    return Findings(task, topic, variants, config.confidence, scores, against, headline, sentence, pairing)
+    wording = _Wording(task.headline, topic, variants, rows, config.confidence)
+    first = scores[variants[0].label][task.metric]
+    headline, sentence = wording.compared(comparisons) if comparisons else wording.single(first)
+    pairing = _describe_pairing(comparisons, rows, config)
+    return Findings(task, topic, variants, config.confidence, scores, comparisons, headline, sentence, pairing)
 
 
 def _compare_with(
-    baseline: Variant, others: Sequence[Variant], task: TaskConfig, config: ComparisonConfig
-) -> list[Against]:
-    sides = [_sides(baseline, other) for other in others]
-    labels = baseline.predictions.labels
+    baseline: Variant, others: Sequence[Variant], task: TaskConfig, config: EvaluationConfig
+) -> list[Comparison]:
+    sides, labels = [_pair_seeds(baseline, other) for other in others], baseline.predictions.labels
     differences = [
-        paired_difference(
-            task.head,
-            task.metric,
-            labels,
-            first,
-            second,
-            confidence=config.confidence,
-            resamples=config.resamples,
-            seed=config.seed,
-        )
-        for first, second, _ in sides
+        paired_difference(task.head_kind, task.metric, labels, first, second, config) for first, second, _ in sides
     ]
     adjusted = holm([difference.p_value for difference in differences])
     return [
-        Against(other, difference, p_value, min(len(first), len(second)), same, 1 - config.confidence)
+        Comparison(other, difference, p_value, min(len(first), len(second)), same, 1 - config.confidence)
         for other, difference, p_value, (first, second, same) in zip(others, differences, adjusted, sides, strict=True)
     ]
 
 
-def _sides(baseline: Variant, other: Variant) -> tuple[list[Array], list[Array], bool]:
-    """The outputs of the seeds that both have, in the same order; of all seeds where they share none."""
+def _pair_seeds(baseline: Variant, other: Variant) -> tuple[list[Array], list[Array], bool]:
+    """Return the outputs of the seeds that both have, in the same order; of all seeds where they share none."""
     shared = [seed for seed in baseline.seeds if seed in other.seeds]
     if not shared:
         return baseline.outputs, other.outputs, False
@@ -175,62 +164,65 @@ def _sides(baseline: Variant, other: Variant) -> tuple[list[Array], list[Array],
 
 
 @dataclass(frozen=True)
-class _Speaker:
-    """How a finding is said."""
+class _Wording:
+    """How findings are put into words."""
 
-    metric: str
+    metric: Metric
     topic: str
     variants: Sequence[Variant]
     rows: str
     confidence: float
 
-    def say(self, against: Sequence[Against]) -> tuple[str, str]:
-        """The headline and the sentence."""
-        clear = sorted((each for each in against if each.is_clear), key=lambda each: -abs(each.difference.value))
+    def compared(self, comparisons: Sequence[Comparison]) -> tuple[str, str]:
+        """Write the headline and the sentence."""
+        clear = sorted((each for each in comparisons if each.is_clear), key=lambda each: -abs(each.difference.value))
         if not clear:
-            headline = f"{self._subject()}: no difference in {self.metric}"
-            return headline, f"{headline} that {self._evidence(against)} can show ({self._nearest(against)})"
+            headline = f"{self._subject()}: no difference in {self.metric.title}"
+            return headline, f"{headline} that {self._evidence(comparisons)} can show ({self._nearest(comparisons)})"
         first, *more = clear
-        said = f"{self._effect(first)} ({self._certainty(first, len(against))}, {_trainings(first.pairs)})"
+        effect = self._effect(first)
+        certainty = f"({self._certainty(first, len(comparisons))}, {_count_seeds(first.pairs)})"
         others = ", ".join(f"{each.variant.label} {_signed(each.difference.value)}" for each in more)
-        left = len(against) - len(clear)
+        left = len(comparisons) - len(clear)
         also = f"; also clear: {others}" if more else ""
         rest = f"; no difference that this can show for {left} other{'s' if left > 1 else ''}" if left else ""
-        return self._effect(first), said + also + rest
+        return effect, f"{effect} {certainty}{also}{rest}"
 
-    def say_alone(self, score: Score) -> tuple[str, str]:
-        """What there is to say of a single variant."""
+    def single(self, score: Score) -> tuple[str, str]:
+        """Write the headline and the sentence about a variant that there is nothing to compare with."""
         deviation = f" ± {decimal(score.deviation, _DIGITS)}" if len(score.seeds) > 1 else ""
-        headline = f"{self.metric} {decimal(score.mean, _DIGITS)}{deviation}"
-        evidence = f"{_trainings(len(score.seeds))} on {self.rows}"
+        headline = f"{self.metric.title} {decimal(score.mean, _DIGITS)}{deviation}"
+        evidence = f"{_count_seeds(len(score.seeds))} on {self.rows}"
         return headline, f"{headline} ({evidence}); there is no second variant to compare with"
 
     def _subject(self) -> str:
         return self.topic or " and ".join(each.label for each in self.variants)
 
-    def _effect(self, each: Against) -> str:
-        value = each.difference.value
+    def _effect(self, each: Comparison) -> str:
+        """Write the difference; where lower is better, whether it is better too."""
+        value, metric = each.difference.value, self.metric
         name = f"{self.topic} {each.variant.label}".strip()
-        size = f"{self.metric} {decimal(abs(value), _DIGITS)} {'higher' if value > 0 else 'lower'}"
+        verdict = "" if metric.higher_is_better else f" ({'better' if metric.better(value, 0) else 'worse'})"
+        size = f"{metric.title} {decimal(abs(value), _DIGITS)} {'higher' if value > 0 else 'lower'}{verdict}"
         return f"{name}: {size} than {self.variants[0].label}"
 
-    def _certainty(self, each: Against, comparisons: int) -> str:
-        bounds = sorted((each.difference.low, each.difference.high), key=abs if each.is_clear else None)
+    def _certainty(self, each: Comparison, comparisons: int) -> str:
+        bounds = sorted(each.difference.interval, key=abs if each.is_clear else None)
         low, high = (decimal(abs(bound) if each.is_clear else bound, _DIGITS) for bound in bounds)
         adjusted = f" adjusted for {comparisons} comparisons" if comparisons > 1 else ""
-        return f"{percent(self.confidence)} {low} to {high}, {say_p(each.p_value)}{adjusted}"
+        return f"{percent(self.confidence)} {low} to {high}, {format_p(each.p_value)}{adjusted}"
 
-    def _evidence(self, against: Sequence[Against]) -> str:
-        return f"{_trainings(min(each.pairs for each in against))} and {self.rows}"
+    def _evidence(self, comparisons: Sequence[Comparison]) -> str:
+        return f"{_count_seeds(min(each.pairs for each in comparisons))} and {self.rows}"
 
-    def _nearest(self, against: Sequence[Against]) -> str:
-        """The comparison that is closest to showing something."""
-        each = min(against, key=lambda found: (found.p_value, found.difference.p_value))
-        name = f"{each.variant.label} against {self.variants[0].label}: " if self.topic or len(against) > 1 else ""
-        return f"{name}{_signed(each.difference.value)}, {self._certainty(each, len(against))}"
+    def _nearest(self, comparisons: Sequence[Comparison]) -> str:
+        """Write the comparison that is closest to showing something."""
+        each = min(comparisons, key=lambda found: (found.p_value, found.difference.p_value))
+        name = f"{each.variant.label} against {self.variants[0].label}: " if self.topic or len(comparisons) > 1 else ""
+        return f"{name}{_signed(each.difference.value)}, {self._certainty(each, len(comparisons))}"
 
 
-def _trainings(count: int) -> str:
+def _count_seeds(count: int) -> str:
     return f"{count} seeds" if count > 1 else "1 seed"
 
 
@@ -238,24 +230,23 @@ def _signed(value: float) -> str:
     return f"{'+' if value > 0 else ''}{decimal(value, _DIGITS)}"
 
 
-def say_p(value: float) -> str:
-    """A p-value as it is written.
+def format_p(value: float) -> str:
+    """Write a p-value.
 
-    >>> say_p(0.0041), say_p(0.0002)
+    >>> format_p(0.0041), format_p(0.0002)
     ('p = .004', 'p < .001')
     """
     return "p < .001" if value < 0.0005 else f"p = {decimal(value)}"
 
 
-def _pairing(against: Sequence[Against], rows: str, config: ComparisonConfig) -> str:
-    """What was paired, in words."""
-    if not against:
+def _describe_pairing(comparisons: Sequence[Comparison], rows: str, config: EvaluationConfig) -> str:
+    if not comparisons:
         return f"One variant, scored on {rows} of dev."
-    same = all(each.same_seeds for each in against)
-    several = min(each.pairs for each in against) > 1
+    same = all(each.same_seeds for each in comparisons)
+    several = min(each.pairs for each in comparisons) > 1
     seeds = "the same seeds on both sides" if same else "trainings of different seeds"
     reach = "of a new training on new rows" if several else "of these trainings on new rows, not of another seed"
-    adjusted = f", p-values adjusted for {len(against)} comparisons (Holm)" if len(against) > 1 else ""
+    adjusted = f", p-values adjusted for {len(comparisons)} comparisons (Holm)" if len(comparisons) > 1 else ""
     return (
         f"Paired: the same {rows} of dev, {seeds}. Intervals are {percent(config.confidence)} percentile bootstrap "
         f"intervals over {config.resamples:,} resamples{adjusted}; they speak {reach}."

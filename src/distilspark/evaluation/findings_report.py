@@ -19,16 +19,18 @@ _TITLES = {
 }
 
 
-def summary(findings: Findings, missing: str = "") -> str:
-    """The sentence, the table, and what was paired."""
-    table = findings.table().drop(columns=["p"] if findings.against else ["difference", "p", "p_adjusted", "pairs"])
+def comparison_summary(findings: Findings, missing: str = "") -> str:
+    """Write the sentence, the table, and what was paired."""
+    table = findings.table().drop(columns=["p"] if findings.comparisons else ["difference", "p", "p_adjusted", "pairs"])
     notes = " ".join(filter(None, [findings.pairing, missing]))
     return f"**{findings.sentence}**\n\n{markdown_table(table)}\n{notes}\n"
 
 
-def report(findings: Findings, tables: Mapping[str, pd.DataFrame], figures: Collection[str], missing: str = "") -> str:
-    """The whole comparison, with the figures `NAME.png` beside it."""
-    parts = [f"# {findings.topic or 'Comparison'}: {findings.task.title}\n\n{summary(findings, missing)}"]
+def comparison_report(
+    findings: Findings, tables: Mapping[str, pd.DataFrame], figures: Collection[str], missing: str = ""
+) -> str:
+    """Write the whole comparison, with the figures `NAME.png` beside it."""
+    parts = [f"# {findings.topic or 'Comparison'}: {findings.task.title}\n\n{comparison_summary(findings, missing)}"]
     for name, title in _TITLES.items():
         shown = [f"![{title}]({name}.png)\n"] if name in figures else []
         shown += [markdown_table(tables[name])] if name != "differences" and len(tables.get(name, ())) else []
@@ -37,7 +39,7 @@ def report(findings: Findings, tables: Mapping[str, pd.DataFrame], figures: Coll
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
-    r"""A frame as a table; missing values are empty.
+    r"""Write a frame as a table; missing values are empty.
 
     >>> print(markdown_table(pd.DataFrame({"variant": ["off", "a|b"], "mcc": [0.4551, float("nan")]})), end="")
     | variant | mcc |

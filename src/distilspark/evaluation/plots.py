@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 
 import numpy as np
@@ -15,7 +16,6 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve
 
 from distilspark.config import TaskConfig
-from distilspark.evaluation.metrics import BASELINES, LOWER_IS_BETTER
 from distilspark.evaluation.predictions import Array, Predictions
 from distilspark.evaluation.slices import score_bands
 from distilspark.figures import (
@@ -23,7 +23,6 @@ from distilspark.figures import (
     DARK_ORANGE,
     GREY,
     INK,
-    METRIC_TITLES,
     MINUS,
     ORANGE,
     PALE_BLUE,
@@ -38,64 +37,80 @@ from distilspark.figures import (
     styled,
     with_interval,
 )
+from distilspark.metrics import METRICS, Metric
 
-__all__ = ["classification_plots", "history_plot", "regression_plots", "save_png"]
+__all__ = ["Results", "evaluation_plots", "history_plot", "save_png"]
 
-Scores = Mapping[str, float]
-Intervals = Mapping[str, tuple[float, float]]
 _ERROR = f"Error: prediction {MINUS} label (points)"
 _JITTER = 0.05
 
 
-def _caption(task: TaskConfig, predictions: Predictions, note: str = "") -> str:
-    return " · ".join(filter(None, [task.title, count_rows(len(predictions.labels)), note]))
+@dataclass(frozen=True)
+class Results:
+    """Predictions with their metrics, the metrics' intervals, and the metrics of the best constant answer."""
+
+    task: TaskConfig
+    predictions: Predictions
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    baseline: dict[str, float]
+    confidence: float  # of the intervals
+
+    def title(self, metric: Metric) -> str:
+        """Write a metric with its interval."""
+        return with_interval(metric.title, self.metrics[metric.name], self.intervals[metric.name], self.confidence)
+
+    def caption(self, note: str = "") -> str:
+        """Write what a figure was drawn from."""
+        return " · ".join(filter(None, [self.task.title, count_rows(len(self.predictions.labels)), note]))
 
 
-# Metrics of both heads
+def evaluation_plots(results: Results) -> dict[str, Figure]:
+    """Draw the figures that the task's head names in `Head.plots`."""
+    with styled():
+        return {name: PLOTS[name](results) for name in results.task.head_kind.plots}
 
 
-def _metric_bars(
-    task: TaskConfig,
-    predictions: Predictions,
-    metrics: Scores,
-    intervals: Intervals,
-    baseline: Scores,
-    confidence: float,
-) -> Figure:
-    value = with_interval(task.metric, metrics[task.metric], intervals[task.metric], confidence)
-    title = f"{value}; {BASELINES[task.head]} scores {decimal(baseline[task.metric])}"
-    note = f"bars: {percent(confidence)} bootstrap intervals over rows"
+# Metrics of all heads
+
+
+def _metric_bars(results: Results) -> Figure:
+    headline, baseline = results.task.headline, results.task.head_kind.baseline
+    title = f"{results.title(headline)}; {baseline} scores {decimal(results.baseline[headline.name])}"
+    note = f"bars: {percent(results.confidence)} bootstrap intervals over rows"
+    metrics = [METRICS[name] for name in results.metrics]
     groups = {
-        "Higher is better": [name for name in metrics if name not in LOWER_IS_BETTER],
-        "Lower is better (points, MSE: points²)": [name for name in metrics if name in LOWER_IS_BETTER],
+        "Higher is better": [metric for metric in metrics if metric.higher_is_better],
+        "Lower is better (points, MSE: points²)": [metric for metric in metrics if not metric.higher_is_better],
     }
-    shown = {heading: names for heading, names in groups.items() if names}
-    sizes = [len(names) for names in shown.values()]
-    figure = new_figure(title, _caption(task, predictions, note), height=1.4 + 0.55 * sum(sizes) + 0.5 * len(sizes))
+    shown = {heading: group for heading, group in groups.items() if group}
+    sizes = [len(group) for group in shown.values()]
+    figure = new_figure(title, results.caption(note), height=1.4 + 0.55 * sum(sizes) + 0.5 * len(sizes))
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=sizes)[:, 0]
-    for axes, (heading, names) in zip(panels, shown.items(), strict=True):
-        colours = [BLUE if name == task.metric else PALE_BLUE for name in names]
-        _draw_bars(axes, names, metrics, intervals, colours)
-        axes.set_xlim(*_bar_limits(names, intervals, baseline))
-        _draw_baseline(axes, [baseline[name] for name in names])
+    for axes, (heading, group) in zip(panels, shown.items(), strict=True):
+        _draw_bars(axes, group, results)
+        _draw_baseline(axes, [results.baseline[metric.name] for metric in group])
         axes.set_title(heading if len(shown) > 1 else "", color=GREY)
-    _label_baseline(panels[-1], baseline[next(reversed(shown.values()))[0]], BASELINES[task.head])
+    _label_baseline(panels[-1], results.baseline[next(reversed(shown.values()))[0].name], baseline)
     return figure
 
 
-def _draw_bars(axes: Axes, names: Sequence[str], metrics: Scores, intervals: Intervals, colours: Sequence[str]) -> None:
-    places, values = np.arange(len(names)), np.array([metrics[name] for name in names])
-    bounds = np.array([intervals[name] for name in names])
+def _draw_bars(axes: Axes, metrics: Sequence[Metric], results: Results) -> None:
+    """Draw metrics of one direction."""
+    names = [metric.name for metric in metrics]
+    places, values = np.arange(len(names)), np.array([results.metrics[name] for name in names])
+    bounds = np.array([results.intervals[name] for name in names])
     # A percentile interval of a few rows need not hold the metric itself: no bar of negative length.
     reach = np.clip([values - bounds[:, 0], bounds[:, 1] - values], 0, None)
+    colours = [BLUE if name == results.task.metric else PALE_BLUE for name in names]
     axes.barh(places, values, height=0.56, color=colours)
     axes.errorbar(values, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=1.4, capsize=3)
-    for place, name in zip(places, names, strict=True):
-        low, high = intervals[name]
-        text = f"{decimal(metrics[name])}  ({decimal(low)} to {decimal(high)})"
+    for place, value, (low, high) in zip(places, values, bounds, strict=True):
+        text = f"{decimal(value)}  ({decimal(low)} to {decimal(high)})"
         axes.annotate(text, (1.035, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    axes.set_yticks(places, [METRIC_TITLES[name] for name in names], fontsize=10)
+    axes.set_yticks(places, [metric.title for metric in metrics], fontsize=10)
     axes.set_ylim(len(names) - 0.5, -0.75)
+    axes.set_xlim(*metrics[0].axis([*bounds.ravel(), *(results.baseline[name] for name in names)]))
     axes.grid(False, axis="y")
     axes.axvline(0, color=GREY, lw=0.8)
 
@@ -114,22 +129,15 @@ def _label_baseline(axes: Axes, score: float, name: str) -> None:
     axes.annotate(name, (max(score, left), -0.42), ha=side, va="bottom", color=DARK_ORANGE, fontsize=9)
 
 
-def _bar_limits(names: Sequence[str], intervals: Intervals, baseline: Scores) -> tuple[float, float]:
-    reached = [0.0, *(baseline[name] for name in names), *(bound for name in names for bound in intervals[name])]
-    if LOWER_IS_BETTER.issuperset(names):
-        return 0, 1.05 * max(reached) or 1
-    # R² has no lower bound: the axis is cut at -1, the text beside the bar says the rest.
-    return max(-1, 1.05 * min(reached)), 1
-
-
 # Classification
 
 
-def _confusion_matrix(task: TaskConfig, predictions: Predictions) -> Figure:
+def _confusion_matrix(results: Results) -> Figure:
+    task, predictions = results.task, results.predictions
     classes = range(len(task.labels))
     counts = confusion_matrix(predictions.labels.astype(int), predictions.predicted, labels=list(classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    caption = _caption(task, predictions, "percent of each true label")
+    caption = results.caption("percent of each true label")
     side = 1.2 * len(classes)
     figure = new_figure(_worst_confusion(task, shares), caption, width=4.4 + side, height=2 + side)
     axes = figure.subplots()
@@ -163,7 +171,8 @@ def _worst_confusion(task: TaskConfig, shares: Array) -> str:
     return f"Largest error rate: {share} of {task.labels[true]} taken for {task.labels[predicted]}"
 
 
-def _precision_recall(task: TaskConfig, predictions: Predictions) -> Figure:
+def _precision_recall(results: Results) -> Figure:
+    task, predictions = results.task, results.predictions
     truth = predictions.labels.astype(int)
     present = [label for label in range(len(task.labels)) if (truth == label).any()]
     areas = {label: average_precision_score(truth == label, predictions.outputs[:, label]) for label in present}
@@ -173,7 +182,7 @@ def _precision_recall(task: TaskConfig, predictions: Predictions) -> Figure:
         f"(chance {decimal((truth == hardest).mean())})"
     )
     note = "dots: the labels as predicted; dotted: chance"
-    figure = new_figure(title, _caption(task, predictions, note))
+    figure = new_figure(title, results.caption(note))
     axes = figure.subplots()
     for label, colour in zip(present, cycle(PALETTE), strict=False):
         _draw_precision_recall(axes, truth == label, predictions, label, colour)
@@ -196,12 +205,14 @@ def _draw_precision_recall(axes: Axes, truth: Array, predictions: Predictions, l
     axes.plot(recall, precision, color=colour, drawstyle="steps-post", lw=1.8)
 
 
-def _calibration(task: TaskConfig, predictions: Predictions, confidence: float) -> Figure:
+def _calibration(results: Results) -> Figure:
+    """Draw the calibration of the predicted label's probability (Guo et al. 2017)."""
+    predictions, confidence = results.predictions, results.confidence
     sure, right = predictions.outputs.max(axis=1), predictions.predicted == predictions.labels
     bins = _reliability(sure, right, confidence)
     gap = float((bins["rows"] * (bins["sure"] - bins["right"]).abs()).sum() / bins["rows"].sum())
     note = f"equally filled bins, {percent(confidence)} Wilson intervals; calibration error {decimal(gap)}"
-    figure = new_figure(_calibration_finding(sure, right, confidence), _caption(task, predictions, note), height=5.2)
+    figure = new_figure(_calibration_finding(sure, right, confidence), results.caption(note), height=5.2)
     curve, histogram = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     curve.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="as right as it is sure")
     curve.errorbar(
@@ -252,37 +263,13 @@ def _calibration_finding(sure: Array, right: Array, confidence: float) -> str:
     return f"{verdict}: {percent(mean)} sure, {percent(float(right.mean()))} right"
 
 
-def classification_plots(
-    task: TaskConfig,
-    predictions: Predictions,
-    metrics: Scores,
-    intervals: Intervals,
-    baseline: Scores,
-    *,
-    confidence: float,
-) -> dict[str, Figure]:
-    """`confusion_matrix`, `metrics` (bars), `precision_recall` (each label against the rest) and `calibration`.
-
-    Calibration is that of the predicted label's probability (Guo et al. 2017). `confidence` is the intervals' own.
-    """
-    with styled():
-        return {
-            "confusion_matrix": _confusion_matrix(task, predictions),
-            "metrics": _metric_bars(task, predictions, metrics, intervals, baseline, confidence),
-            "precision_recall": _precision_recall(task, predictions),
-            "calibration": _calibration(task, predictions, confidence),
-        }
-
-
 # Regression
 
 
-def _predicted_against_true(
-    task: TaskConfig, predictions: Predictions, metrics: Scores, intervals: Intervals, confidence: float
-) -> Figure:
-    title = with_interval("pearson", metrics["pearson"], intervals["pearson"], confidence)
+def _predicted_against_true(results: Results) -> Figure:
+    task, predictions = results.task, results.predictions
     note = f"labels jittered by up to {_JITTER} to show rows that coincide"
-    figure = new_figure(title, _caption(task, predictions, note), height=5.6)
+    figure = new_figure(results.title(METRICS["pearson"]), results.caption(note), height=5.6)
     axes = figure.subplots()
     truth, predicted = predictions.labels, predictions.outputs
     jitter = np.random.default_rng(0).uniform(-_JITTER, _JITTER, len(truth))
@@ -299,11 +286,11 @@ def _predicted_against_true(
     return figure
 
 
-def _error_distribution(task: TaskConfig, predictions: Predictions) -> Figure:
-    errors = predictions.outputs - predictions.labels
+def _error_distribution(results: Results) -> Figure:
+    errors = results.predictions.outputs - results.predictions.labels
     median, mean = float(np.median(np.abs(errors))), float(errors.mean())
     title = f"Half of the predictions are within {median:.2f} points; mean error {signed(mean)}"
-    figure = new_figure(title, _caption(task, predictions, f"shaded: within {median:.2f} points; orange: mean error"))
+    figure = new_figure(title, results.caption(f"shaded: within {median:.2f} points; orange: mean error"))
     axes = figure.subplots()
     widest = max(0.5, float(np.abs(errors).max()))
     axes.axvspan(-median, median, color=PALE_BLUE, alpha=0.35, lw=0, zorder=0)
@@ -315,7 +302,8 @@ def _error_distribution(task: TaskConfig, predictions: Predictions) -> Figure:
     return figure
 
 
-def _error_by_score_band(task: TaskConfig, predictions: Predictions) -> Figure:
+def _error_by_score_band(results: Results) -> Figure:
+    task, predictions = results.task, results.predictions
     errors = predictions.outputs - predictions.labels
     bands = score_bands(task.label_range, predictions.labels)
     groups = {str(name): errors[(bands == name).to_numpy()] for name in bands.cat.categories}
@@ -323,7 +311,7 @@ def _error_by_score_band(task: TaskConfig, predictions: Predictions) -> Figure:
     worst = max(mae, key=lambda name: mae[name])
     title = f"Largest errors at labels {worst}: {mae[worst]:.2f} points on average"
     note = f"boxes: middle half and median; whiskers: middle {percent(0.9)}"
-    figure = new_figure(title, _caption(task, predictions, note))
+    figure = new_figure(title, results.caption(note))
     axes = figure.subplots()
     axes.axhline(0, color=INK, ls="--", lw=1.2)
     _draw_boxes(axes, list(groups.values()))
@@ -351,43 +339,35 @@ def _draw_boxes(axes: Axes, groups: Sequence[Array]) -> None:
     )
 
 
-def regression_plots(
-    task: TaskConfig,
-    predictions: Predictions,
-    metrics: Scores,
-    intervals: Intervals,
-    baseline: Scores,
-    *,
-    confidence: float,
-) -> dict[str, Figure]:
-    """`predicted_against_true`, `error_distribution`, `error_by_score_band` and `metrics` (bars)."""
-    with styled():
-        return {
-            "predicted_against_true": _predicted_against_true(task, predictions, metrics, intervals, confidence),
-            "error_distribution": _error_distribution(task, predictions),
-            "error_by_score_band": _error_by_score_band(task, predictions),
-            "metrics": _metric_bars(task, predictions, metrics, intervals, baseline, confidence),
-        }
+PLOTS: dict[str, Callable[[Results], Figure]] = {
+    "metrics": _metric_bars,
+    "confusion_matrix": _confusion_matrix,
+    "precision_recall": _precision_recall,  # of each label against the rest
+    "calibration": _calibration,
+    "predicted_against_true": _predicted_against_true,
+    "error_distribution": _error_distribution,
+    "error_by_score_band": _error_by_score_band,
+}
 
 
 # Training
 
 
-def history_plot(history: pd.DataFrame, metric: str, best_epoch: int) -> Figure:
-    """Losses and the validation metric by epoch, with a line at the epoch whose weights were kept.
+def history_plot(history: pd.DataFrame, metric: Metric, best_epoch: int) -> Figure:
+    """Draw losses and the validation metric by epoch, with a line at the epoch whose weights were kept.
 
     `history` has the columns `epoch`, `train/loss`, `val/loss` and `val/<metric>`; `best_epoch` is one of its epochs.
     """
-    kept = history.loc[history["epoch"] == best_epoch, f"val/{metric}"].item()
-    name = METRIC_TITLES[metric]
-    title = f"Epoch {best_epoch} of {history['epoch'].max()} kept: validation {name} {decimal(kept)}"
+    column = f"val/{metric.name}"
+    kept = history.loc[history["epoch"] == best_epoch, column].item()
+    title = f"Epoch {best_epoch} of {history['epoch'].max()} kept: validation {metric.title} {decimal(kept)}"
     with styled():
         figure = new_figure(title, "kept: the epoch whose weights became the model", width=8, height=4)
         losses, scores = figure.subplots(1, 2)
         _draw_history(losses, history, {"train": "train/loss", "validation": "val/loss"}, best_epoch)
-        _draw_history(scores, history, {"validation": f"val/{metric}"}, best_epoch)
+        _draw_history(scores, history, {"validation": column}, best_epoch)
         losses.set_title("Loss (lower is better)")
-        scores.set_title(f"{name} ({'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)")
+        scores.set_title(f"{metric.title} ({metric.direction})")
     return figure
 
 

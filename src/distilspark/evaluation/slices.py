@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from distilspark.config import Head, TaskConfig
-from distilspark.evaluation.metrics import compute_metrics
+from distilspark.config import TaskConfig
 from distilspark.evaluation.predictions import Array, Predictions
+from distilspark.heads import Head
 
 UNKNOWN = "unknown"  # the source of a row that has none, where others have
 
@@ -72,7 +72,7 @@ def _metrics_by_value(head: Head, name: str, values: pd.Series, predictions: Pre
     for value in values.cat.categories:
         part = predictions.where(values.to_numpy() == value)
         if len(part.labels):
-            scores = compute_metrics(head, part.labels, part.outputs)
+            scores = head.compute_metrics(part.labels, part.outputs)
             table.append({"slice": name, "value": value, "rows": len(part.labels), **scores})
     return pd.DataFrame(table)
 
@@ -82,13 +82,13 @@ def slice_metrics(task: TaskConfig, predictions: Predictions, training_sources: 
 
     Slices, each a partition of all rows: `domain` (`in` where the row's source occurs in `training_sources`) and
     `source`, where rows have sources; `length`, terciles of the token counts; `score band`, for regression. A metric
-    that is undefined in a slice is 0, as in `compute_metrics`; within a score band, correlations and R² are low for
-    every model, because the labels hardly vary: compare bands by their errors.
+    that is undefined in a slice is 0, as in `Head.compute_metrics`. Within a score band, correlations and R² are low
+    for every model, because the labels hardly vary: compare bands by their errors.
     """
     slices = {
         **_source_slices(predictions.rows, training_sources),
         "length": length_bands(predictions.rows["tokens"].to_numpy()),
         **_label_slices(task, predictions.labels),
     }
-    tables = [_metrics_by_value(task.head, name, values, predictions) for name, values in slices.items()]
+    tables = [_metrics_by_value(task.head_kind, name, values, predictions) for name, values in slices.items()]
     return pd.concat(tables, ignore_index=True)

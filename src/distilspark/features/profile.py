@@ -60,7 +60,7 @@ def _cube(rows: DataFrame, task: TaskConfig, tokenizer_json: str) -> pd.DataFram
     second = F.col("text2") if task.is_pair else F.lit(None).cast("string")
     measured = worded.select(
         "split",
-        _label_name(task).alias("label"),
+        task.head_kind.label_name(task, F.col("label")).alias("label"),
         F.coalesce("source", F.lit(UNKNOWN)).alias("source"),
         _token_count(tokenizer_json)(F.col("text1"), second).alias("tokens"),
         words.alias("words"),
@@ -73,15 +73,6 @@ def _cube(rows: DataFrame, task: TaskConfig, tokenizer_json: str) -> pd.DataFram
 def _words_in(worded: DataFrame, ending: str) -> Column:
     arrays = [F.array_remove(name, "") for name in worded.columns if name.endswith(ending)]
     return F.size(F.concat(*arrays))
-
-
-def _label_name(task: TaskConfig) -> Column:
-    """A class by its name; a score by the whole number below it, the highest with the one below."""
-    if task.head == "classification":
-        return F.array(*map(F.lit, task.labels))[F.col("label").cast("int")]
-    _, high = task.label_range
-    floor = F.least(F.floor("label"), F.lit(int(high) - 1)).cast("int")
-    return F.concat_ws("-", floor.cast("string"), (floor + 1).cast("string"))
 
 
 def _token_count(tokenizer_json: str) -> Callable[[Column, Column], Column]:

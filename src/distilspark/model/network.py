@@ -34,15 +34,15 @@ def build_network(
 
     Args:
         folder: a checkpoint in DistilBERT's Hugging Face layout (`checkpoints.fetch`).
-        head: `classification` or `regression`.
-        units: classification: the number of classes; regression has one neuron whatever this says.
+        head: the network's name.
+        units: neurons of the last layer (`Head.units`).
         pooling: `cls` (the first token) or `mean` (of all tokens that are not padding).
         dropout: before the last layer, while training.
 
     Returns:
         a functional model of `{"token_ids": (B, L) int32, "padding_mask": (B, L) int32}`, both of any L up to the
-        checkpoint's positions; logits (B, units) for classification, (B, 1) for regression. The head's weights come
-        from Keras's global seed (`keras.utils.set_random_seed`).
+        checkpoint's positions; logits or values, (B, units). The head's weights come from Keras's global seed
+        (`keras.utils.set_random_seed`).
 
     """
     backbone = keras_hub.models.DistilBertBackbone.from_preset(str(folder), name="distilbert")
@@ -53,7 +53,7 @@ def build_network(
     pooled = POOLINGS[pooling](backbone(inputs), inputs["padding_mask"])
     features = _dense(backbone.hidden_dim, "pre_classifier", activation="relu")(pooled)
     features = layers.Dropout(dropout, name="head_dropout")(features)
-    outputs = _dense({"classification": units, "regression": 1}[head], "classifier")(features)
+    outputs = _dense(units, "classifier")(features)
     return keras.Model(inputs, outputs, name=head)
 
 

@@ -13,7 +13,7 @@ import mlflow
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from distilspark.config import Head, PredictConfig
+from distilspark.config import PredictConfig
 from distilspark.console import progress_bar, say
 from distilspark.data.columns import INPUT as OWN
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of, exists, list_folder, name_of, to_spark
@@ -26,10 +26,6 @@ FILES_A_CHUNK = 8  # at least: chunks are made of whole files
 LEAST_ROWS = 256  # a partition of fewer rows costs more than it gains
 MOST_ROWS = 10_000  # of a partition: what Spark hands to Python in one Arrow batch
 ROW_NUMBER = "row"
-ANSWERS: dict[Head, tuple[str, ...]] = {
-    "classification": ("prediction", "label", "score"),
-    "regression": ("prediction",),
-}
 Udf = Callable[[Column], Column]
 
 
@@ -139,7 +135,7 @@ def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf) -> DataFrame:
     texts = [F.when(problem.isNull(), F.col(name)).alias(name) for name in config.task.text_columns]
     answered = rows.withColumn("_problem", problem).withColumn("_answer", udf(F.struct(*texts)))
     error = F.coalesce("_problem", "_answer.error")
-    answers = [F.when(error == "", F.col(f"_answer.{name}")).alias(name) for name in ANSWERS[config.task.head]]
+    answers = [F.when(error == "", F.col(f"_answer.{name}")).alias(name) for name in config.task.head_kind.answer_names]
     measured = [F.col(f"_answer.{name}").alias(name) for name in ("tokens", "unknown_tokens")]
     return answered.select(OWN, ROW_NUMBER, F.col("label").alias("truth"), *answers, error.alias("error"), *measured)
 

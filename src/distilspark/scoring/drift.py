@@ -25,7 +25,7 @@ class Shift:
 
     counts: pd.DataFrame  # columns `reference`, `now`; index: the values, numbers where they are ordered, else names
     psi: float
-    bound: float  # what chance alone seldom exceeds
+    bound: float  # as `chance_bound`
 
     @property
     def verdict(self) -> Verdict:
@@ -107,7 +107,7 @@ def population_stability(reference: Array, now: Array) -> float:
 
 
 def chance_bound(bins: int, *rows: int) -> float:
-    """What the index of two samples of one population, of so many rows, stays below 95 times of 100.
+    """Return the 95th percentile of PSI under the null hypothesis of no drift, for samples of so many rows.
 
     About the sum of 1/rows times a chi-square of one degree of freedom less than there are bins: Yurdakul, Statistical
     Properties of Population Stability Index (2018).
@@ -121,8 +121,8 @@ def worst(drift: Drift) -> Verdict:
     return "drifted" if "drifted" in verdicts else "moved" if "moved" in verdicts else "none"
 
 
-def describe(drift: Drift) -> str:
-    """What drifted or moved, the farthest first; `none`."""
+def describe_drift(drift: Drift) -> str:
+    """List what drifted or moved, the farthest first; `none` where nothing did."""
     found = sorted((item for item in drift.items() if item[1].verdict != "none"), key=lambda item: -item[1].psi)
     return (
         ", ".join(f"{name.replace('_', ' ')} {shift.verdict} (PSI {decimal(shift.psi)})" for name, shift in found)

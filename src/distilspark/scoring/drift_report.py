@@ -12,7 +12,17 @@ from matplotlib.ticker import PercentFormatter
 from distilspark.console import say
 from distilspark.evaluation.predictions import Array
 from distilspark.figures import BLUE, DARK_ORANGE, INK, PALE_GREY, count_rows, decimal, new_figure, percent, styled
-from distilspark.scoring.drift import CONFIDENCE, DRIFTED, MOVED, Drift, Shift, as_records, describe, is_ordered, worst
+from distilspark.scoring.drift import (
+    CONFIDENCE,
+    DRIFTED,
+    MOVED,
+    Drift,
+    Shift,
+    as_records,
+    describe_drift,
+    is_ordered,
+    worst,
+)
 from distilspark.scoring.packaged import TaskModel
 from distilspark.tracking.results import log_figures, log_tables
 
@@ -32,7 +42,7 @@ def report_drift(drift: Drift, model: TaskModel) -> None:
         say("drift is not measured: the model was packaged without a profile of its validation rows")
     if not drift:
         return
-    say(f"drift from the model's validation rows: {describe(drift)}")
+    say(f"drift from the model's validation rows: {describe_drift(drift)}")
     mlflow.set_tag("drift", worst(drift))
     log_tables({"drift": pd.DataFrame(as_records(drift))}, "drift")
     log_figures({"distributions": drift_figure(drift)}, "drift")
@@ -40,7 +50,7 @@ def report_drift(drift: Drift, model: TaskModel) -> None:
 
 def drift_figure(drift: Drift) -> Figure:
     """Each distribution of the rows that were scored over that of the validation rows, with its PSI."""
-    found = describe(drift)
+    found = describe_drift(drift)
     title = "No drift from the model's validation rows" if found == "none" else found[0].upper() + found[1:]
     with styled():
         figure = new_figure(title.replace("PSI ", "PSI\N{NO-BREAK SPACE}"), _caption(drift), width=8.4, height=6.2)

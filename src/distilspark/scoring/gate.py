@@ -1,12 +1,12 @@
-"""Whether a challenger has earned the champion's place: a function of the evidence alone."""
+"""The promotion gate: a function of the evidence alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from distilspark.config import PromotionConfig
-from distilspark.evaluation.metrics import LOWER_IS_BETTER
-from distilspark.evaluation.significance import Difference
+from distilspark.evaluation.bootstrap import Difference, Score
+from distilspark.metrics import Metric
 from distilspark.scoring.timing import Speedup
 
 
@@ -14,38 +14,32 @@ from distilspark.scoring.timing import Speedup
 class Evidence:
     """The challenger beside the champion, on the same rows."""
 
-    metric: str
+    metric: Metric
     champion: float
     challenger: float
     difference: Difference  # challenger minus champion
     speedup: Speedup
     shrinkage: float  # how many times smaller the challenger's package is
 
-    @property
-    def gain(self) -> tuple[float, float]:
-        """The interval of how much better the challenger is."""
-        low, high = self.difference.low, self.difference.high
-        return (-high, -low) if self.metric in LOWER_IS_BETTER else (low, high)
-
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says, in words and as numbers for tags and metrics."""
+    """The gate's decision, in words and as numbers for tags and metrics."""
 
     promoted: bool
     reason: str
     numbers: dict[str, float]
 
 
-def judge(evidence: Evidence, config: PromotionConfig) -> Verdict:
-    """Better beyond chance, or surely within the margin and clearly cheaper: promoted; else not, and why.
+def judge_challenger(evidence: Evidence, config: PromotionConfig) -> Verdict:
+    """Promote a challenger that is better beyond chance, or surely within the margin and clearly cheaper.
 
-    The challenger is better where the whole interval is above zero, within the margin where the whole interval is above
-    -margin, and clearly cheaper where the speedup's whole interval, or the shrinkage, reaches `config.gain`.
+    It is better where the whole interval of the gain is above zero, within the margin where it is above -margin, and
+    clearly cheaper where the speedup's whole interval, or the shrinkage, reaches `config.gain`.
     """
-    low, high = evidence.gain
+    low, high = evidence.metric.gain(evidence.difference.interval)
     kept, cheaper = low >= -config.margin, _is_cheaper(evidence, config)
-    finding = f"{_tell_metric(evidence)}; {_tell_cost(evidence)}"
+    finding = f"{_describe_metric(evidence)}; {_describe_cost(evidence)}"
     if low > 0:
         return _verdict(evidence, True, f"better beyond chance: {finding}")
     if kept and cheaper:
@@ -57,30 +51,30 @@ def judge(evidence: Evidence, config: PromotionConfig) -> Verdict:
     return _verdict(evidence, False, f"neither better beyond chance nor clearly cheaper: {finding}")
 
 
-def judge_without_champion(metric: str, interval: tuple[float, float], value: float, baseline: float) -> Verdict:
-    """The first champion has to beat the best constant answer with its whole interval, as after a training."""
-    low, high = interval
-    beaten = high < baseline if metric in LOWER_IS_BETTER else low > baseline
+def judge_first_champion(metric: Metric, score: Score, baseline: float) -> Verdict:
+    """Promote a model whose whole interval is better than the best constant answer, as after a training."""
+    low, high = score.interval
+    beaten = metric.surely_better(score.interval, baseline)
     reason = (
-        f"there is no champion, and {metric} {value:.4f} ({low:.4f} to {high:.4f}) is "
+        f"there is no champion, and {metric.name} {score.mean:.4f} ({low:.4f} to {high:.4f}) is "
         f"{'' if beaten else 'not '}beyond chance better than {baseline:.4f}, the best constant answer's"
     )
-    return Verdict(beaten, reason, {"challenger": value, "low": low, "high": high, "baseline": baseline})
+    return Verdict(beaten, reason, {"challenger": score.mean, "low": low, "high": high, "baseline": baseline})
 
 
 def _is_cheaper(evidence: Evidence, config: PromotionConfig) -> bool:
     return max(evidence.speedup.low, evidence.shrinkage) >= config.gain
 
 
-def _tell_metric(evidence: Evidence) -> str:
+def _describe_metric(evidence: Evidence) -> str:
     difference = evidence.difference
     return (
-        f"{evidence.metric} {evidence.challenger:.4f} against {evidence.champion:.4f}, a difference of "
+        f"{evidence.metric.name} {evidence.challenger:.4f} against {evidence.champion:.4f}, a difference of "
         f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f}, p {difference.p_value:.4f})"
     )
 
 
-def _tell_cost(evidence: Evidence) -> str:
+def _describe_cost(evidence: Evidence) -> str:
     speed = evidence.speedup
     return (
         f"{speed.value:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f}), "

@@ -14,6 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from distilspark.heads import Head
+
 OPSET = 20
 LAYER_NORM_EPSILON = 1e-12
 MASKED = np.float32(-1e9)  # added to the attention scores of padding
@@ -48,19 +50,18 @@ class Graph:
         return self.node("LayerNormalization", inputs, scale, bias, axis=-1, epsilon=LAYER_NORM_EPSILON)
 
 
-def build_graph(arrays: Arrays, head: str, *, heads: int, pooling: str, graph: Graph | None = None) -> onnx.ModelProto:
+def build_graph(arrays: Arrays, head: Head, *, heads: int, pooling: str, graph: Graph | None = None) -> onnx.ModelProto:
     """The graph of a fine-tuned network.
 
     Args:
         arrays: weights under Hugging Face's names, (out, in) (`distilspark.model.network.export_arrays`).
-        head: `classification` or `regression`.
+        head: the network's.
         heads: attention heads a layer.
         pooling: `cls` or `mean`.
         graph: an empty one; its class decides how a layer computes.
 
     Returns:
-        inputs `token_ids` and `padding_mask`, (B, L) int64; output `outputs`: probabilities (B, classes) for
-        classification, values (B, 1) for regression.
+        inputs `token_ids` and `padding_mask`, (B, L) int64; output `outputs`, (B, units): after `head.onnx_activation`.
 
     """
     graph = graph or Graph()
@@ -71,8 +72,9 @@ def build_graph(arrays: Arrays, head: str, *, heads: int, pooling: str, graph: G
         hidden = _transformer_layer(graph, arrays, f"distilbert.transformer.layer.{layer}", hidden, bias, heads)
     pooled = POOLINGS[pooling](graph, hidden, visible)
     features = graph.node("Relu", graph.dense(pooled, arrays, "pre_classifier"))
-    HEADS[head](graph, graph.dense(features, arrays, "classifier"))
-    return _model(graph, head, arrays["classifier.bias"].shape[0])
+    operator, attributes = head.onnx_activation
+    graph.node(operator, graph.dense(features, arrays, "classifier"), output="outputs", **attributes)
+    return _model(graph, head.name, arrays["classifier.bias"].shape[0])
 
 
 def _embeddings(graph: Graph, arrays: Arrays) -> str:
@@ -134,16 +136,7 @@ def _masked_mean(graph: Graph, hidden: str, visible: str) -> str:
     return graph.node("Div", total, graph.node("ReduceSum", visible, axis, keepdims=1))
 
 
-def _probabilities(graph: Graph, logits: str) -> None:
-    graph.node("Softmax", logits, axis=-1, output="outputs")
-
-
-def _values(graph: Graph, values: str) -> None:
-    graph.node("Identity", values, output="outputs")
-
-
 POOLINGS = {"cls": _first_token, "mean": _masked_mean}
-HEADS = {"classification": _probabilities, "regression": _values}
 
 
 def _layers(arrays: Arrays) -> int:

@@ -14,7 +14,7 @@ from distilspark.data.columns import INPUT as OWN
 from distilspark.data.columns import as_text
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of
 from distilspark.errors import WorkError
-from distilspark.scoring.chunks import ANSWERS, ROW_NUMBER
+from distilspark.scoring.chunks import ROW_NUMBER
 
 ROWS_A_FILE = 1_000_000
 BATCH = "batch"  # the column that readers make of a stream's folders, `batch=00000`
@@ -44,7 +44,7 @@ def free_names(own: Sequence[str], taken: Sequence[str]) -> list[str]:
 
 def output_columns(scored: DataFrame, config: PredictConfig, version: str) -> list[Column]:
     """Every column of the input, then `prediction`, (`label`, `score`), `error`, `model_version`."""
-    answers = [*ANSWERS[config.task.head], "error"]
+    answers = [*config.task.head_kind.answer_names, "error"]
     schema = scored.schema[OWN].dataType
     assert isinstance(schema, StructType)
     own = schema.names

@@ -18,7 +18,7 @@ from mlflow.models.model import ModelInfo
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from numpy.typing import NDArray
 
-from distilspark.config import EVEN, ModelConfig, Precision, TaskConfig
+from distilspark.config import DEFAULT_THRESHOLD, ModelConfig, Precision, TaskConfig
 from distilspark.errors import WorkError
 from distilspark.evaluation.predictions import Predictions
 from distilspark.scoring.onnx_graph import Arrays, Graph, build_graph
@@ -41,7 +41,7 @@ def write_package(
     stop_words: Sequence[str],
     precision: Precision = "float32",
     *,
-    threshold: float = EVEN,
+    threshold: float = DEFAULT_THRESHOLD,
 ) -> None:
     """Write what `distilspark.scoring.pyfunc` loads.
 
@@ -58,11 +58,12 @@ def write_package(
     """
     folder.mkdir(parents=True, exist_ok=True)
     heads = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["n_heads"]
-    graph = build_graph(arrays, task.head, heads=heads, pooling=model.pooling, graph=GRAPHS[precision]())
+    graph = build_graph(arrays, task.head_kind, heads=heads, pooling=model.pooling, graph=GRAPHS[precision]())
     onnx.save(graph, folder / GRAPH)
     shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
     settings = {
         "task": task.name,
+        "head": task.head,
         "columns": task.text_columns,
         "labels": task.labels,
         "max_length": model.max_length,
@@ -98,8 +99,7 @@ def check_parity(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> flo
 
 def outputs_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> NDArray[Any]:
     """What a package says about rows of text, as in `distilspark.evaluation.predictions.Predictions`."""
-    outputs = Scorer(folder).outputs(rows)
-    return outputs[:, 0] if task.head == "regression" else outputs
+    return task.head_kind.shape(Scorer(folder).outputs(rows))
 
 
 def predictions_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> Predictions:
@@ -135,10 +135,7 @@ def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int
 
 def signature(task: TaskConfig) -> ModelSignature:
     """Text in; `Scorer.predict`'s columns out; its params with their defaults."""
-    numbers = {"classification": DataType.long, "regression": DataType.double}
-    outputs: list[Any] = [ColSpec(numbers[task.head], "prediction")]
-    if task.head == "classification":
-        outputs += [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]
+    outputs: list[Any] = [ColSpec(DataType[answer.type], answer.name) for answer in task.head_kind.answers]
     outputs.append(ColSpec(DataType.string, "error"))
     outputs += [ColSpec(DataType.long, name) for name in ("tokens", "unknown_tokens")]
     return ModelSignature(

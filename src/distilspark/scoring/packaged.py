@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilspark.config import EVEN, TaskConfig
+from distilspark.config import DEFAULT_THRESHOLD, TaskConfig
 from distilspark.errors import UserError
 from distilspark.scoring.profile import PROFILE
 from distilspark.tracking.registry import FoundModel, fetch_model
@@ -46,7 +46,9 @@ def load_task_model(uri: str, task: TaskConfig, folder: Path) -> TaskModel:
         )
     profile = found.data / PROFILE
     reference = json.loads(profile.read_text(encoding="utf-8")) if profile.is_file() else None
-    return TaskModel(found, digest_of(found.folder), known["max_length"], known.get("threshold", EVEN), reference)
+    return TaskModel(
+        found, digest_of(found.folder), known["max_length"], known.get("threshold", DEFAULT_THRESHOLD), reference
+    )
 
 
 def digest_of(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from distilspark.config import Head, TaskConfig
-from distilspark.evaluation.metrics import compute_metrics
+from distilspark.config import TaskConfig
 from distilspark.evaluation.predictions import Array
 from distilspark.features.encoding import Encoded
 from distilspark.figures import BLUE, GREY, count_rows, new_figure, percent, styled
@@ -32,8 +30,8 @@ def profile_of(scored: DataFrame, task: TaskConfig) -> dict[str, Any]:
         bins is `{"edges": [...], "rows": [...]}`; values outside are in the first or last one.
 
     """
-    column, low, high = _BINNED[task.head](task)
-    place = F.floor((F.col(column) - low) / (high - low) * BINS)
+    kept = task.head_kind.bins(task)
+    place = F.floor((F.col(kept.answer) - kept.low) / (kept.high - kept.low) * BINS)
     bins = F.greatest(F.lit(0), F.least(F.lit(BINS - 1), place)).alias("bin")
     labels = ["label"] if task.labels else []
     counts = [F.count("*").alias("rows"), F.sum("unknown_tokens").alias("unknown")]
@@ -49,24 +47,11 @@ def profile_of_outputs(encoded: Encoded, outputs: Array, task: TaskConfig) -> di
         task: its head and labels.
 
     """
-    column, low, high = _BINNED[task.head](task)
+    kept = task.head_kind.bins(task)
     cells = pd.DataFrame({"tokens": encoded.full_lengths, "unknown": encoded.unknown, "rows": 1})
-    answers = _ANSWERS[task.head](outputs, task)
-    place = np.floor((answers[column].astype(float) - low) / (high - low) * BINS)
+    answers = task.head_kind.answer(task.labels, outputs)
+    place = np.floor((answers[kept.answer].astype(float) - kept.low) / (kept.high - kept.low) * BINS)
     return _as_json(cells.assign(**answers, bin=np.clip(place, 0, BINS - 1).astype(int)), task)
-
-
-_BINNED: dict[Head, Callable[[TaskConfig], tuple[str, float, float]]] = {
-    "classification": lambda task: ("score", 0.0, 1.0),
-    "regression": lambda task: ("prediction", task.label_range[0], task.label_range[1]),
-}
-_ANSWERS: dict[Head, Callable[[Array, TaskConfig], dict[str, Array]]] = {
-    "classification": lambda outputs, task: {
-        "label": np.array(task.labels)[outputs.argmax(axis=1)],
-        "score": outputs.max(axis=1),
-    },
-    "regression": lambda outputs, task: {"prediction": outputs},
-}
 
 
 def _as_json(cells: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
@@ -76,25 +61,24 @@ def _as_json(cells: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
         "rows": int(cells["rows"].sum()),
         "tokens": {str(length): rows for length, rows in _rows_by(cells, "tokens").items()},
         "unknown_share": float(cells["unknown"].sum()) / tokens if tokens else 0.0,
-        **_PREDICTIONS[task.head](cells, task),
+        **_predictions(cells, task),
     }
 
 
-def _classification(cells: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
+def _predictions(cells: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
+    binned = {task.head_kind.bins(task).distribution: _histogram(cells, task)}
+    if not task.labels:
+        return binned
     counts = _rows_by(cells, "label")
-    return {"predictions": {label: counts.get(label, 0) for label in task.labels}, "scores": _histogram(cells, task)}
-
-
-_PREDICTIONS: dict[Head, Callable[[pd.DataFrame, TaskConfig], dict[str, Any]]] = {
-    "classification": _classification,
-    "regression": lambda cells, task: {"predictions": _histogram(cells, task)},
-}
+    return {"predictions": {label: counts.get(label, 0) for label in task.labels}, **binned}
 
 
 def _histogram(cells: pd.DataFrame, task: TaskConfig) -> dict[str, list[float]]:
-    _, low, high = _BINNED[task.head](task)
-    counts = _rows_by(cells, "bin")
-    return {"edges": np.linspace(low, high, BINS + 1).tolist(), "rows": [counts.get(each, 0) for each in range(BINS)]}
+    kept, counts = task.head_kind.bins(task), _rows_by(cells, "bin")
+    return {
+        "edges": np.linspace(kept.low, kept.high, BINS + 1).tolist(),
+        "rows": [counts.get(each, 0) for each in range(BINS)],
+    }
 
 
 def _rows_by(cells: pd.DataFrame, column: str) -> dict[Any, int]:
@@ -133,15 +117,8 @@ def labelled_metrics(scored: DataFrame, task: TaskConfig) -> dict[str, float]:
     known = scored.where("error = '' AND truth IS NOT NULL").select("truth", "prediction").toPandas()
     if known.empty:
         return {}
-    outputs = _OUTPUTS[task.head](known["prediction"], task)
-    return compute_metrics(task.head, known["truth"].to_numpy(dtype=float), outputs)
-
-
-# metrics read of a classification only which class is the most probable
-_OUTPUTS: dict[Head, Callable[[pd.Series, TaskConfig], Any]] = {
-    "classification": lambda predicted, task: np.eye(len(task.labels))[predicted.to_numpy(dtype=int)],
-    "regression": lambda predicted, task: predicted.to_numpy(dtype=float),
-}
+    outputs = task.head_kind.outputs_of(task, known["prediction"].to_numpy(dtype=float))
+    return task.head_kind.compute_metrics(known["truth"].to_numpy(dtype=float), outputs)
 
 
 def profile_figures(profile: dict[str, Any], max_length: int) -> dict[str, Figure]:

@@ -20,6 +20,7 @@ from distilspark.errors import UserError
 from distilspark.features.buckets import pad, scoring_batches
 from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.features.stop_words import drop_stop_words
+from distilspark.heads import HEADS
 from distilspark.scoring.runtime import (
     available_memory,
     available_threads,
@@ -31,7 +32,6 @@ from distilspark.scoring.runtime import (
 GRAPH = "model.onnx"
 SETTINGS = "scorer.json"
 PARAMS = {"max_characters": MAX_CHARACTERS, "batch_tokens": 0}  # batch_tokens 0: derived from memory and threads
-FAILED = -1  # the label id of a row in error
 BUCKET_WIDTH = 1  # rows come sorted: padding to a common multiple would only add work
 
 
@@ -42,6 +42,8 @@ class Scorer:
         """`folder` holds `model.onnx`, `tokenizer.json` and `scorer.json` (`distilspark.scoring.package`)."""
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         self.labels: list[str] = settings["labels"]
+        # packages of 0.1.0 do not name their head
+        self.head = HEADS[settings.get("head", "classification" if self.labels else "regression")]
         self.columns: list[str] = settings["columns"]
         self.max_length: int = settings["max_length"]
         self.stop_words = frozenset(settings["stop_words"])
@@ -72,12 +74,11 @@ class Scorer:
         errors = find_text_problems(model_input, self.columns, limits["max_characters"])
         good = np.flatnonzero(errors == "")
         encoded = self.encode(model_input.iloc[good])
-        outputs = np.full((len(errors), self._units), np.nan)
-        outputs[good] = self._run(encoded, limits["batch_tokens"] or self.batch_tokens)
+        outputs = self.head.shape(self._run(encoded, limits["batch_tokens"] or self.batch_tokens).astype(np.float64))
         counts = np.zeros((2, len(errors)), np.int64)
         counts[:, good] = encoded.full_lengths, encoded.unknown
         told = {"error": errors, "tokens": counts[0], "unknown_tokens": counts[1]}
-        return pd.DataFrame(self._predictions(outputs, good) | told)
+        return pd.DataFrame(self._answers(outputs, good, len(errors)) | told)
 
     def outputs(self, rows: pd.DataFrame) -> NDArray[np.float32]:
         """(n, units): probabilities or values, in the order of the rows; all of them must be text."""
@@ -105,13 +106,15 @@ class Scorer:
             outputs[batch] = self.session.run(None, {name: value.astype(np.int64) for name, value in inputs.items()})[0]
         return outputs
 
-    def _predictions(self, outputs: NDArray[np.float64], good: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        if not self.labels:
-            return {"prediction": outputs[:, 0]}
-        predicted = np.full(len(outputs), FAILED, np.int64)
-        predicted[good] = outputs[good].argmax(axis=1)
-        names = np.array([*self.labels, ""], dtype=object)  # the last for FAILED
-        return {"prediction": predicted, "label": names[predicted], "score": outputs.max(axis=1)}
+    def _answers(self, outputs: NDArray[Any], good: NDArray[np.int64], rows: int) -> dict[str, NDArray[Any]]:
+        """Return the answers for all rows, given the outputs for the good ones."""
+        answers = self.head.answer(self.labels, outputs)
+        columns = {
+            answer.name: np.full(rows, answer.missing, answers[answer.name].dtype) for answer in self.head.answers
+        }
+        for name, values in answers.items():
+            columns[name][good] = values
+        return columns
 
 
 def _check_params(params: dict[str, Any]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from distilspark.config import Head, Precision, ScoringConfig, TaskConfig
-from distilspark.evaluation.metrics import LOWER_IS_BETTER, compute_metrics
+from distilspark.config import Precision, ScoringConfig, TaskConfig
 from distilspark.scoring.onnx_graph import Arrays, Graph
 
 ZERO = 128  # the unsigned number that stands for an activation of 0
@@ -68,48 +66,37 @@ def quantize_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], ND
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The same rows scored in float32 and in int8."""
+class QuantizationCost:
+    """What int8 changes on rows whose labels are known."""
 
     float32: float  # the task's own metric
     int8: float
     metric_drop: float  # how much worse int8 is; negative where it is better
-    flips: float  # classification: share of labels that change; regression: 1 - Spearman of the two
+    flips: float  # as `Head.changed`
     max_difference: float  # of one output
     mean_difference: float
 
 
-def compare(task: TaskConfig, labels: NDArray[Any], float32: NDArray[Any], int8: NDArray[Any]) -> Comparison:
-    """What int8 costs; `labels` and both outputs as in `distilspark.evaluation.predictions.Predictions`."""
-    before, after = (compute_metrics(task.head, labels, outputs)[task.metric] for outputs in (float32, int8))
+def measure_quantization(
+    task: TaskConfig, labels: NDArray[Any], float32: NDArray[Any], int8: NDArray[Any]
+) -> QuantizationCost:
+    """Compare two packages by their outputs, which are as in `distilspark.evaluation.predictions.Predictions`."""
+    head = task.head_kind
+    before, after = (head.compute_metrics(labels, outputs)[task.metric] for outputs in (float32, int8))
     differences = np.abs(int8 - float32)
-    return Comparison(
+    return QuantizationCost(
         float32=before,
         int8=after,
-        metric_drop=after - before if task.metric in LOWER_IS_BETTER else before - after,
-        flips=_FLIPS[task.head](float32, int8),
+        metric_drop=task.headline.sign * (before - after),
+        flips=head.changed(float32, int8),
         max_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
     )
 
 
-def choose_precision(comparison: Comparison, bounds: ScoringConfig) -> Precision:
-    """What the config names; with `auto`, int8 where metric and single predictions keep to the bounds, else float32."""
+def choose_precision(cost: QuantizationCost, bounds: ScoringConfig) -> Precision:
+    """Return the config's precision; with `auto`, int8 where its cost keeps to the bounds, else float32."""
     if bounds.precision != "auto":
         return bounds.precision
-    kept = comparison.metric_drop <= bounds.max_metric_drop and comparison.flips <= bounds.max_flips
+    kept = cost.metric_drop <= bounds.max_metric_drop and cost.flips <= bounds.max_flips
     return "int8" if kept else "float32"
-
-
-def _changed_labels(before: NDArray[Any], after: NDArray[Any]) -> float:
-    return float((before.argmax(axis=1) != after.argmax(axis=1)).mean())
-
-
-def _changed_ranks(before: NDArray[Any], after: NDArray[Any]) -> float:
-    return 1 - compute_metrics("regression", before, after)["spearman"]
-
-
-_FLIPS: dict[Head, Callable[[NDArray[Any], NDArray[Any]], float]] = {
-    "classification": _changed_labels,
-    "regression": _changed_ranks,
-}

@@ -38,10 +38,10 @@ def time_in_turn(first: Callable[[], object], second: Callable[[], object], roun
     return seconds[0], seconds[1]
 
 
-def speedup(first: Array, second: Array, config: EvaluationConfig, seed: int) -> Speedup:
-    """How many times faster `second` was, in the median round."""
+def speedup(first: Array, second: Array, config: EvaluationConfig) -> Speedup:
+    """Measure how many times faster `second` was, in the median round."""
     ratios = first / second
-    drawn = np.random.default_rng(seed).choice(ratios, (config.resamples, len(ratios)))
+    drawn = np.random.default_rng(config.seed).choice(ratios, (config.resamples, len(ratios)))
     tails = [(1 - config.confidence) / 2, (1 + config.confidence) / 2]
     low, high = np.quantile(np.median(drawn, axis=1), tails)
     return Speedup(float(np.median(ratios)), float(low), float(high))

@@ -31,7 +31,7 @@ SEED = "training.seed"
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepVariants:
     """A sweep's jobs, those of one variant together, in the order in which they were started."""
 
     variants: Mapping[str, Sequence[Run]]  # by `sweep.variant`: one finished run a job
@@ -108,7 +108,7 @@ def compared_models(uris: Sequence[str]) -> Compared:
     return _compare("models", _each_by_itself("models", labels, runs), "", "")
 
 
-def find_sweep(sweep_id: str) -> Sweep:
+def find_sweep(sweep_id: str) -> SweepVariants:
     """The finished children of a sweep's parent run (of the newest, where several have the sweep's id), one a job.
 
     The parent's `sweep.baseline` is first; the others are in the order in which they were first started, also by an
@@ -131,7 +131,7 @@ def find_sweep(sweep_id: str) -> Sweep:
     if not variants:
         raise UserError(f"sweep={sweep_id}: none of its {len(jobs)} jobs has finished; start it again to go on with it")
     unfinished = len({run.data.tags["sweep.job"] for run in jobs}) - sum(map(len, variants.values()))
-    return Sweep(variants, unfinished)
+    return SweepVariants(variants, unfinished)
 
 
 def _parent(sweep_id: str) -> Run:

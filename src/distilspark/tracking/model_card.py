@@ -10,6 +10,7 @@ from mlflow.entities import Run
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.evaluation.report import Evaluation
 from distilspark.figures import percent
+from distilspark.metrics import Metric
 from distilspark.tracking.runs import logged_model
 
 CARD = "model_card.md"  # among a run's artifacts
@@ -39,7 +40,7 @@ def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
         _section("Model", _lines(_model_facts(config, run))),
         _section("Data", f"{_data_table(run)}\n{_lines(_data_facts(config.task, run))}"),
         _section("Metrics on dev", _metric_table(evaluation)),
-        _section("Slices of dev", _slice_table(evaluation.slices, config.task.metric)),
+        _section("Slices of dev", _slice_table(evaluation.slices, config.task.headline)),
         _section("Limits", "".join(f"- {limit}\n" for limit in _limits(config, run))),
         _section("Use", _usage(config.task, logged_model(run))),
         _section("Cost", _lines(_costs(run))),
@@ -119,16 +120,18 @@ def _metric_table(evaluation: Evaluation) -> str:
     return _table(("metric", "dev", "low", "high", "baseline"), rows)
 
 
-def _slice_table(slices: pd.DataFrame, metric: str) -> str:
-    """Every slice but sources, of which there may be many: of them the worst."""
+def _slice_table(slices: pd.DataFrame, metric: Metric) -> str:
+    """Tabulate all slices but sources, of which there may be many: of them the worst."""
     by_source = slices["slice"] == "source"
-    sources = slices[by_source & (slices["rows"] >= FEWEST_ROWS)].sort_values(metric, kind="stable")
+    sources = slices[by_source & (slices["rows"] >= FEWEST_ROWS)].sort_values(
+        metric.name, ascending=metric.higher_is_better, kind="stable"
+    )
     shown = pd.concat([slices[~by_source], sources.head(WORST_SOURCES)])
     rows = [
         (f"{name}: {value}", f"{count}", f"{score:.4f}")
-        for name, value, count, score in shown[["slice", "value", "rows", metric]].itertuples(index=False)
+        for name, value, count, score in shown[["slice", "value", "rows", metric.name]].itertuples(index=False)
     ]
-    return _table(("slice", "rows", metric), rows) + "\nAll of them: `evaluation/slices.json`.\n"
+    return _table(("slice", "rows", metric.name), rows) + "\nAll of them: `evaluation/slices.json`.\n"
 
 
 def _limits(config: TrainConfig, run: Run) -> list[str]:

@@ -14,6 +14,7 @@ from mlflow.models import Model
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 
 from distilspark.errors import UserError
+from distilspark.metrics import Metric
 from distilspark.tracking.aliases import CHALLENGER, CHAMPION, only_mover, read_aliases
 from distilspark.tracking.model_card import CARD, with_verdict
 from distilspark.tracking.results import beats_baseline
@@ -102,7 +103,7 @@ def _way_out(uri: str) -> str:
     return f"Registered versions of {name}: {known}. Set model_uri=models:/{name}/VERSION"
 
 
-def register_run(run_id: str, name: str, metric: str) -> tuple[str, tuple[str, ...]]:
+def register_run(run_id: str, name: str, metric: Metric) -> tuple[str, tuple[str, ...]]:
     """Register the model that a training logged, with what its run says of it; as `register`.
 
     `metric` is the task's, which the baseline is to be beaten in.
@@ -113,10 +114,11 @@ def register_run(run_id: str, name: str, metric: str) -> tuple[str, tuple[str, .
     return register(logged_model(run), name, version_tags(run, metric), card, beats_baseline=beats)
 
 
-def version_tags(run: Run, metric: str) -> dict[str, str]:
+def version_tags(run: Run, metric: Metric) -> dict[str, str]:
     """What a person filters versions by: data, checkpoint, precision, and the metric with its interval."""
     kept = {key: value for key, value in run.data.tags.items() if key.startswith(("data.", "model."))}
-    values = {f"dev.{name}": run.data.metrics[f"dev/{name}"] for name in (metric, f"{metric}_low", f"{metric}_high")}
+    names = (metric.name, f"{metric.name}_low", f"{metric.name}_high")
+    values = {f"dev.{name}": run.data.metrics[f"dev/{name}"] for name in names}
     return kept | {name: f"{value:.4f}" for name, value in values.items()}
 
 

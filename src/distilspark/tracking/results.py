@@ -15,6 +15,7 @@ from distilspark.config import TaskConfig
 from distilspark.evaluation.plots import save_png
 from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import Evaluation
+from distilspark.metrics import Metric
 
 PREDICTIONS = "predictions.parquet"
 
@@ -86,15 +87,17 @@ def comparable_slices(slices: pd.DataFrame, metric: str) -> pd.DataFrame:
     return named[["slice", metric, *named.columns.drop(["slice", metric])]]
 
 
-def beats_baseline(logged: Mapping[str, float], metric: str) -> bool:
-    """Whether a run's metrics have the task's whole interval above what the majority class or the mean scores."""
-    return logged[f"dev/{metric}_low"] > logged[f"baseline/{metric}"]
+def beats_baseline(logged: Mapping[str, float], metric: Metric) -> bool:
+    """Return whether the whole interval of a run's metric is better than the best constant answer's."""
+    interval = logged[f"dev/{metric.name}_low"], logged[f"dev/{metric.name}_high"]
+    return metric.surely_better(interval, logged[f"baseline/{metric.name}"])
 
 
-def describe(lines: Mapping[str, str], evaluation: Evaluation, task: TaskConfig) -> str:
-    """The run's description in markdown: the result first, then what it was made of; shown by the UI."""
+def describe_run(lines: Mapping[str, str], evaluation: Evaluation, task: TaskConfig, confidence: float) -> str:
+    """Write the run's description in markdown, which the UI shows: the result first, then what it was made of."""
     low, high = evaluation.intervals[task.metric]
-    result = f"**dev {task.metric} {evaluation.metrics[task.metric]:.4f}** (95 % interval {low:.4f} to {high:.4f})"
+    interval = f"{100 * confidence:g} % interval {low:.4f} to {high:.4f}"
+    result = f"**dev {task.metric} {evaluation.metrics[task.metric]:.4f}** ({interval})"
     header = "| metric | dev | low | high | baseline |\n| --- | --- | --- | --- | --- |\n"
     rows = "".join(
         f"| {name} | {value:.4f} | {evaluation.intervals[name][0]:.4f} | {evaluation.intervals[name][1]:.4f} "

@@ -121,8 +121,8 @@ def timed(name: str, rows: int | None = None) -> Iterator[None]:
         mlflow.log_metric(f"speed/{name}", rows / seconds)
 
 
-def where_to_look(run: mlflow.ActiveRun, page: str = "") -> None:
-    """Tell the person at the terminal where the run is, and which page of the UI shows it."""
+def print_run_link(run: mlflow.ActiveRun, page: str = "") -> None:
+    """Print where the run is, and which page of the UI shows it."""
     say(f"run {run.info.run_id} in experiment {mlflow.get_experiment(run.info.experiment_id).name}")
     uri = without_password(mlflow.get_tracking_uri())
     ui = "`make ui`" if uri == project_store() else f"`make ui STORE={uri}`"

@@ -21,6 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from distilspark.cache import cache_root
 from distilspark.errors import UserError
+from distilspark.metrics import Metric
 from distilspark.training.checkpointing import decisive
 
 SEED = "training.seed"
@@ -179,15 +180,14 @@ def end_running(runs: Iterable[Run]) -> None:
             mlflow.MlflowClient().set_terminated(run.info.run_id, KILLED)
 
 
-def best_of(runs: Iterable[Run]) -> Run:
-    """The run with the highest `kept_metric`."""
-    return max(runs, key=kept_metric)
+def best_of(runs: Iterable[Run], metric: Metric) -> Run:
+    """Return the run with the best `kept_metric`, the first of several."""
+    return metric.best(runs, lambda run: kept_metric(run, metric))
 
 
-def kept_metric(run: Run) -> float:
-    """The task's metric on the validation split, for the epoch that was kept: never dev's."""
-    (value,) = [value for name, value in run.data.metrics.items() if name.startswith("val/kept_")]
-    return float(value)
+def kept_metric(run: Run, metric: Metric) -> float:
+    """Return the metric on the validation split for the epoch that was kept: never dev's."""
+    return float(run.data.metrics[f"val/kept_{metric.name}"])
 
 
 def _search(beside: Run, condition: str) -> list[Run]:

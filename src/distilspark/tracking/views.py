@@ -15,6 +15,8 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from distilspark.metrics import Metric
+
 SAVED_VIEW = "mlflow.sharedViewState."  # the UI's own prefix of such tags, as the keys of a view are its own
 RUN_NAME = "attributes.`Run Name`"
 RESULTS = "results"
@@ -24,12 +26,12 @@ UNFOLDED = ("sweep", EVALUATION)  # sections of charts
 IMAGES = ("profile", "training")  # other folders with images
 
 
-def save_experiment_view(experiment_id: str, metric: str) -> str:
+def save_experiment_view(experiment_id: str, metric: Metric) -> str:
     """Save the view of all runs of a task's experiment; returns where the UI has it, below its address."""
     return _save(experiment_id, RESULTS, RESULTS, list_state(RECIPE, metric), "TABLE")
 
 
-def save_sweep_view(parent: Run, jobs: Sequence[Run], metric: str) -> str:
+def save_sweep_view(parent: Run, jobs: Sequence[Run], metric: Metric) -> str:
     """Save the view of a sweep's finished jobs; returns where the UI has it, below its address.
 
     A sweep that is started again keeps its view, which then shows the jobs of the new parent run.
@@ -46,13 +48,14 @@ def _save(experiment_id: str, key: str, name: str, state: dict[str, Any], mode: 
     return f"#/experiments/{experiment_id}/runs?{way}"
 
 
-def list_state(params: Sequence[str], metric: str) -> dict[str, Any]:
+def list_state(params: Sequence[str], metric: Metric) -> dict[str, Any]:
     """Runs with these params and what came of them, the best on dev first."""
-    scores = (f"dev/{metric}", f"dev/{metric}_low", f"dev/{metric}_high", f"val/kept_{metric}", "time/train")
+    name = metric.name
+    scores = (f"dev/{name}", f"dev/{name}_low", f"dev/{name}_high", f"val/kept_{name}", "time/train")
     widths = {f"params.`{name}`": 180 for name in params} | {f"metrics.`{name}`": 120 for name in scores}
     return {
-        "orderByKey": f"metrics.`dev/{metric}`",
-        "orderByAsc": False,
+        "orderByKey": f"metrics.`dev/{name}`",
+        "orderByAsc": not metric.higher_is_better,
         "selectedColumns": list(widths),
         "columnOrder": [RUN_NAME, *widths],
         "columnWidths": {RUN_NAME: 320} | widths,
@@ -60,12 +63,12 @@ def list_state(params: Sequence[str], metric: str) -> dict[str, Any]:
     }
 
 
-def sweep_state(parent: Run, jobs: Sequence[Run], metric: str) -> dict[str, Any]:
+def sweep_state(parent: Run, jobs: Sequence[Run], metric: Metric) -> dict[str, Any]:
     """The jobs with what was varied, as a list and as charts."""
     varied = varied_params(jobs, json.loads(parent.data.tags["sweep.varied"]))
     return list_state(varied, metric) | {
         "searchFilter": f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'",
-        "compareRunCharts": [*charts(varied, metric), *image_charts(evaluation_images(jobs))],
+        "compareRunCharts": [*charts(varied, metric.name), *image_charts(evaluation_images(jobs))],
         "compareRunSections": sections(name for run in jobs for name in run.data.metrics),
         "isAccordionReordered": True,  # else the UI sorts the sections
     }

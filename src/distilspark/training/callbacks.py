@@ -11,12 +11,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from distilspark.config import Head
 from distilspark.console import format_metrics, progress_bar, say
 from distilspark.errors import WorkError
-from distilspark.evaluation.metrics import compute_metrics
 from distilspark.features.encoding import Encoded
-from distilspark.training.prediction import OUTPUTS, Predictor
+from distilspark.heads import Head
+from distilspark.training.prediction import Predictor
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -49,7 +48,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
                 f"the network's outputs are NaN or infinite after epoch {epoch + 1}: lower training.learning_rate"
             )
         logs["val/loss"] = self.loss(raw)
-        metrics = compute_metrics(self.head, self.labels, OUTPUTS[self.head](self.rescale(raw)))
+        metrics = self.head.compute_metrics(self.labels, self.head.activate(self.rescale(raw)))
         logs.update({f"val/{name}": value for name, value in metrics.items()})
         gc.collect()
 

@@ -31,7 +31,7 @@ from distilspark.console import say
 
 KEPT = 2
 FORGOTTEN_AFTER = 14 * 24 * 3600  # seconds: a training that nobody has gone on with
-NOT_DECISIVE = {"training.resume", "training.checkpoint_every", "training.checkpoints"}
+NOT_DECISIVE = {"training.resume", "training.checkpoint_every", "training.checkpoints", "evaluation.seed"}
 Arrays = Mapping[str, NDArray[Any]]
 
 

@@ -13,8 +13,7 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distilspark.config import EVEN, EarlyStoppingConfig, TaskConfig, TrainConfig, TrainingConfig
-from distilspark.evaluation.metrics import LOWER_IS_BETTER
+from distilspark.config import DEFAULT_THRESHOLD, EarlyStoppingConfig, TaskConfig, TrainConfig, TrainingConfig
 from distilspark.features.encoding import Encoded
 from distilspark.model.losses import make_loss
 from distilspark.model.network import build_network
@@ -60,7 +59,7 @@ class FitResult:
     history: pd.DataFrame  # one row an epoch: epoch, train/loss, val/*, time/epoch
     best_epoch: int  # counts from 1
     class_weights: dict[int, float] | None
-    threshold: float = EVEN  # that the network decides by (`fold_threshold`)
+    threshold: float = DEFAULT_THRESHOLD  # that the network decides by (`fold_threshold`)
 
 
 def first_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
@@ -69,7 +68,7 @@ def first_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
     return build_network(
         checkpoint,
         config.task.head,
-        len(config.task.labels),
+        config.task.head_kind.units(config.task),
         pooling=config.model.pooling,
         dropout=config.model.dropout,
     )
@@ -83,8 +82,8 @@ def seed_everything(seed: int) -> None:
 
 def aim_at(labels: Labels, task: TaskConfig, config: TrainingConfig) -> Aim:
     """Class weights for classification, a scale for regression, where `training.*` asks for them."""
-    weighted = task.head == "classification" and config.class_weights == "balanced"
-    scaled = task.head == "regression" and config.standardize_labels
+    weighted = task.head_kind.has_classes and config.class_weights == "balanced"
+    scaled = not task.head_kind.has_classes and config.standardize_labels
     return Aim(_label_scale(labels) if scaled else LabelScale(), balanced_weights(labels) if weighted else None)
 
 
@@ -119,7 +118,7 @@ def fit(
     validator = Validation(
         Predictor(network, batch_tokens, config.bucket_width),
         *validation,
-        task.head,
+        task.head_kind,
         aim.scale.rescale,
         _validation_loss(loss, aim.scale.standardize(validation[1])),
     )
@@ -176,7 +175,7 @@ def _validation_loss(loss: keras.losses.Loss, targets: Labels) -> Callable[[NDAr
 
 def _early_stopping(config: EarlyStoppingConfig, task: TaskConfig) -> BestEpoch:
     name = {"metric": task.metric, "loss": "loss"}[config.monitor]
-    mode = "min" if name == "loss" or name in LOWER_IS_BETTER else "max"
+    mode = "min" if name == "loss" else task.headline.mode
     return BestEpoch(f"val/{name}", mode, config.patience)
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.special import softmax
 
-from distilspark.config import Head
 from distilspark.features.buckets import pad, scoring_batches
 from distilspark.features.encoding import Encoded
 from distilspark.training.batches import INPUTS
 
 Outputs = NDArray[np.float32]
-OUTPUTS: dict[Head, Callable[[Outputs], Outputs]] = {
-    "classification": lambda logits: softmax(logits.astype(np.float64), axis=1),
-    "regression": lambda values: values[:, 0],
-}
 
 
 class Predictor:

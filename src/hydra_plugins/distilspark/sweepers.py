@@ -84,13 +84,13 @@ class GridSweeper(TrackedSweeper):
             size=len(jobs),
             samples=jobs,
             is_complete=True,
-            batches=lambda so_far: iter([jobs]),
+            batches=lambda so_far, metric: iter([jobs]),
             settings={},
         )
 
 
 class OptunaSweeper(TrackedSweeper):
-    """A search by Optuna's TPE (Bergstra et al. 2011) for the highest metric on the validation split.
+    """A search by Optuna's TPE (Bergstra et al. 2011) for the best metric on the validation split.
 
     Args:
         search: the fields of `SearchConfig`.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from reference_metrics import reference_metrics
 from scipy import stats
 
-from distilspark.evaluation.intervals import bootstrap_intervals
-from distilspark.evaluation.metrics import METRICS, compute_metrics
+from distilspark.config import EvaluationConfig
+from distilspark.evaluation.bootstrap import Difference, holm, mean_scores, paired_difference
 from distilspark.evaluation.predictions import Predictions
-from distilspark.evaluation.significance import Difference, holm, mean_scores, paired_difference
+from distilspark.heads import CLASSIFICATION, HEADS, REGRESSION
 
 Builder = Callable[..., Predictions]
-SETTINGS = {"confidence": 0.95, "resamples": 2000, "seed": 1}
+SETTINGS = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=5)
 
 
 def noisy_values(predictions: Predictions, seed: int, noise: float) -> np.ndarray:
@@ -39,9 +41,7 @@ def test_agrees_with_scipy_for_classes(classified: Builder, classes: int) -> Non
     theirs = stats.bootstrap(
         columns, difference, paired=True, vectorized=True, method="percentile", n_resamples=2000, rng=2
     )
-    ours = paired_difference(
-        "classification", "accuracy", predictions.labels, [predictions.outputs], [other], **SETTINGS
-    )
+    ours = paired_difference(CLASSIFICATION, "accuracy", predictions.labels, [predictions.outputs], [other], SETTINGS)
     assert ours.value == pytest.approx(difference(*columns, axis=0), abs=1e-12)
     check_interval(ours, theirs)
     assert ours.value < 0  # noise makes it worse: second minus first
@@ -60,7 +60,7 @@ def test_agrees_with_scipy_for_values(regressed: Builder, metric: str) -> None:
     theirs = stats.bootstrap(
         columns, difference, paired=True, vectorized=False, method="percentile", n_resamples=1500, rng=2
     )
-    ours = paired_difference("regression", metric, predictions.labels, [predictions.outputs], [other], **SETTINGS)
+    ours = paired_difference(REGRESSION, metric, predictions.labels, [predictions.outputs], [other], SETTINGS)
     assert ours.value == pytest.approx(difference(*columns), abs=1e-6)
     check_interval(ours, theirs)
 
@@ -82,14 +82,14 @@ def test_every_metric_is_the_second_minus_the_first(classified: Builder, regress
         labels = predictions.labels
         first = [noisy(predictions, seed, 0.2) for seed in (1, 2, 3)]
         second = [noisy(predictions, seed, 2.0) for seed in (4, 5)]
-        scores = [[compute_metrics(head, labels, outputs) for outputs in side] for side in (first, second)]
-        for metric in METRICS[head]:
+        scores = [[reference_metrics(labels, outputs) for outputs in side] for side in (first, second)]
+        for metric in HEADS[head].metrics:
             mean_first, mean_second = (np.mean([score[metric] for score in side]) for side in scores)
-            found = paired_difference(head, metric, labels, first, second, **SETTINGS)
+            found = paired_difference(HEADS[head], metric, labels, first, second, SETTINGS)
             assert found.value == pytest.approx(mean_second - mean_first, abs=1e-6)
             assert found.low < found.value < found.high
-    assert paired_difference("regression", "mse", labels, first, second, **SETTINGS).low > 0
-    assert paired_difference("regression", "pearson", labels, first, second, **SETTINGS).high < 0
+    assert paired_difference(REGRESSION, "mse", labels, first, second, SETTINGS).low > 0
+    assert paired_difference(REGRESSION, "pearson", labels, first, second, SETTINGS).high < 0
 
 
 def test_identical_models_do_not_differ(classified: Builder, regressed: Builder) -> None:
@@ -99,8 +99,8 @@ def test_identical_models_do_not_differ(classified: Builder, regressed: Builder)
     ):
         seeds = [predictions.outputs, noisy(predictions, 1, 0.7), noisy(predictions, 2, 0.7)]
         for side in (seeds[:1], seeds):
-            for metric in METRICS[head]:
-                found = paired_difference(head, metric, predictions.labels, side, list(side), **SETTINGS)
+            for metric in HEADS[head].metrics:
+                found = paired_difference(HEADS[head], metric, predictions.labels, side, list(side), SETTINGS)
                 assert found == Difference(0.0, 0.0, 0.0, 1.0)
                 assert not found.is_clear
 
@@ -112,7 +112,7 @@ def test_rows_are_paired(classified: Builder) -> None:
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)[:12]
     changed[wrong] = changed[wrong, ::-1]
     found = paired_difference(
-        "classification", "accuracy", predictions.labels, [predictions.outputs], [changed], **SETTINGS
+        CLASSIFICATION, "accuracy", predictions.labels, [predictions.outputs], [changed], SETTINGS
     )
     assert found.value == pytest.approx(0.012)
     assert 0.004 < found.low < found.high < 0.021
@@ -125,7 +125,7 @@ def test_seeds_are_paired(classified: Builder) -> None:
     predictions = classified(800)
     first = [noisy_classes(predictions, seed, noise) for seed, noise in ((1, 0.1), (2, 1.0), (3, 2.0))]
     second = [sharpened(predictions, outputs) for outputs in first]
-    settings = {"head": "classification", "metric": "mcc", "labels": predictions.labels, **SETTINGS}
+    settings = {"head": CLASSIFICATION, "metric": "mcc", "labels": predictions.labels, "config": SETTINGS}
     paired = paired_difference(first=first, second=second, **settings)
     crossed = paired_difference(first=first, second=second[::-1], **settings)
     assert paired.value == pytest.approx(crossed.value, abs=1e-12)
@@ -154,14 +154,12 @@ def test_equal_models_are_told_apart_about_as_seldom_as_promised() -> None:
         chance = rng.choice([0.5, 0.95], 150)
         models = [correct_with(chance, rng) for _ in range(2)]
         found = paired_difference(
-            "classification",
+            CLASSIFICATION,
             "accuracy",
             np.ones(150),
             models[:1],
             models[1:],
-            confidence=0.95,
-            resamples=400,
-            seed=sample,
+            replace(SETTINGS, resamples=400, seed=sample),
         )
         clear += found.is_clear
         p_values.append(found.p_value)
@@ -180,14 +178,12 @@ def test_intervals_over_few_seeds_hold_the_truth() -> None:
         )
         for seeds in held:
             found = paired_difference(
-                "classification",
+                CLASSIFICATION,
                 "accuracy",
                 np.ones(400),
                 first[:seeds],
                 second[:seeds],
-                confidence=0.95,
-                resamples=300,
-                seed=sample,
+                replace(SETTINGS, resamples=300, seed=sample),
             )
             held[seeds] += found.low <= 0.05 <= found.high
     assert held[3] / 300 >= 0.9
@@ -197,9 +193,9 @@ def test_intervals_over_few_seeds_hold_the_truth() -> None:
 def test_is_reproducible_and_wider_with_confidence(regressed: Builder) -> None:
     predictions = regressed(100)
     sides = [predictions.outputs], [noisy_values(predictions, 1, 0.3)]
-    found = paired_difference("regression", "mae", predictions.labels, *sides, **SETTINGS)
-    assert found == paired_difference("regression", "mae", predictions.labels, *sides, **SETTINGS)
-    narrow = paired_difference("regression", "mae", predictions.labels, *sides, **SETTINGS | {"confidence": 0.5})
+    found = paired_difference(REGRESSION, "mae", predictions.labels, *sides, SETTINGS)
+    assert found == paired_difference(REGRESSION, "mae", predictions.labels, *sides, SETTINGS)
+    narrow = paired_difference(REGRESSION, "mae", predictions.labels, *sides, replace(SETTINGS, confidence=0.5))
     assert found.low < narrow.low < found.value < narrow.high < found.high
     assert (narrow.value, narrow.p_value) == (found.value, found.p_value)
 
@@ -217,7 +213,7 @@ def test_what_cannot_be_compared_is_refused(classified: Builder, regressed: Buil
         ("mcc", [outputs], [np.full_like(outputs, np.nan)], "NaN"),
     ):
         with pytest.raises(ValueError, match=message):
-            paired_difference("classification", metric, labels, first, second, **SETTINGS)
+            paired_difference(CLASSIFICATION, metric, labels, first, second, SETTINGS)
 
 
 def test_scores_over_seeds_are_their_mean_with_an_interval(classified: Builder, regressed: Builder) -> None:
@@ -227,22 +223,20 @@ def test_scores_over_seeds_are_their_mean_with_an_interval(classified: Builder, 
     ):
         labels = predictions.labels
         seeds = [noisy(predictions, seed, noise) for seed, noise in ((1, 0.1), (2, 1.0), (3, 2.0))]
-        scores = mean_scores(head, labels, seeds, **SETTINGS)
-        expected = [compute_metrics(head, labels, outputs) for outputs in seeds]
-        assert tuple(scores) == METRICS[head]
+        scores = mean_scores(HEADS[head], labels, seeds, SETTINGS)
+        expected = [reference_metrics(labels, outputs) for outputs in seeds]
+        assert tuple(scores) == HEADS[head].metrics
         for metric, score in scores.items():
             assert score.seeds == pytest.approx([each[metric] for each in expected], abs=1e-6)
             assert score.mean == pytest.approx(np.mean(score.seeds))
             assert score.deviation == pytest.approx(stats.tstd(score.seeds))
             assert score.low < score.mean < score.high
-        one = mean_scores(head, labels, seeds[:1], **SETTINGS)
-        rows_alone = bootstrap_intervals(head, labels, seeds[0], **SETTINGS)
-        for metric, (low, high) in rows_alone.items():
-            assert (one[metric].low, one[metric].high) == pytest.approx((low, high), abs=0.1 * (high - low))
+        one = mean_scores(HEADS[head], labels, seeds[:1], SETTINGS)
+        for metric, (low, high) in {name: score.interval for name, score in one.items()}.items():
             assert np.isnan(one[metric].deviation)
             assert scores[metric].high - scores[metric].low > high - low  # seeds vary too
         with pytest.raises(ValueError, match="no outputs"):
-            mean_scores(head, labels, [], **SETTINGS)
+            mean_scores(HEADS[head], labels, [], SETTINGS)
 
 
 def test_holm_grows_and_keeps_the_order() -> None:

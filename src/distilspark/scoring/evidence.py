@@ -1,4 +1,4 @@
-"""Two models on the same rows: what they may be compared on, what they say, what they cost."""
+"""The evidence for a promotion: two models' predictions for the same rows, their speed and their size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import pandas as pd
 from distilspark.config import PromoteConfig, TaskConfig, TimingConfig
 from distilspark.data.fingerprints import overlap
 from distilspark.errors import UserError
-from distilspark.evaluation.metrics import compute_metrics
+from distilspark.evaluation.bootstrap import paired_difference
 from distilspark.evaluation.predictions import Array, Predictions
-from distilspark.evaluation.significance import paired_difference
 from distilspark.scoring.gate import Evidence
 from distilspark.scoring.package import size_of
 from distilspark.scoring.packaged import load_task_model
@@ -65,7 +64,7 @@ def check_dataset(contender: Contender, digest: str) -> None:
 
 
 def check_overlap(contender: Contender, rows: pd.DataFrame, most: float) -> int:
-    """How many rows the model was trained on, or chosen on.
+    """Count the rows that the model was trained on, or chosen on.
 
     Raises:
         UserError: more than the share `most`; the run has no record of its training texts.
@@ -84,34 +83,21 @@ def check_overlap(contender: Contender, rows: pd.DataFrame, most: float) -> int:
 def weigh(
     config: PromoteConfig, champion: tuple[Contender, Predictions], challenger: tuple[Contender, Predictions]
 ) -> Evidence:
-    """Compare two models by what they said about the same rows in the same order, their speed and their size."""
-    contenders, said = (champion[0], challenger[0]), (champion[1], challenger[1])
-    difference = paired_difference(
-        config.task.head,
-        config.task.metric,
-        said[0].labels,
-        [said[0].outputs],
-        [said[1].outputs],
-        confidence=config.evaluation.confidence,
-        resamples=config.evaluation.resamples,
-        seed=config.data.seed,
-    )
-    before, after = (score_of(config.task, each) for each in said)
-    sizes = [size_of(each.found.data) for each in contenders]
-    seconds = time_both(*contenders, said[0].rows, config.promote.timing)
-    faster = speedup(*seconds, config.evaluation, config.data.seed)
-    return Evidence(config.task.metric, before, after, difference, faster, sizes[0] / sizes[1])
-
-
-def score_of(task: TaskConfig, said: Predictions) -> float:
-    """The task's metric."""
-    return compute_metrics(task.head, said.labels, said.outputs)[task.metric]
+    """Compare two models by their predictions for the same rows in the same order, their speed and their size."""
+    task, head = config.task, config.task.head_kind
+    models, predictions = (champion[0], challenger[0]), (champion[1], challenger[1])
+    labels, outputs = predictions[0].labels, [each.outputs for each in predictions]
+    difference = paired_difference(head, task.metric, labels, outputs[:1], outputs[1:], config.evaluation)
+    before, after = (head.compute_metrics(labels, each)[task.metric] for each in outputs)
+    sizes = [size_of(each.found.data) for each in models]
+    seconds = time_both(*models, predictions[0].rows, config.promote.timing)
+    return Evidence(task.headline, before, after, difference, speedup(*seconds, config.evaluation), sizes[0] / sizes[1])
 
 
 def time_both(
     champion: Contender, challenger: Contender, rows: pd.DataFrame, timing: TimingConfig
 ) -> tuple[Array, Array]:
-    """Seconds a round for each, on rows that are spread over all."""
+    """Measure the seconds a round of each, on rows that are spread over all."""
     chosen = rows.iloc[np.linspace(0, len(rows) - 1, min(timing.rows, len(rows))).astype(int)]
     first, second = (partial(Scorer(each.found.data).predict, chosen) for each in (champion, challenger))
     return time_in_turn(first, second, timing.rounds)

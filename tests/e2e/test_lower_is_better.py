@@ -1,0 +1,77 @@
+"""A task whose metric is an error: the lowest is the best one, wherever one is chosen, sorted or promoted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from processes import TINY, Place, train_command
+from sweeping import Swept, parents
+
+from distilspark.tracking.views import SAVED_VIEW
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+pytestmark = pytest.mark.slow
+EXPERIMENT = "distilspark-stsb"
+TASK = ("task=stsb", "task.metric=mse")
+HOPELESS, BETTER = "1e-07", "0.01"  # learning rates: with the first, predictions stay at zero
+
+
+@pytest.fixture(scope="module")
+def swept(place: Place) -> Swept:
+    """Two learning rates, the hopeless one first."""
+    own = ("registry.name=errors", f"hydra.sweep.dir={place.folder / 'out' / 'errors'}", "training.epochs=2")
+    ended = place.run(*train_command(*TASK, *own, f"training.learning_rate={HOPELESS},{BETTER}"), "--multirun")
+    assert ended.returncode == 0, ended.stderr
+    return Swept(place, ended, parents(place, "errors", EXPERIMENT)[0])
+
+
+@pytest.fixture(scope="module")
+def jobs(swept: Swept) -> Iterator[dict[str, Run]]:
+    """The runs by their learning rates."""
+    yield {label.rpartition("=")[2]: run for label, run in swept.children.items()}
+
+
+def test_the_kept_epoch_has_the_lowest_error(swept: Swept, jobs: dict[str, Run]) -> None:
+    for run in jobs.values():
+        history = swept.place.client.get_metric_history(run.info.run_id, "val/mse")
+        assert run.data.metrics["val/kept_mse"] == min(point.value for point in history)
+
+
+def test_the_job_with_the_lowest_error_is_registered(swept: Swept, jobs: dict[str, Run]) -> None:
+    assert jobs[BETTER].data.metrics["val/kept_mse"] < jobs[HOPELESS].data.metrics["val/kept_mse"]
+    assert swept.parent.data.tags["sweep.best"] == jobs[BETTER].info.run_id
+    (version,) = swept.place.client.search_model_versions("name='errors'")
+    assert version.run_id == jobs[BETTER].info.run_id
+
+
+def test_the_comparison_and_the_views_know_which_is_better(swept: Swept) -> None:
+    finding = swept.parent.data.tags["finding"]
+    assert f"learning rate {BETTER}: MSE " in finding and " lower (better) than " in finding
+    tags = swept.place.client.get_experiment(swept.parent.info.experiment_id).tags
+    states = [json.loads(json.loads(value)["state"]) for key, value in tags.items() if key.startswith(SAVED_VIEW)]
+    assert states and all(state["orderByKey"] == "metrics.`dev/mse`" and state["orderByAsc"] for state in states)
+
+
+def test_a_model_worse_than_the_mean_is_no_champion(place: Place) -> None:
+    own = (
+        "registry.name=worse",
+        f"training.learning_rate={HOPELESS}",
+        f"hydra.run.dir={place.folder / 'out' / 'worse'}",
+    )
+    ended = place.train(*TASK, *own)
+    assert ended.returncode == 0, ended.stderr
+    metrics = place.client.get_run(ended.stdout.partition("\nrun ")[2].split()[0]).data.metrics
+    assert metrics["dev/mse_low"] > metrics["baseline/mse"], "worse beyond chance"
+    assert set(place.client.get_registered_model("worse").aliases) == {"challenger"}
+    small = [each for each in TINY if not each.startswith(("model=", "scoring."))]
+    command = [sys.executable, "-m", "distilspark", "promote", *small, *TASK, "registry.name=worse"]
+    ended = place.run(*command, f"hydra.run.dir={place.folder / 'out' / 'promote_worse'}")
+    assert ended.returncode == 0, ended.stderr
+    assert "version 1 is not promoted: there is no champion, and mse " in ended.stdout
+    assert set(place.client.get_registered_model("worse").aliases) == {"challenger"}
