@@ -76,7 +76,7 @@ def fine_tune(
     with timed("predict", rows=len(dev.rows)):
         predictions = predict(config, network, dev)
     with timed("evaluate"), working("drawing plots and intervals"):
-        evaluation = judge(config, predictions, data.train_labels)
+        evaluation = evaluate_dev(config, predictions, data.train_labels)
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
@@ -116,7 +116,7 @@ def train(
         training_data = TrainingData(data.splits["train"].examples, data.splits["validation"].examples, data.target)
         result = fit(network, training_data, config, epoch_log(active_run_id()), checkpoints)
     log_training(config, network, result, rows=len(data.train_labels))
-    return replace(result, threshold=settle_threshold(config, network, data.splits["validation"]))
+    return replace(result, threshold=choose_threshold(config, network, data.splits["validation"]))
 
 
 def log_training(config: TrainConfig, network: keras.Model, result: FitResult, rows: int) -> None:
@@ -135,7 +135,7 @@ def log_training(config: TrainConfig, network: keras.Model, result: FitResult, r
     say(f"kept epoch {result.best_epoch}, the best on the validation split")
 
 
-def settle_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
+def choose_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
     """Choose the decision threshold on validation, where it is to be tuned, and fold it into the network."""
     threshold, metric = config.training.threshold, config.task.metric
     if threshold == EVEN:
@@ -157,8 +157,8 @@ def predict(config: TrainConfig, network: keras.Model, split: Split) -> Predicti
     return Predictions(split.rows, split.labels, OUTPUTS[config.task.head](predictor.raw_outputs(split.encoded)))
 
 
-def judge(config: TrainConfig, predictions: Predictions, train_labels: pd.DataFrame) -> Evaluation:
-    """Metrics, intervals, slices and plots, and the baseline that the training split gives."""
+def evaluate_dev(config: TrainConfig, predictions: Predictions, train_labels: pd.DataFrame) -> Evaluation:
+    """Compute metrics, intervals, slices and plots on dev, and the baseline from the labels of train."""
     labels, sources = train_labels["label"].to_numpy(dtype=float), set(train_labels["source"].dropna())
     return evaluate(config.task, predictions, labels, sources, config.evaluation, config.training.seed)
 

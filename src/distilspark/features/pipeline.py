@@ -23,7 +23,7 @@ cloudpickle.register_pickle_by_value(encoding)  # a cluster's workers do not hav
 
 
 def text_pipeline(columns: Sequence[str]) -> Pipeline:
-    """For each text column `c`: `c_tokens`, lower-cased and cut at white space, and `c_filtered`, without stop words.
+    """Split each text column `c` into lower-cased words, `c_tokens`, and those without stop words, `c_filtered`.
 
     The stop words are Spark's English ones, which hold negations ("not", "no"). A comma or full stop stays with its
     word, and a word with one is no stop word.
@@ -54,9 +54,9 @@ def with_model_texts(rows: DataFrame, task: TaskConfig, text: str) -> DataFrame:
 
 
 def with_token_ids(rows: DataFrame, tokenizer: Tokenizer, max_length: int) -> DataFrame:
-    """Encode `text1`, jointly with `text2` where there is one: the columns of `Encoded.to_frame` are added.
+    """Encode `text1`, jointly with `text2` where there is one, and add the columns of `Encoded.to_frame`.
 
-    Persist the result before it is used more than once: every use would tokenize again.
+    Persist the result before it is used more than once, or every use tokenizes again.
     """
     texts = [name for name in ("text1", "text2") if name in rows.columns]
     encoded = _encode_udf(tokenizer.to_str(), max_length)(F.struct(*texts))
