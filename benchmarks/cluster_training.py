@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 
 from distilspark.config import TrainConfig, from_hydra
 from distilspark.paths import CONF, ROOT
-from distilspark.training.workers import free_port
+from distilspark.training.distributed.spark_stage import find_free_port
 from results_file import machine, write_results
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -61,7 +61,7 @@ def main() -> None:
 
 def run_members(arguments: argparse.Namespace, members: int, batch: int, alone: bool = False) -> dict[str, Any]:
     """Start the members, each on a core of its own; the median seconds of a step and of the collective alone."""
-    addresses = [f"127.0.0.1:{free_port()}" for _ in range(members)]
+    addresses = [f"127.0.0.1:{find_free_port()}" for _ in range(members)]
     sizes = ["--batch", str(batch), "--tokens", str(arguments.tokens), "--steps", str(arguments.steps)]
     options = [*(["--alone"] if alone else []), "--addresses", *addresses]
     command = [sys.executable, __file__, *sizes, *options, "--member"]
@@ -79,25 +79,27 @@ def run_members(arguments: argparse.Namespace, members: int, batch: int, alone: 
 
 
 def be_member(arguments: argparse.Namespace) -> dict[str, float]:
-    """Train on made-up rows; for a team of one the collective costs nothing."""
+    """Train on made-up rows; one member alone needs no collective."""
     os.sched_setaffinity(0, {arguments.member})
     members = len(arguments.addresses)
     import tensorflow as tf
 
-    from distilspark.training.team import Alone, Team, join, mean_over_members
+    from distilspark.training.distributed.collectives import all_reduce_mean, start_collectives
+    from distilspark.training.distributed.shards import Shard
+    from distilspark.training.distributed.strategy import CollectiveWorkers, SingleProcess, Strategy
 
     together = members > 1 and not arguments.alone
     if together:
-        kept: Any = join(arguments.member, arguments.addresses, 1)
-        team: Alone = Team(arguments.member, [1] * members, lambda mine: [mine] * members)
+        collectives: Any = start_collectives(arguments.member, arguments.addresses, 1)
+        strategy: Strategy = CollectiveWorkers(Shard(arguments.member, (1,) * members), lambda own: [own] * members)
     else:
-        kept, team = tf.config.threading.set_intra_op_parallelism_threads(1), Alone()
-    network, step = _training_step(team, arguments.batch // members, arguments.tokens)
+        collectives, strategy = tf.config.threading.set_intra_op_parallelism_threads(1), SingleProcess()
+    network, step = _training_step(strategy, arguments.batch // members, arguments.tokens)
     seconds = _median_seconds(step, arguments.steps)
     gradients = [tf.zeros(variable.shape) for variable in network.trainable_variables]
-    reduce = tf.function(lambda: mean_over_members(gradients, members, 9))
+    reduce = tf.function(lambda: all_reduce_mean(gradients, members, 9))
     collective = _median_seconds(reduce, arguments.steps) if together else 0.0
-    del kept
+    del collectives
     checkpoint, size = _checkpoint(network)
     return {
         "step": round(seconds, 4),
@@ -108,18 +110,19 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def _training_step(team: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any]]:
+def _training_step(strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any]]:
     import numpy as np
 
     from distilspark.model.checkpoints import fetch
     from distilspark.model.losses import make_loss
-    from distilspark.training.fit import first_network
+    from distilspark.training.loop import build_initial_network
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = from_hydra(TrainConfig, compose("train", ["model=minilm"]))
-    network = first_network(config, fetch(config.model))
-    team.settle(network)
-    network.compile(team.optimizer(config.training, 1000), team.loss(make_loss("cross_entropy")), jit_compile=False)
+    network = build_initial_network(config, fetch(config.model))
+    strategy.offset_dropout_seeds(network)
+    optimizer = strategy.make_optimizer(config.training, 1000)
+    network.compile(optimizer, strategy.make_loss(make_loss("cross_entropy")), jit_compile=False)
     rng = np.random.default_rng(0)
     ids = rng.integers(1000, 20000, (rows, tokens)).astype(np.int32)
     inputs, labels = {"token_ids": ids, "padding_mask": np.ones_like(ids)}, rng.integers(0, 2, rows)
@@ -130,7 +133,7 @@ def _checkpoint(network: Any) -> tuple[float, int]:
     """Seconds and bytes of a checkpoint: all variables, the optimizer's, and the best weights."""
     import numpy as np
 
-    from distilspark.training.checkpointing import CheckpointFolder
+    from distilspark.training.checkpoint.store import CheckpointFolder
 
     with tempfile.TemporaryDirectory() as scratch:
         started = time.perf_counter()

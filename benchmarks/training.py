@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,7 +21,9 @@ from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.checkpoints import fetch
 from distilspark.model.network import build_network
 from distilspark.paths import CONF
-from distilspark.training.fit import fit, seed_everything
+from distilspark.training.batches import Examples
+from distilspark.training.loop import TrainingData, fit, seed_everything
+from distilspark.training.targets import make_target_transform
 from results_file import machine, write_results
 
 
@@ -60,13 +61,15 @@ def measure_memory(rows: int) -> dict[str, Any]:
 
 
 def _train(rows: int, bucket_width: int, epochs: int) -> list[dict[str, float]]:
-    config = _config(f"training.bucket_width={bucket_width}", f"training.epochs={epochs}")
+    overrides = [f"training.bucket_width={bucket_width}", f"training.epochs={epochs}"]
+    config = _config(*overrides, f"training.early_stopping.patience={epochs}")
     checkpoint = fetch(config.model)
     tokenizer = load_tokenizer(checkpoint)
     table = read_cola("train").sample(rows + rows // 4, random_state=1)
     parts = [table.iloc[:rows], table.iloc[rows:]]
-    fitted, held_out = (
-        (encode(tokenizer, part["sentence"].tolist(), None, 64), part["label"].to_numpy(np.float64)) for part in parts
+    train, validation = (
+        Examples(encode(tokenizer, part["sentence"].tolist(), None, 64), part["label"].to_numpy(np.float64))
+        for part in parts
     )
     seed_everything(1)
     network = build_network(checkpoint, "classification", 2, pooling=config.model.pooling)
@@ -75,8 +78,8 @@ def _train(rows: int, bucket_width: int, epochs: int) -> list[dict[str, float]]:
     def report(epoch: int, metrics: dict[str, float]) -> None:
         measured.append({"seconds": metrics["time/epoch"], "memory_mib": psutil.Process().memory_info().rss / 2**20})
 
-    patience = replace(config.training.early_stopping, patience=epochs)
-    fit(network, fitted, held_out, config.task, replace(config.training, early_stopping=patience), 4096, report)
+    data = TrainingData(train, validation, make_target_transform(train.labels, config.task, config.training))
+    fit(network, data, config, report)
     return measured
 
 

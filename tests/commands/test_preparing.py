@@ -1,17 +1,23 @@
-"""What of the data is where, and in which order, when a training begins."""
+"""The data of a training: where it is, in which order, and tokenized once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 from mlflow.entities import Run
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.functions import pandas_udf
 
-from distilspark.commands.fine_tuning import Prepared, prepare_data
+from distilspark.commands import preparation
+from distilspark.commands.preparation import PreparedData, prepare_data
 from distilspark.config import TrainConfig
 from distilspark.features.encoding import load_tokenizer
 from stores import tracking_in
@@ -25,7 +31,7 @@ SETTINGS = ("task=cola", "model=tiny", "data=sample", "data.sample_rows={train: 
 class Begun:
     """A training that has its data."""
 
-    prepared: Prepared
+    prepared: PreparedData
     run: Run
 
 
@@ -36,7 +42,7 @@ def begin(
     compose_config: Callable[..., TrainConfig],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Begun]:
-    """`begin(partitions, *overrides)`: in a run of its own."""
+    """`begin(partitions, *overrides)` prepares the data in a run of its own."""
     folder = tmp_path_factory.mktemp("preparing")
 
     def prepare(partitions: str, *overrides: str) -> Begun:
@@ -67,23 +73,51 @@ def together(begin: Callable[..., Begun]) -> Begun:
     return begin("7", "training.workers=2")
 
 
-def test_texts_that_workers_train_on_do_not_come_to_the_driver(alone: Begun, together: Begun) -> None:
+def test_driver_does_not_collect_the_texts_that_workers_train_on(alone: Begun, together: Begun) -> None:
     assert set(alone.prepared.splits) == {"train", "validation", "dev"}
     assert set(together.prepared.splits) == {"validation", "dev"}
-    assert set(together.prepared.fitted.columns) == {"id", "label", "source"}
+    assert set(together.prepared.train_labels.columns) == {"id", "label", "source"}
 
 
-def test_rows_are_in_the_same_order_whatever_the_partitions(alone: Begun, together: Begun) -> None:
+def test_order_of_rows_does_not_depend_on_partitions(alone: Begun, together: Begun) -> None:
     for name, split in together.prepared.splits.items():
-        assert split.rows.equals(alone.prepared.splits[name].rows)
-    assert together.prepared.fitted.equals(alone.prepared.fitted[together.prepared.fitted.columns])
+        same = alone.prepared.splits[name]
+        assert split.rows.equals(same.rows)
+        for ids, expected in zip(split.encoded.token_ids, same.encoded.token_ids, strict=True):
+            np.testing.assert_array_equal(ids, expected)
+    assert together.prepared.train_labels.equals(alone.prepared.train_labels[together.prepared.train_labels.columns])
 
 
-def test_their_runs_tell_the_same(alone: Begun, together: Begun) -> None:
+def test_runs_log_the_same_with_workers(alone: Begun, together: Begun) -> None:
     assert together.run.data.metrics == alone.run.data.metrics
-    assert alone.run.data.metrics["data/train"] == len(alone.prepared.fitted)
+    assert alone.run.data.metrics["data/train"] == len(alone.prepared.train_labels)
     inputs = [
         {each.dataset.name: each.dataset for each in begun.run.inputs.dataset_inputs} for begun in (alone, together)
     ]
     assert len(inputs[0]) == 3
     assert inputs[0] == inputs[1]
+
+
+def test_every_text_is_tokenized_once(
+    begin: Callable[..., Begun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The texts that reach the tokenizer write themselves down on their way, in whatever process that is."""
+    written = str(tmp_path)
+
+    def write_down(texts: pd.Series) -> pd.Series:
+        file = Path(written) / uuid4().hex
+        file.write_text("\n".join(texts))
+        return texts
+
+    with_model_texts = preparation.with_model_texts
+
+    def with_written_texts(*arguments: Any) -> DataFrame:
+        texts = with_model_texts(*arguments)
+        return texts.withColumn("text1", pandas_udf(write_down, "string")("text1"))
+
+    monkeypatch.setattr(preparation, "with_model_texts", with_written_texts)
+    begun = begin("3", "training.workers=2")
+    begun.prepared.training_rows.select("id", "token_ids").collect()  # as the workers do
+    tokenized = [line for file in tmp_path.iterdir() for line in file.read_text().splitlines()]
+    metrics = begun.run.data.metrics
+    assert len(tokenized) == sum(metrics[f"data/{split}"] for split in ("train", "validation", "dev"))

@@ -1,14 +1,17 @@
-"""The Spark ML pipeline of words without stop words."""
+"""From rows to token ids in Spark: words without stop words, model texts, encoding."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
 from distilspark.config import TrainConfig
-from distilspark.features.pipeline import stop_words, text_pipeline, with_model_texts
+from distilspark.features.encoding import Encoded, encode, load_tokenizer
+from distilspark.features.pipeline import stop_words, text_pipeline, with_model_texts, with_token_ids
 from distilspark.features.stop_words import drop_stop_words
 
 Compose = Callable[..., TrainConfig]
@@ -54,3 +57,22 @@ def test_both_texts_of_a_pair_are_filtered(spark: SparkSession, compose_config: 
     rows = spark.createDataFrame([("1", "A man is dancing", "It is what it is", 1.0, None, "dev")], SCHEMA)
     row = with_model_texts(rows, task, "filtered").first()
     assert (row["text1"], row["text2"]) == ("man dancing", "it is what it is")
+
+
+@pytest.mark.parametrize("is_pair", [False, True])
+def test_token_ids_equal_those_of_the_driver(spark: SparkSession, tiny_folder: Path, is_pair: bool) -> None:
+    """Bit by bit, of texts that are empty, unknown, and longer than the model reads."""
+    texts = ["the dog was not", "", "it is " * 20, "東京 she", "Who was it?"]
+    others = texts[::-1]
+    columns = {"id": range(len(texts)), "text1": texts} | ({"text2": others} if is_pair else {})
+    rows = spark.createDataFrame(list(zip(*columns.values(), strict=True)), list(columns)).repartition(3)
+    tokenizer = load_tokenizer(tiny_folder)
+    collected = with_token_ids(rows, tokenizer, 16).toPandas().sort_values("id")
+    assert collected.columns.tolist() == [*columns, "token_ids", "tokens", "unknown_tokens"]
+    ours, expected = Encoded.from_frame(collected), encode(tokenizer, texts, others if is_pair else None, 16)
+    for ids, same in zip(ours.token_ids, expected.token_ids, strict=True):
+        np.testing.assert_array_equal(ids, same)
+        assert ids.dtype == same.dtype
+    for name in ("lengths", "full_lengths", "unknown"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(expected, name))
+    assert expected.unknown.any() and (expected.full_lengths > 16).any()

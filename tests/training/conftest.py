@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from distilspark.config import TrainConfig
 from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.model.network import build_network
-from distilspark.training.fit import FitResult, fit, seed_everything
-from distilspark.training.resuming import Checkpoints
+from distilspark.training.batches import Examples
+from distilspark.training.checkpoint.state import CheckpointOptions
+from distilspark.training.loop import FitResult, TrainingData, fit, seed_everything
+from distilspark.training.targets import make_target_transform
 
 Rows = tuple[Encoded, NDArray[np.float64]]
 WORDS = ("the", "dog", "that", "it", "she", "was", "who", "not")
@@ -48,7 +50,7 @@ def train_toy(tiny_folder: Path, toy_rows: Callable[..., Rows], compose_config: 
         train: Rows | None = None,
         validation: Rows | None = None,
         pooling: str = "cls",
-        checkpoints: Checkpoints | None = None,
+        checkpoints: CheckpointOptions | None = None,
     ) -> tuple[keras.Model, FitResult, list[tuple[int, dict[str, float]]]]:
         config = compose_config("model=tiny", f"task={task}", *overrides)
         seed_everything(config.training.seed)
@@ -56,16 +58,10 @@ def train_toy(tiny_folder: Path, toy_rows: Callable[..., Rows], compose_config: 
             tiny_folder, config.task.head, config.task.head_kind.units(config.task), pooling=pooling
         )
         reported: list[tuple[int, dict[str, float]]] = []
-        result = fit(
-            network,
-            train or toy_rows(200),
-            validation or toy_rows(80, seed=1),
-            config.task,
-            config.training,
-            1024,
-            lambda epoch, metrics: reported.append((epoch, metrics)),
-            checkpoints,
-        )
+        examples = Examples(*(train or toy_rows(200)))
+        target = make_target_transform(examples.labels, config.task, config.training)
+        data = TrainingData(examples, Examples(*(validation or toy_rows(80, seed=1))), target)
+        result = fit(network, data, config, lambda epoch, metrics: reported.append((epoch, metrics)), checkpoints)
         return network, result, reported
 
     return run

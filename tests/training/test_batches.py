@@ -1,4 +1,4 @@
-"""The batches of an epoch, and what a network says about them in order."""
+"""The batches of an epoch, and predictions in the order of the rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import pytest
 from distilspark.features.buckets import pad
 from distilspark.heads import HEADS
 from distilspark.model.network import build_network
-from distilspark.training.batches import TrainingBatches
-from distilspark.training.class_weights import balanced_weights
+from distilspark.training.batches import BatchSettings, TrainingBatches
 from distilspark.training.prediction import Predictor
 
 
 @pytest.fixture
 def make(toy_rows: Callable[..., Any]) -> Callable[..., TrainingBatches]:
     encoded, _ = toy_rows(53)
-    numbers = np.arange(53, dtype=np.float32)  # labels that tell rows apart
-    return lambda seed=1, size=8: TrainingBatches(encoded, numbers, size, 8, seed)
+    numbers = np.arange(53, dtype=np.float32)  # targets that identify rows
+    return lambda seed=1, size=8: TrainingBatches(encoded, numbers, BatchSettings(size, 8, seed))
 
 
 def epoch(batches: TrainingBatches) -> list[list[int]]:
@@ -39,7 +38,7 @@ def test_every_row_is_in_every_epoch_once(make: Callable[..., TrainingBatches]) 
         assert sorted(map(len, drawn)) == [5, 8, 8, 8, 8, 8, 8]
 
 
-def test_the_order_follows_seed_and_epoch(make: Callable[..., TrainingBatches]) -> None:
+def test_order_depends_on_seed_and_epoch(make: Callable[..., TrainingBatches]) -> None:
     first, same, other = make(), make(), make(seed=2)
     epochs = [epoch(first) for _ in range(3)]
     assert epochs == [epoch(same) for _ in range(3)]
@@ -56,30 +55,30 @@ def test_rows_keep_their_labels_and_padding(make: Callable[..., TrainingBatches]
             assert not ids[mask == 0].any()
 
 
-def test_the_dataset_is_a_new_epoch_each_time(make: Callable[..., TrainingBatches]) -> None:
+def test_dataset_is_a_new_epoch_each_time(make: Callable[..., TrainingBatches]) -> None:
     dataset = make().dataset()
     assert int(dataset.cardinality()) == 7
-    seen = [[labels.astype(int).tolist() for _, labels in dataset.as_numpy_iterator()] for _ in range(2)]
+    drawn = [[labels.astype(int).tolist() for _, labels in dataset.as_numpy_iterator()] for _ in range(2)]
     expected = make()
-    assert seen == [epoch(expected), epoch(expected)]
+    assert drawn == [epoch(expected), epoch(expected)]
 
 
-def test_an_epoch_that_was_broken_off_goes_on(make: Callable[..., TrainingBatches]) -> None:
-    whole, broken = make(), make()
+def test_interrupted_epoch_continues(make: Callable[..., TrainingBatches]) -> None:
+    whole, interrupted = make(), make()
     epochs = [epoch(whole) for _ in range(3)]
-    broken.go_to(1, 3)
-    dataset = broken.dataset()
+    interrupted.seek(1, 3)
+    dataset = interrupted.dataset()
     assert int(dataset.cardinality()) == 4
     assert [labels.astype(int).tolist() for _, labels in dataset.as_numpy_iterator()] == epochs[1][3:]
-    dataset = broken.dataset()
+    dataset = interrupted.dataset()
     assert int(dataset.cardinality()) == 7
     assert [labels.astype(int).tolist() for _, labels in dataset.as_numpy_iterator()] == epochs[2]
 
 
 @pytest.mark.parametrize("rows, size, count", [(1, 8, 1), (8, 8, 1), (9, 8, 2), (3, 1, 3)])
-def test_small_sets(toy_rows: Callable[..., Any], rows: int, size: int, count: int) -> None:
+def test_small_sets_make_small_batches(toy_rows: Callable[..., Any], rows: int, size: int, count: int) -> None:
     encoded, labels = toy_rows(rows)
-    batches = TrainingBatches(encoded, labels.astype(np.float32), size, 8, 0)
+    batches = TrainingBatches(encoded, labels.astype(np.float32), BatchSettings(size, 8, 0))
     assert len(batches) == len(list(batches)) == count
 
 
@@ -103,19 +102,10 @@ def test_predictions_come_in_the_order_of_the_rows(
         np.testing.assert_array_equal(outputs, raw[:, 0])
 
 
-def test_predictions_see_weights_that_change(tiny_folder: Path, toy_rows: Callable[..., Any]) -> None:
+def test_predictions_follow_changed_weights(tiny_folder: Path, toy_rows: Callable[..., Any]) -> None:
     encoded, _ = toy_rows(5)
     network = build_network(tiny_folder, "regression")
     predictor = Predictor(network, 1000, 8)
     before = predictor.raw_outputs(encoded)
     network.get_layer("classifier").bias.assign([2.0])
     np.testing.assert_allclose(predictor.raw_outputs(encoded), before + 2, atol=1e-6)
-
-
-def test_balanced_weights_by_hand() -> None:
-    assert balanced_weights(np.array([0, 0, 0, 1.0])) == pytest.approx({0: 4 / (2 * 3), 1: 2.0})
-    assert balanced_weights(np.array([0.0, 1, 2, 2])) == pytest.approx({0: 4 / 3, 1: 4 / 3, 2: 2 / 3})
-    labels = np.array([0] * 30 + [1] * 70, dtype=float)
-    weights = balanced_weights(labels)
-    assert 30 * weights[0] == pytest.approx(70 * weights[1]) == pytest.approx(50)
-    assert balanced_weights(np.ones(4)) == {1: 1.0}

@@ -6,29 +6,23 @@ import json
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import mlflow
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
-from tokenizers import Tokenizer
 
-from distilspark.commands.reporting import bad_rows_kept, report_bad_rows, show_evaluation
-from distilspark.commands.together import find_checkpoints, train_together
+from distilspark.commands.distributed import train_on_workers
+from distilspark.commands.preparation import PreparedData, Split, prepare_data
+from distilspark.commands.reporting import show_evaluation
 from distilspark.config import DEFAULT_THRESHOLD, Precision, SparkConfig, TrainConfig
 from distilspark.console import say, working
-from distilspark.data.fingerprints import distinct_text_hashes
-from distilspark.data.loading import Datasets, load_datasets
 from distilspark.evaluation.plots import history_plot
 from distilspark.evaluation.predictions import Array, Predictions
 from distilspark.evaluation.report import Evaluation, evaluate
 from distilspark.evaluation.threshold import tune_threshold
-from distilspark.features.encoding import Encoded, encode, load_tokenizer
-from distilspark.features.pipeline import stop_words, with_model_texts
-from distilspark.features.profile import profile
+from distilspark.features.encoding import load_tokenizer
 from distilspark.model.checkpoints import fetch
 from distilspark.model.network import export_arrays
 from distilspark.scoring.package import (
@@ -44,58 +38,24 @@ from distilspark.scoring.package import (
 from distilspark.scoring.profile import profile_of_outputs
 from distilspark.scoring.quantization import choose_precision, measure_quantization
 from distilspark.spark import for_workers, open_session
-from distilspark.tracking.datasets import log_datasets, log_training_texts
 from distilspark.tracking.model_card import CARD, model_card
 from distilspark.tracking.registry import register_run
-from distilspark.tracking.results import (
-    describe_run,
-    epoch_log,
-    log_evaluation,
-    log_figures,
-    log_predictions,
-    log_tables,
-)
+from distilspark.tracking.results import describe_run, epoch_log, log_evaluation, log_figures, log_predictions
 from distilspark.tracking.runs import active_run_id, timed
-from distilspark.training.checkpointing import CheckpointFolder
-from distilspark.training.fit import Aim, FitResult, aim_at, first_network, fit, take_over
+from distilspark.training.checkpoint.state import CheckpointOptions, TrainedState, weights_digest
+from distilspark.training.checkpoint.store import CheckpointFolder
+from distilspark.training.loop import FitResult, TrainingData, build_initial_network, fit, load_trained_state
 from distilspark.training.prediction import Predictor
-from distilspark.training.resuming import Checkpoints, Outcome, weights_digest
 from distilspark.training.threshold import fold_threshold
 
 
-@dataclass(frozen=True)
-class Split:
-    """A split's rows and their token ids."""
-
-    rows: pd.DataFrame  # id, sentence1, sentence2, label, source, split, text1, (text2), tokens
-    encoded: Encoded
-
-    @property
-    def labels(self) -> Any:
-        """(n,) float."""
-        return self.rows["label"].to_numpy(dtype=float)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The data, here and in Spark, and the stop words that were removed from what the network reads."""
-
-    splits: dict[str, Split]  # without train where Spark's workers train: it need not fit in here
-    fitted: pd.DataFrame  # of train: id, label and source at least
-    rows: DataFrame  # of train and validation, for as long as the session lives
-    stop_words: list[str]
-    digest: str  # of what is trained and chosen on
-
-    def aim(self, config: TrainConfig) -> Aim:
-        """What is fitted."""
-        return aim_at(self.fitted["label"].to_numpy(dtype=float), config.task, config.training)
-
-
-def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None, *, registered: bool) -> None:
+def fine_tune(
+    config: TrainConfig, folder: Path, checkpoint_folder: CheckpointFolder | None, *, registered: bool
+) -> None:
     """Load, fine-tune, evaluate, log and register, inside the active run; `folder` takes files on their way.
 
-    `kept` has the checkpoints of a training that was interrupted, and takes those of this one. A job of a sweep is not
-    registered: the best of them is, when all have ended.
+    `checkpoint_folder` has the checkpoints of an interrupted training, and takes those of this one. A job of a sweep is
+    not registered: the best of them is, when all have ended.
     """
     with timed("checkpoint"):
         checkpoint = fetch(config.model)
@@ -103,131 +63,85 @@ def fine_tune(config: TrainConfig, folder: Path, kept: CheckpointFolder | None, 
     with ExitStack() as session:
         with timed("data"), working("reading, checking and profiling the data in Spark"):
             spark = session.enter_context(open_session(resources(config), f"distilspark-train-{config.task.name}"))
-            prepared = prepare_data(config, spark, tokenizer, folder)
-        checkpoints = find_checkpoints(config, kept, prepared.digest)
-        outcome = None
+            data = prepare_data(config, spark, tokenizer, folder)
+        checkpoints = checkpoint_options(config, checkpoint_folder, data.digest)
+        trained = None
         if config.training.workers > 1:
             with timed("workers"):
-                outcome = train_together(config, tokenizer, prepared.rows, prepared.aim(config), checkpoints)
-    network, dev = first_network(config, checkpoint), prepared.splits["dev"]
+                trained = train_on_workers(config, data.training_rows, data.target, checkpoints)
+    network, dev = build_initial_network(config, checkpoint), data.splits["dev"]
     with timed("train"):
-        result = train(config, network, prepared, checkpoints, outcome)
+        result = train(config, network, data, checkpoints, trained)
     with timed("predict", rows=len(dev.rows)):
         predictions = predict(config, network, dev)
     with timed("evaluate"), working("drawing plots and intervals"):
-        evaluation = judge(config, predictions, prepared.fitted)
+        evaluation = evaluate_dev(config, predictions, data.train_labels)
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, result.best_epoch)
     with timed("package"), working("packaging the model"):
-        package(config, network, checkpoint, prepared, predictions, result)
+        package(config, network, checkpoint, data, predictions, result)
     publish(config, evaluation, result, registered=registered)
 
 
 def resources(config: TrainConfig) -> SparkConfig:
-    """What the data, and the workers where there are any, need of Spark."""
+    """Return Spark's resources for the data, and for the workers where there are any."""
     workers = config.training.workers
     return for_workers(config.spark, workers) if workers > 1 else config.spark
 
 
-def prepare_data(config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path) -> Prepared:
-    """The splits, read, checked, profiled and logged by Spark, encoded for the network."""
-    datasets = load_and_report(config, spark, folder / "bad_rows.csv")
-    rows = {name: with_model_texts(frame, config.task, config.features.text) for name, frame in datasets.splits.items()}
-    known = rows["train"].unionByName(rows["validation"])
-    profiled = profile(rows, config.task, tokenizer.to_str(), config.model.max_length)
-    frames = {name: _collect(frame) for name, frame in rows.items() if name != "train" or config.training.workers == 1}
-    fitted = frames["train"] if "train" in frames else _collect(rows["train"].select("id", "label", "source"))
-    removed = stop_words() if config.features.text == "filtered" else []
-    name = f"{config.task.name}-{datasets.source}"
-    log_datasets(datasets.sizes, frames["dev"], datasets.files, datasets.digests, name)
-    log_training_texts(distinct_text_hashes(known))
-    mlflow.log_metrics(profiled.metrics)
-    log_figures(profiled.figures, "profile")
-    log_tables(profiled.tables, "profile")
-    digest = " ".join(datasets.digests[name] for name in ("train", "validation"))
-    splits = {name: _encode(config, tokenizer, frame) for name, frame in frames.items()}
-    return Prepared(splits, fitted, known, removed, digest)
-
-
-def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
-    """The data; tells what was read, from where, and what was wrong with it, also when that ends the run."""
-    with bad_rows_kept(bad_rows):
-        datasets = load_datasets(spark, config.task, config.data, bad_rows)
-    sizes = ", ".join(f"{size} {name}" for name, size in datasets.sizes.items())
-    say(f"data: {datasets.source} ({sizes} rows)")
-    report_bad_rows(len(datasets.bad_rows), bad_rows)
-    if repeated := datasets.counts["data/duplicates_train_dev"]:
-        say(f"{repeated} rows of dev stand in train too: their metrics flatter the model")
-    mlflow.set_tag("data.source", datasets.source)
-    mlflow.log_metrics({name: float(count) for name, count in datasets.counts.items()})
-    return datasets
-
-
-def _collect(rows: DataFrame) -> pd.DataFrame:
-    """The rows here, in an order that partitions have no part in: batches and the bootstrap draw by position."""
-    return rows.toPandas().sort_values("id", ignore_index=True)
-
-
-def _encode(config: TrainConfig, tokenizer: Tokenizer, frame: pd.DataFrame) -> Split:
-    pairs = frame["text2"].tolist() if config.task.is_pair else None
-    encoded = encode(tokenizer, frame["text1"].tolist(), pairs, config.model.max_length)
-    return Split(frame.assign(tokens=encoded.full_lengths), encoded)
+def checkpoint_options(
+    config: TrainConfig, folder: CheckpointFolder | None, data_digest: str
+) -> CheckpointOptions | None:
+    """Return the options of the active run's checkpoints; print and log the position that the training resumes from."""
+    if folder is None:
+        return None
+    if folder.latest:
+        say(f"going on after {folder.latest.state['after']}, from a checkpoint (training.resume=false starts anew)")
+        mlflow.set_tag("resumed.after", folder.latest.state["after"])
+    return CheckpointOptions(folder, str(config.training.checkpoint_every), active_run_id(), data_digest)
 
 
 def train(
     config: TrainConfig,
     network: keras.Model,
-    prepared: Prepared,
-    checkpoints: Checkpoints | None,
-    outcome: Outcome | None,
+    data: PreparedData,
+    checkpoints: CheckpointOptions | None,
+    trained: TrainedState | None,
 ) -> FitResult:
-    """Fit on train, choose the epoch on validation; dev has no part in it. Workers may have done it: `outcome`."""
-    chosen_on = prepared.splits["validation"]
-    if outcome:
-        result = take_over(network, outcome, prepared.aim(config))
+    """Fit `network` on train, or load the workers' result; choose epoch and threshold on validation, never on dev."""
+    if trained:
+        result = load_trained_state(network, trained, data.target)
     else:
-        result = fit_here(config, network, prepared, checkpoints)
+        training_data = TrainingData(data.splits["train"].examples, data.splits["validation"].examples, data.target)
+        result = fit(network, training_data, config, epoch_log(active_run_id()), checkpoints)
+    log_training(config, network, result, rows=len(data.train_labels))
+    return replace(result, threshold=choose_threshold(config, network, data.splits["validation"]))
+
+
+def log_training(config: TrainConfig, network: keras.Model, result: FitResult, rows: int) -> None:
+    """Log the trained weights' digest, the best epoch, the speed and the curves; `rows` are those of an epoch."""
     mlflow.set_tag("model.weights_sha256", weights_digest(network))
-    rows_seen = len(prepared.fitted) * len(result.history)
-    kept = result.history.loc[result.history["epoch"] == result.best_epoch, f"val/{config.task.metric}"].item()
+    best = result.history.loc[result.history["epoch"] == result.best_epoch, f"val/{config.task.metric}"].item()
     mlflow.log_metrics(
         {
             "train/best_epoch": result.best_epoch,
-            f"val/kept_{config.task.metric}": kept,
-            "speed/train": rows_seen / result.history["time/epoch"].sum(),
+            f"val/kept_{config.task.metric}": best,
+            "speed/train": rows * len(result.history) / result.history["time/epoch"].sum(),
         }
     )
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
     log_figures({"history": history_plot(result.history, config.task.headline, result.best_epoch)}, "training")
     say(f"kept epoch {result.best_epoch}, the best on the validation split")
-    return replace(result, threshold=settle_threshold(config, network, chosen_on))
 
 
-def fit_here(
-    config: TrainConfig, network: keras.Model, prepared: Prepared, checkpoints: Checkpoints | None
-) -> FitResult:
-    """Fit in this process."""
-    train, validation = prepared.splits["train"], prepared.splits["validation"]
-    return fit(
-        network,
-        (train.encoded, train.labels),
-        (validation.encoded, validation.labels),
-        config.task,
-        config.training,
-        config.evaluation.batch_tokens,
-        epoch_log(active_run_id()),
-        checkpoints,
-    )
-
-
-def settle_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
-    """Choose the decision threshold on validation, where it is to be tuned, and let the network decide by it."""
+def choose_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
+    """Choose the decision threshold on validation, where it is to be tuned, and fold it into the network."""
     threshold, metric = config.training.threshold, config.task.metric
     if threshold == DEFAULT_THRESHOLD:
         return DEFAULT_THRESHOLD
     if threshold == "tuned":
-        said = predict(config, network, validation)
-        threshold = tune_threshold(said.labels, said.outputs[:, 1], config.task.headline)
+        tuned_on = predict(config, network, validation)
+        threshold = tune_threshold(tuned_on.labels, tuned_on.outputs[:, 1], config.task.headline)
     fold_threshold(network, threshold)
     decided = predict(config, network, validation)
     score = config.task.head_kind.compute_metrics(decided.labels, decided.outputs)[metric]
@@ -237,14 +151,14 @@ def settle_threshold(config: TrainConfig, network: keras.Model, validation: Spli
 
 
 def predict(config: TrainConfig, network: keras.Model, split: Split) -> Predictions:
-    """What the kept weights say about a split."""
+    """Predict a split with the network."""
     predictor = Predictor(network, config.evaluation.batch_tokens, config.training.bucket_width)
     return Predictions(split.rows, split.labels, config.task.head_kind.activate(predictor.raw_outputs(split.encoded)))
 
 
-def judge(config: TrainConfig, predictions: Predictions, fitted: pd.DataFrame) -> Evaluation:
-    """Metrics, intervals, slices and plots, and the baseline that the training split gives."""
-    labels, sources = fitted["label"].to_numpy(dtype=float), set(fitted["source"].dropna())
+def evaluate_dev(config: TrainConfig, predictions: Predictions, train_labels: pd.DataFrame) -> Evaluation:
+    """Compute metrics, intervals, slices and plots on dev, and the baseline from the labels of train."""
+    labels, sources = train_labels["label"].to_numpy(dtype=float), set(train_labels["source"].dropna())
     return evaluate(config.task, predictions, labels, sources, config.evaluation)
 
 
@@ -252,7 +166,7 @@ def package(
     config: TrainConfig,
     network: keras.Model,
     checkpoint: Path,
-    prepared: Prepared,
+    data: PreparedData,
     predictions: Predictions,
     result: FitResult,
 ) -> None:
@@ -261,7 +175,7 @@ def package(
     What the package says about validation travels with it, as a profile that scoring compares its own rows with.
     """
     arrays, rows, outputs = export_arrays(network), predictions.rows, predictions.outputs
-    validation = prepared.splits["validation"]
+    validation = data.splits["validation"]
     with tempfile.TemporaryDirectory() as scratch:
         folders = {precision: Path(scratch) / precision / "scorer" for precision in GRAPHS}
         for precision, folder in folders.items():
@@ -271,7 +185,7 @@ def package(
                 checkpoint,
                 config.task,
                 config.model,
-                prepared.stop_words,
+                data.stop_words,
                 precision,
                 threshold=result.threshold,
             )

@@ -14,7 +14,7 @@ from distilspark.tracking.runs import log_config, open_run, print_run_link
 from distilspark.tracking.store import check_store
 from distilspark.tracking.sweeps import job_of
 from distilspark.tracking.views import save_experiment_view
-from distilspark.training.checkpointing import interrupted_run, open_checkpoints
+from distilspark.training.checkpoint.store import interrupted_run_id, open_checkpoints
 
 
 def run(composed: DictConfig, log: Path) -> None:
@@ -30,11 +30,11 @@ def run(composed: DictConfig, log: Path) -> None:
     say(f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, {own}")
     experiment, name = f"distilspark-{config.task.name}", f"{config.task.name} {config.model.name} {own}"
     with (
-        open_checkpoints(config) as kept,
-        open_run(experiment, name, log, interrupted_run(kept), job.parent if job else None) as active,
+        open_checkpoints(config) as checkpoints,
+        open_run(experiment, name, log, interrupted_run_id(checkpoints), job.parent if job else None) as active,
     ):
         log_config(active, config, overrides())
         mlflow.set_tags({"task": config.task.name, "model.checkpoint": config.model.name} | (job.tags if job else {}))
-        fine_tune(config, log.parent, kept, registered=job is None)
+        fine_tune(config, log.parent, checkpoints, registered=job is None)
     if job is None:
         print_run_link(active, save_experiment_view(active.info.experiment_id, config.task.headline))

@@ -38,6 +38,7 @@ def is_allowed(task: TaskConfig, label: Column) -> Column:
 
 def label_problem(task: TaskConfig, text: Column, label: Column) -> Column:
     """Return the reason not to take a row's label, or null; `text` as it stands in the file, `label` its number."""
+    allowed = task.head_kind.allowed_labels(task)
     return F.coalesce(
         F.when(F.coalesce(F.trim(text), F.lit("")) == "", "label is empty"),
         F.when(label == HIDDEN, f"label is hidden ({HIDDEN})"),

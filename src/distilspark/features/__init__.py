@@ -1,1 +1,1 @@
-"""From rows to what a network reads: stop words, WordPiece encoding, batches of like length."""
+"""From rows to network inputs: stop words, WordPiece encoding, batches of like length, a profile."""

@@ -1,4 +1,4 @@
-"""Batches of rows of like length, padded to their own longest row: most of the work of padding all is saved."""
+"""Batches of rows of like length, each padded to its own longest row, which saves most of the padding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Rows = NDArray[np.int64]  # indices of rows
 
 
 def round_up(lengths: Lengths, bucket_width: int) -> Lengths:
-    """Each length rounded up to the next multiple of `bucket_width`.
+    """Round each length up to the next multiple of `bucket_width`.
 
     >>> round_up(np.array([1, 8, 9]), 8).tolist()
     [8, 8, 16]
@@ -21,10 +21,10 @@ def round_up(lengths: Lengths, bucket_width: int) -> Lengths:
 
 
 def training_batches(lengths: Lengths, batch_size: int, bucket_width: int, rng: np.random.Generator) -> list[Rows]:
-    """One epoch: the row indices of each batch, in random order; every row exactly once.
+    """Draw an epoch: the row indices of each batch, in random order; every row exactly once.
 
-    Rows of one bucket meet in random company, so that only batches on the border of two buckets pad to the wider one.
-    One batch is smaller than `batch_size` where the rows don't divide; which bucket it comes from is random too.
+    Rows are shuffled within each length bucket. Only a batch that straddles two buckets pads to the longer one. Where
+    the rows don't divide by `batch_size`, one batch is smaller; the bucket that it comes from is random too.
     """
     shuffled = rng.permutation(len(lengths))
     order = shuffled[np.argsort(round_up(lengths[shuffled], bucket_width), kind="stable")]
@@ -37,7 +37,7 @@ def training_batches(lengths: Lengths, batch_size: int, bucket_width: int, rng: 
 
 
 def scoring_batches(lengths: Lengths, batch_tokens: int, bucket_width: int) -> list[Rows]:
-    """The row indices of each batch, longest rows first; every row exactly once.
+    """Return the row indices of each batch, longest rows first; every row exactly once.
 
     A batch is at most `batch_tokens` tokens with its padding, unless a single row is longer than that.
     """
@@ -54,7 +54,7 @@ def scoring_batches(lengths: Lengths, batch_tokens: int, bucket_width: int) -> l
 def pad(
     token_ids: Sequence[NDArray[np.int32]], bucket_width: int, max_length: int | None = None
 ) -> dict[str, NDArray[np.int32]]:
-    """The network's inputs for one batch: `token_ids` and `padding_mask` (1 for a token, 0 for padding), both (B, L).
+    """Pad one batch: `token_ids` and `padding_mask` (1 for a token, 0 for padding), both (B, L).
 
     L is the longest row rounded up to `bucket_width`, but not over `max_length`. Padding is id 0, which the mask hides.
     """

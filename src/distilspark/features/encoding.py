@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
@@ -24,12 +25,24 @@ class Encoded:
 
     token_ids: list[NDArray[np.int32]]
     lengths: NDArray[np.int64]
-    full_lengths: NDArray[np.int64]  # before cutting to the maximum
+    full_lengths: NDArray[np.int64]  # before truncation to the maximum
     unknown: NDArray[np.int64]  # how many of those are the unknown token
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the columns `token_ids`, `tokens` (before truncation) and `unknown_tokens`."""
+        counts = {"tokens": self.full_lengths, "unknown_tokens": self.unknown}
+        return pd.DataFrame({"token_ids": pd.Series(self.token_ids, dtype=object), **counts})
+
+    @classmethod
+    def from_frame(cls, rows: pd.DataFrame) -> Encoded:
+        """Read the columns that `to_frame` makes."""
+        token_ids = rows["token_ids"].tolist()
+        lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+        return cls(token_ids, lengths, rows["tokens"].to_numpy(np.int64), rows["unknown_tokens"].to_numpy(np.int64))
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The folder's tokenizer, which neither cuts nor pads: from `tokenizer.json`, else BERT's over `vocab.txt`.
+    """Load a checkpoint's tokenizer from `tokenizer.json`, else BERT's over `vocab.txt`; it neither truncates nor pads.
 
     Raises:
         UserError: the folder holds neither, or the file cannot be read.
@@ -46,6 +59,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise
     except Exception as error:  # tokenizers raises bare exceptions
         raise UserError(f"{folder}: the tokenizer cannot be read ({error}); fetch the checkpoint again") from error
+    return _without_truncation(tokenizer)
+
+
+def tokenizer_from_json(text: str) -> Tokenizer:
+    """Read what `Tokenizer.to_str` returned; the tokenizer neither truncates nor pads."""
+    return _without_truncation(Tokenizer.from_str(text))
+
+
+def _without_truncation(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -64,10 +86,10 @@ def _wordpiece(folder: Path) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, sentence1: Sequence[str], sentence2: Sequence[str] | None, max_length: int) -> Encoded:
-    """Encode single sentences, or pairs jointly, and cut them to `max_length` tokens, special tokens included.
+    """Encode single sentences, or pairs jointly, and truncate them to `max_length` tokens, special tokens included.
 
     A pair loses tokens from the end of its longer sentence first, as transformers' `longest_first` does. The tokenizer
-    is left as it is; it must neither cut nor pad (`load_tokenizer`), and may be shared by threads.
+    is left as it is; it must neither truncate nor pad (`load_tokenizer`), and may be shared by threads.
     """
     rows = list(sentence1) if sentence2 is None else list(zip(sentence1, sentence2, strict=True))
     unknown_id = tokenizer.token_to_id(UNKNOWN)
@@ -75,14 +97,14 @@ def encode(tokenizer: Tokenizer, sentence1: Sequence[str], sentence2: Sequence[s
     for start in range(0, len(rows), CHUNK):
         for encoding in tokenizer.encode_batch_fast(rows[start : start + CHUNK]):
             ids = encoding.ids
-            token_ids.append(_cut(encoding, ids, max_length))
+            token_ids.append(_truncate(encoding, ids, max_length))
             full_lengths.append(len(ids))
             unknown.append(ids.count(unknown_id) if unknown_id is not None else 0)
     counts = ([len(ids) for ids in token_ids], full_lengths, unknown)
     return Encoded(token_ids, *(np.array(count, dtype=np.int64) for count in counts))
 
 
-def _cut(encoding: Encoding, all_ids: list[int], max_length: int) -> NDArray[np.int32]:
+def _truncate(encoding: Encoding, all_ids: list[int], max_length: int) -> NDArray[np.int32]:
     ids = np.array(all_ids, dtype=np.int32)
     if len(ids) <= max_length:
         return ids
@@ -90,19 +112,19 @@ def _cut(encoding: Encoding, all_ids: list[int], max_length: int) -> NDArray[np.
     owner = np.array(encoding.sequence_ids, dtype=float)
     first, second = owner == 0, owner == 1
     specials = len(ids) - first.sum() - second.sum()
-    kept1, kept2 = _longest_first(int(first.sum()), int(second.sum()), max_length - int(specials))
-    lost = (first & (np.cumsum(first) > kept1)) | (second & (np.cumsum(second) > kept2))
-    return ids[~lost]
+    limit1, limit2 = _longest_first(int(first.sum()), int(second.sum()), max_length - int(specials))
+    removed = (first & (np.cumsum(first) > limit1)) | (second & (np.cumsum(second) > limit2))
+    return ids[~removed]
 
 
 def _longest_first(length1: int, length2: int, room: int) -> tuple[int, int]:
-    """How many tokens of each sentence stay: the longer one is cut down to the other before both are cut alike.
+    """Return how many tokens of each sentence stay: the longer is cut to the shorter's length, then both alike.
 
     >>> _longest_first(10, 3, 8), _longest_first(10, 9, 7), _longest_first(10, 0, 6)
     ((5, 3), (4, 3), (6, 0))
     """
     shorter = min(length1, length2)
     if 2 * shorter <= room:
-        kept = room - shorter
-        return (kept, shorter) if length1 > length2 else (shorter, kept)
+        longer = room - shorter
+        return (longer, shorter) if length1 > length2 else (shorter, longer)
     return (room - room // 2, room // 2) if length1 > length2 else (room // 2, room - room // 2)

@@ -1,37 +1,47 @@
-"""Words without stop words, by a Spark ML pipeline: for the profile, and as the model's text on request."""
+"""From canonical rows to token ids in Spark: stop words, the text that the model reads, WordPiece encoding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import pandas as pd
+from pyspark import cloudpickle
 from pyspark.ml import Pipeline, Transformer
-from pyspark.ml.feature import StopWordsRemover, Tokenizer
+from pyspark.ml.feature import StopWordsRemover
+from pyspark.ml.feature import Tokenizer as WhitespaceTokenizer
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
+from tokenizers import Tokenizer
 
 from distilspark.config import TaskConfig
+from distilspark.features import encoding
+from distilspark.features.encoding import encode, tokenizer_from_json
+
+ENCODED = "struct<token_ids: array<int>, tokens: bigint, unknown_tokens: bigint>"  # `Encoded.to_frame`
+cloudpickle.register_pickle_by_value(encoding)  # a cluster's workers do not have the project
 
 
 def text_pipeline(columns: Sequence[str]) -> Pipeline:
-    """For each text column `c`: `c_tokens`, lower-cased and cut at white space, and `c_filtered`, without stop words.
+    """Split each text column `c` into lower-cased words, `c_tokens`, and those without stop words, `c_filtered`.
 
     The stop words are Spark's English ones, which hold negations ("not", "no"). A comma or full stop stays with its
     word, and a word with one is no stop word.
     """
     stages: list[Transformer] = []
     for column in columns:
-        stages.append(Tokenizer(inputCol=column, outputCol=f"{column}_tokens"))
+        stages.append(WhitespaceTokenizer(inputCol=column, outputCol=f"{column}_tokens"))
         stages.append(StopWordsRemover(inputCol=f"{column}_tokens", outputCol=f"{column}_filtered", locale="en_US"))
     return Pipeline(stages=list(stages))
 
 
 def with_words(rows: DataFrame, task: TaskConfig) -> DataFrame:
-    """Canonical rows with the pipeline's columns."""
+    """Add the columns of `text_pipeline` to canonical rows."""
     return text_pipeline(task.text_columns).fit(rows).transform(rows)
 
 
 def with_model_texts(rows: DataFrame, task: TaskConfig, text: str) -> DataFrame:
-    """Canonical rows with what the model reads: `text1`, and `text2` for pairs.
+    """Add what the model reads to canonical rows: `text1`, and `text2` for pairs.
 
     `text` is `features.text`: `raw`, the sentences themselves, or `filtered`, their lower-cased words without stop
     words. A sentence that is all stop words keeps its words: an empty text would be a bad row.
@@ -43,12 +53,32 @@ def with_model_texts(rows: DataFrame, task: TaskConfig, text: str) -> DataFrame:
     return filtered.select(*rows.columns, *(_filtered(column).alias(name) for column, name in names.items()))
 
 
+def with_token_ids(rows: DataFrame, tokenizer: Tokenizer, max_length: int) -> DataFrame:
+    """Encode `text1`, jointly with `text2` where there is one, and add the columns of `Encoded.to_frame`.
+
+    Persist the result before it is used more than once, or every use tokenizes again.
+    """
+    texts = [name for name in ("text1", "text2") if name in rows.columns]
+    encoded = _encode_udf(tokenizer.to_str(), max_length)(F.struct(*texts))
+    return rows.withColumn("_encoded", encoded).select(*rows.columns, "_encoded.*")
+
+
 def stop_words() -> list[str]:
-    """The words that the pipeline removes; asks the running session's JVM."""
+    """Return the words that the pipeline removes; asks the running session's JVM."""
     return list(StopWordsRemover.loadDefaultStopWords("english"))
 
 
 def _filtered(column: str) -> Column:
-    kept = F.array_remove(f"{column}_filtered", "")
-    words = F.when(F.size(kept) > 0, kept).otherwise(F.array_remove(f"{column}_tokens", ""))
+    remaining = F.array_remove(f"{column}_filtered", "")
+    words = F.when(F.size(remaining) > 0, remaining).otherwise(F.array_remove(f"{column}_tokens", ""))
     return F.concat_ws(" ", words)
+
+
+def _encode_udf(tokenizer_json: str, max_length: int) -> Callable[[Column], Column]:
+    def encode_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        tokenizer = tokenizer_from_json(tokenizer_json)  # once a task
+        for texts in batches:
+            second = texts["text2"].tolist() if "text2" in texts else None
+            yield encode(tokenizer, texts["text1"].tolist(), second, max_length).to_frame()
+
+    return pandas_udf(encode_batches, ENCODED)  # type: ignore[call-overload]

@@ -1,10 +1,8 @@
-"""What the data looks like: labels, lengths, sources, stop words."""
+"""A profile of the data: labels, lengths, sources, stop words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import pandas_udf
-from pyspark.sql.types import IntegerType
-from tokenizers import Tokenizer
 
 from distilspark.config import TaskConfig
 from distilspark.features.pipeline import with_words
@@ -27,7 +22,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Profile:
+class DataProfile:
     """Small tables, figures and metrics about a task's rows."""
 
     tables: dict[str, pd.DataFrame]  # labels, tokens, token_counts, sources, stop_words: each with a column `split`
@@ -35,13 +30,13 @@ class Profile:
     metrics: dict[str, float]  # data/cut_SPLIT; of train: data/tokens_mean, data/cut_share, data/stop_word_share
 
 
-def profile(splits: Mapping[str, DataFrame], task: TaskConfig, tokenizer_json: str, max_length: int) -> Profile:
-    """Describe the three splits, as `with_model_texts` gives them; one Spark action.
+def profile_rows(rows: DataFrame, task: TaskConfig, max_length: int) -> DataProfile:
+    """Profile the rows of all three splits, as `with_token_ids` returns them, in one Spark action.
 
-    `tokenizer_json` is `Tokenizer.to_str()`: tokens are those of what the model reads, pairs are encoded together, and
-    special tokens count. Rows of more than `max_length` tokens are cut by the model.
+    Tokens are those of the text that the model reads, before it is cut to `max_length`; special tokens count, and a
+    pair is one text.
     """
-    cube = _cube(reduce(DataFrame.unionByName, splits.values()), task, tokenizer_json)
+    cube = _cube(rows, task)
     tables = {
         "labels": _shares(cube, "label"),
         "tokens": _token_table(cube, max_length),
@@ -50,42 +45,27 @@ def profile(splits: Mapping[str, DataFrame], task: TaskConfig, tokenizer_json: s
         "stop_words": _stop_words(cube),
     }
     figures = {"labels": _label_figure(tables["labels"]), "tokens": _token_figure(tables["token_counts"], max_length)}
-    return Profile(tables, figures, _metrics(tables))
+    return DataProfile(tables, figures, _metrics(tables))
 
 
-def _cube(rows: DataFrame, task: TaskConfig, tokenizer_json: str) -> pd.DataFrame:
-    """Rows, words and stop words by split, label, source and number of tokens: all that the tables need."""
+def _cube(rows: DataFrame, task: TaskConfig) -> pd.DataFrame:
+    """Count rows, words and stop words by split, label, source and number of tokens: all that the tables need."""
     worded = with_words(rows, task)
-    words, kept = _words_in(worded, "_tokens"), _words_in(worded, "_filtered")
-    second = F.col("text2") if task.is_pair else F.lit(None).cast("string")
+    words, filtered = _count_words(task, "tokens"), _count_words(task, "filtered")
     measured = worded.select(
         "split",
         task.head_kind.label_name(task, F.col("label")).alias("label"),
         F.coalesce("source", F.lit(UNKNOWN)).alias("source"),
-        _token_count(tokenizer_json)(F.col("text1"), second).alias("tokens"),
+        "tokens",
         words.alias("words"),
-        (words - kept).alias("stop_words"),
+        (words - filtered).alias("stop_words"),
     )
     totals = [F.count("*").alias("rows"), F.sum("words").alias("words"), F.sum("stop_words").alias("stop_words")]
     return measured.groupBy("split", "label", "source", "tokens").agg(*totals).toPandas()
 
 
-def _words_in(worded: DataFrame, ending: str) -> Column:
-    arrays = [F.array_remove(name, "") for name in worded.columns if name.endswith(ending)]
-    return F.size(F.concat(*arrays))
-
-
-def _token_count(tokenizer_json: str) -> Callable[[Column, Column], Column]:
-    def count(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.Series]:
-        tokenizer = Tokenizer.from_str(tokenizer_json)
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        for first, second in batches:
-            pairs = zip(first, second, strict=True)
-            texts = [one if pd.isna(other) else (one, other) for one, other in pairs]
-            yield pd.Series([len(encoding) for encoding in tokenizer.encode_batch(texts)], dtype="int32")
-
-    return pandas_udf(count, IntegerType())  # type: ignore[call-overload]
+def _count_words(task: TaskConfig, suffix: str) -> Column:
+    return F.size(F.concat(*(F.array_remove(f"{column}_{suffix}", "") for column in task.text_columns)))
 
 
 def _sum_by(cube: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -93,7 +73,7 @@ def _sum_by(cube: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def _shares(cube: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Rows and their share of the split for each value of a column."""
+    """Count the rows of each value of a column, and their share of the split."""
     counts = _sum_by(cube, column)
     counts["share"] = counts["rows"] / counts.groupby("split")["rows"].transform("sum")
     return counts

@@ -9,7 +9,7 @@ SPACE = re.compile(r"[ \t\n\x0b\f\r]+")  # what Spark's Tokenizer cuts at
 
 
 def drop_stop_words(text: str, stop_words: Set[str]) -> str:
-    """The lower-cased words of a text without stop words; all of them where nothing else is left.
+    """Remove stop words from a text, and lower-case it; a text of stop words alone keeps them.
 
     >>> drop_stop_words("The cat sat on THE mat.", {"the", "on"})
     'cat sat mat.'

@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from distilspark.cache import cache_root
 from distilspark.errors import UserError
 from distilspark.metrics import Metric
-from distilspark.training.checkpointing import decisive
+from distilspark.training.checkpoint.store import relevant_settings
 
 SEED = "training.seed"
 FINISHED, KILLED, RUNNING = "FINISHED", "KILLED", "RUNNING"
@@ -110,11 +110,11 @@ def job_of(parent: str | None, overrides: Iterable[str]) -> Job | None:
 
 
 def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits: the same for the same decisive settings that the jobs share.
+    """12 hexadecimal digits: the same for the same settings that the jobs share and their weights depend on.
 
     The values that are varied have no part in it, so that a sweep can go on with more seeds.
     """
-    shared = {key: value for key, value in decisive(settings).items() if key not in varied}
+    shared = {key: value for key, value in relevant_settings(settings).items() if key not in varied}
     text = json.dumps([name, sorted(varied), shared], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

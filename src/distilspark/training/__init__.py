@@ -1,1 +1,1 @@
-"""Fine-tuning: class weights, schedule, callbacks, fit."""
+"""Fine-tuning: optimizer, callbacks, training loop, checkpoints, distributed training."""

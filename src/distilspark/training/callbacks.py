@@ -1,4 +1,4 @@
-"""Keras callbacks: validation by the project's own metrics, reports as they happen, a progress bar."""
+"""Keras callbacks: validation by the task's metrics, early stopping, reports and a progress bar, step times."""
 
 from __future__ import annotations
 
@@ -13,123 +13,144 @@ from numpy.typing import NDArray
 
 from distilspark.console import format_metrics, progress_bar, say
 from distilspark.errors import WorkError
-from distilspark.features.encoding import Encoded
 from distilspark.heads import Head
+from distilspark.training.batches import Examples
 from distilspark.training.prediction import Predictor
 
-Report = Callable[[int, dict[str, float]], None]
+EpochLogger = Callable[[int, dict[str, float]], None]  # takes an epoch, from 1, and its metrics
 
 
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]
     """After each epoch: `val/loss` and `val/METRIC` for every metric of the head, put into the epoch's logs.
 
-    Must come before the callbacks that read them. `rescale` turns outputs back to the labels' own scale.
+    Must come before the callbacks that read them.
     """
 
     def __init__(
         self,
         predictor: Predictor,
-        encoded: Encoded,
-        labels: NDArray[np.float64],
+        examples: Examples,
         head: Head,
         rescale: Callable[[NDArray[Any]], NDArray[Any]],
         loss: Callable[[NDArray[Any]], float],
     ) -> None:
-        """`loss` takes raw outputs (n, units)."""
+        """`rescale` converts outputs to the labels' own scale; `loss` takes raw outputs (n, units)."""
         super().__init__()
-        self.predictor, self.encoded, self.labels, self.head = predictor, encoded, labels, head
+        self.predictor, self.examples, self.head = predictor, examples, head
         self.rescale, self.loss = rescale, loss
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Evaluate the validation split."""
-        raw = self.predictor.raw_outputs(self.encoded)
+        """Evaluate the validation split.
+
+        Raises:
+            WorkError: outputs are NaN or infinite.
+
+        """
+        raw = self.predictor.raw_outputs(self.examples.encoded)
         if not np.isfinite(raw).all():
             raise WorkError(
                 f"the network's outputs are NaN or infinite after epoch {epoch + 1}: lower training.learning_rate"
             )
         logs["val/loss"] = self.loss(raw)
-        metrics = self.head.compute_metrics(self.labels, self.head.activate(self.rescale(raw)))
+        metrics = self.head.compute_metrics(self.examples.labels, self.head.activate(self.rescale(raw)))
         logs.update({f"val/{name}": value for name, value in metrics.items()})
         gc.collect()
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
-    """Keras's early stopping for a training that may take several calls of `fit`: its state outlives them."""
+    """Keras's early stopping for a training that takes several calls of `fit`: its state outlives them."""
 
     def __init__(self, monitor: str, mode: str, patience: int) -> None:
-        """`restore` gives the network the best weights, once all is done."""
+        """`mode` is `min` or `max`; `patience`: epochs without improvement."""
         super().__init__(monitor=monitor, mode=mode, patience=patience, restore_best_weights=True)
         super().on_train_begin()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Keep the state."""
+        """Keep the state, which Keras would reset."""
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Keep the weights: `fit` may go on."""
+        """Leave the network as it is, since another `fit` may follow."""
 
-    def restore(self, network: keras.Model) -> None:
+    def restore_best_weights_to(self, network: keras.Model) -> None:
         """Give the network the weights of the best epoch."""
         network.set_weights(self.best_weights)
 
-    def state(self) -> dict[str, Any]:
-        """All of it but the best weights."""
+    def get_state(self) -> dict[str, Any]:
+        """Return all state but the best weights."""
         best = None if self.best is None else float(self.best)
         return {"wait": self.wait, "stopped_epoch": self.stopped_epoch, "best": best, "best_epoch": self.best_epoch}
 
     def set_state(self, state: dict[str, Any], best_weights: list[NDArray[Any]]) -> None:
-        """What `state` gave; no weights before the first epoch's end."""
+        """Set what `get_state` returned; `best_weights` is empty before the first epoch's end."""
         for name, value in state.items():
             setattr(self, name, value)
         self.best_weights = best_weights or None
 
 
-class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Hands each epoch's metrics on as they happen, and shows them; must come after `Validation`."""
+class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
+    """Logs and prints each epoch's metrics, and shows a progress bar; must come after `Validation`."""
 
-    def __init__(self, report: Report, epochs: int, steps: int, shown: tuple[str, ...]) -> None:
-        """`report(epoch, metrics)` counts epochs from 1; `shown`: what is printed, and in which order."""
+    def __init__(self, log_epoch: EpochLogger, epochs: int, steps: int, metric: str) -> None:
+        """`steps` of an epoch; `metric` is the task's own, which is printed with the losses."""
         super().__init__()
-        self.report, self.epochs, self.steps, self.shown = report, epochs, steps, shown
+        self.log_epoch, self.epochs, self.steps, self.metric = log_epoch, epochs, steps, metric
         self.history: list[dict[str, float]] = []
         self.progress = progress_bar()
         self.started: float | None = None
-        self.seconds_before = 0.0  # of the next epoch, before it was broken off
+        self.resumed_seconds = 0.0  # of an interrupted epoch, before the interruption
 
     def resume(self, history: list[dict[str, float]], seconds: float) -> None:
-        """Go on after the epochs of `history`, and `seconds` into the next one; reports what may not be known yet."""
-        self.history, self.seconds_before = history, seconds
+        """Continue after the epochs of `history`, `seconds` into the next one; the epochs are logged again."""
+        self.history, self.resumed_seconds = history, seconds
         for row in history:
-            self.report(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+            self.log_epoch(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
 
-    def seconds(self) -> float:
-        """What the running epoch has taken."""
+    def elapsed_seconds(self) -> float:
+        """Return the seconds of the running epoch; 0 between epochs."""
         return time.perf_counter() - self.started if self.started else 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """A fresh bar for the epoch."""
-        self.started, self.seconds_before = time.perf_counter() - self.seconds_before, 0.0
+        """Start the clock and a new bar."""
+        self.started, self.resumed_seconds = time.perf_counter() - self.resumed_seconds, 0.0
         self.bar = self.progress.add_task(f"epoch {epoch + 1}/{self.epochs}", total=self.steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the bar."""
-        loss = (logs or {}).get("loss", float("nan"))
-        self.progress.update(self.bar, advance=1, description=f"epoch {self._epoch()}/{self.epochs}  loss {loss:.4f}")
+        loss, epoch = (logs or {}).get("loss", float("nan")), len(self.history) + 1
+        self.progress.update(self.bar, advance=1, description=f"epoch {epoch}/{self.epochs}  loss {loss:.4f}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Hand the epoch's metrics on."""
+        """Log and print the epoch's metrics."""
         metrics = {"train/loss": float(logs["loss"])}
         metrics |= {name: float(value) for name, value in logs.items() if name.startswith(("val/", "time/"))}
-        metrics["time/epoch"], self.started = self.seconds(), None
+        metrics["time/epoch"], self.started = self.elapsed_seconds(), None
         self.history.append({"epoch": epoch + 1, **metrics})
         self.progress.remove_task(self.bar)
-        self.report(epoch + 1, metrics)
-        tell_epoch(epoch + 1, self.epochs, metrics, self.shown)
-
-    def _epoch(self) -> int:
-        return len(self.history) + 1
+        self.log_epoch(epoch + 1, metrics)
+        print_epoch(epoch + 1, self.epochs, metrics, self.metric)
 
 
-def tell_epoch(epoch: int, epochs: int, metrics: dict[str, float], shown: tuple[str, ...]) -> None:
-    """An epoch's result in a line; epochs count from 1."""
-    values = {name: metrics[name] for name in shown}
+class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
+    """Puts the median seconds of an epoch's steps into its logs, as `time/step`."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Forget the last epoch's steps."""
+        self.seconds: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Stop the clock."""
+        self.seconds.append(time.perf_counter() - self.started)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Log the median."""
+        logs["time/step"] = float(np.median(self.seconds))
+
+
+def print_epoch(epoch: int, epochs: int, metrics: dict[str, float], metric: str) -> None:
+    """Print an epoch's losses and the task's metric in a line; epochs count from 1."""
+    values = {name: metrics[name] for name in ("train/loss", "val/loss", f"val/{metric}")}
     say(f"epoch {epoch}/{epochs}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,21 +19,21 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         self.peak, self.warmup_steps, self.total_steps, self.decay = peak, warmup_steps, total_steps, decay
 
     def __call__(self, step: Any) -> Any:
-        """The rate of a step, which counts from 0."""
+        """Return the rate of a step; steps count from 0."""
         step = tf.cast(step, tf.float32)
         rising = (step + 1.0) / max(1, self.warmup_steps)
         falling = (self.total_steps - step) / max(1, self.total_steps - self.warmup_steps) if self.decay else 1.0
         return self.peak * tf.minimum(1.0, tf.minimum(rising, tf.maximum(falling, 0.0)))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {name: getattr(self, name) for name in ("peak", "warmup_steps", "total_steps", "decay")}
 
 
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Keras's Adam with as few passes over the weights as TensorFlow's kernels allow, instead of a dozen.
 
-    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). On short batches these passes are half of a step.
+    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). On short batches these passes take half of a step.
     """
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
@@ -68,11 +69,13 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         )
 
 
-def make_optimizer(config: TrainingConfig, steps: int, kind: type[FusedAdam] = FusedAdam) -> keras.optimizers.Optimizer:
-    """The optimizer that `training.*` describes, for a training of `steps` updates."""
+def make_optimizer(
+    config: TrainingConfig, steps: int, adam: Callable[..., FusedAdam] = FusedAdam
+) -> keras.optimizers.Optimizer:
+    """Make the optimizer that `training.*` describes, for a training of `steps` updates; `adam` constructs it."""
     warmup_steps = round(config.warmup_fraction * steps)
     schedule = LinearWarmup(config.learning_rate, warmup_steps, steps, config.schedule == "linear")
-    optimizer = kind(
+    optimizer = adam(
         learning_rate=schedule,
         weight_decay=config.weight_decay if config.optimizer == "adamw" else None,
         global_clipnorm=config.clip_norm or None,

@@ -1,4 +1,4 @@
-"""What a network says about encoded rows, in their own order."""
+"""The outputs of a network for encoded rows, in the rows' order."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Predictor:
     """A network's forward pass, traced once for batches of every shape."""
 
     def __init__(self, network: keras.Model, batch_tokens: int, bucket_width: int) -> None:
-        """`batch_tokens`: padded tokens in one call; `bucket_width`: what a batch's length is rounded up to."""
+        """`batch_tokens`: padded tokens in one call; `bucket_width`: a batch is padded to the next multiple of it."""
         self.network, self.batch_tokens, self.bucket_width = network, batch_tokens, bucket_width
         self._forward = tf.function(lambda inputs: network(inputs, training=False), input_signature=[INPUTS])
 
     def raw_outputs(self, encoded: Encoded) -> Outputs:
-        """(n, units): logits or values, row by row in the order of `encoded`."""
+        """Return logits or values, (n, units), in the order of `encoded`."""
         batches = scoring_batches(encoded.lengths, self.batch_tokens, self.bucket_width)
         outputs = np.empty((len(encoded.lengths), self.network.output_shape[-1]), np.float32)
         for rows in batches:

@@ -1,4 +1,4 @@
-"""A decision threshold as a part of the network: what it finds more probable is what is predicted."""
+"""A decision threshold folded into the network, so that the more probable label is the predicted one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ def fold_threshold(network: keras.Model, threshold: float) -> None:
     """Shift the last layer's bias so that label 1 is the more probable one where it was above `threshold`, in place.
 
     Its odds are multiplied by (1 - threshold) / threshold, which is Bayes' rule for other shares of the labels than the
-    network was trained for (Saerens, Latinne and Decaestecker 2002). The threshold of the outcome is .5, so metrics,
-    intervals, the int8 graph and every scorer need not know of it.
+    network was trained for (Saerens, Latinne and Decaestecker 2002). The folded network's threshold is .5, so metrics,
+    intervals, the int8 graph and every scorer need no threshold of their own.
     """
     bias = network.get_layer("classifier").bias
     bias.assign(bias + np.array([0.0, np.log1p(-threshold) - np.log(threshold)], dtype=np.float32))

@@ -11,7 +11,6 @@ import pytest
 from distilspark.errors import WorkError
 from distilspark.heads import CLASSIFICATION, REGRESSION
 from distilspark.model.losses import make_loss
-from distilspark.training.fit import LabelScale
 from distilspark.training.prediction import Predictor
 
 Train = Callable[..., Any]
@@ -128,14 +127,6 @@ def test_losses_differ(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
     assert 80 < first["huber"].history["val/loss"][0] < 150
 
 
-def test_a_label_scale_and_its_inverse() -> None:
-    scale = LabelScale(2.5, 1.5)
-    values = np.array([0.0, 2.5, 5.0])
-    np.testing.assert_allclose(scale.standardize(values), [-5 / 3, 0, 5 / 3])
-    np.testing.assert_allclose(scale.rescale(scale.standardize(values)), values)
-    np.testing.assert_array_equal(LabelScale().rescale(values), values)
-
-
 def test_constant_labels_do_not_divide_by_zero(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
     encoded, labels = toy_rows(32)
     same = (encoded, np.full(len(labels), 3.0))
@@ -164,7 +155,7 @@ def test_nan_is_told_and_ends_the_training(train_toy: Train, monkeypatch: pytest
         loss = make_loss(name)
         return lambda labels, outputs: loss(labels, outputs) * float("nan")
 
-    monkeypatch.setattr("distilspark.training.fit.make_loss", broken)
+    monkeypatch.setattr("distilspark.training.loop.make_loss", broken)
     with pytest.raises(WorkError, match=r"NaN or infinite after epoch 1: lower training\.learning_rate"):
         train_toy("training.epochs=3")
 

@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, two are kept, and a damaged one is never taken."""
+"""Checkpoints are written atomically, two are kept, and a damaged one is never restored."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from filelock import FileLock
 
 from distilspark.config import TrainConfig
-from distilspark.training.checkpointing import (
-    FORGOTTEN_AFTER,
+from distilspark.training.checkpoint.store import (
+    MAX_AGE,
     CheckpointFolder,
     fingerprint,
-    interrupted_run,
+    interrupted_run_id,
     open_checkpoints,
 )
 
@@ -43,22 +43,22 @@ def files(folder: CheckpointFolder) -> list[Path]:
     return sorted(folder.path.iterdir())
 
 
-def test_the_newest_is_found_bit_by_bit(folder: CheckpointFolder) -> None:
-    found = CheckpointFolder(folder.path).found
-    assert found is not None
-    assert found.state == {"run": "run 2", "loss": 2.1}
-    assert set(found.arrays()) == set(arrays(2))
+def test_latest_checkpoint_is_read_bit_by_bit(folder: CheckpointFolder) -> None:
+    latest = CheckpointFolder(folder.path).latest
+    assert latest is not None
+    assert latest.state == {"run": "run 2", "loss": 2.1}
+    assert set(latest.arrays()) == set(arrays(2))
     for name, array in arrays(2).items():
-        np.testing.assert_array_equal(found.arrays()[name], array)
-        assert found.arrays()[name].dtype == array.dtype
+        np.testing.assert_array_equal(latest.arrays()[name], array)
+        assert latest.arrays()[name].dtype == array.dtype
 
 
-def test_two_are_kept(folder: CheckpointFolder) -> None:
+def test_two_checkpoints_are_kept(folder: CheckpointFolder) -> None:
     assert [file.name.partition("-")[0] for file in files(folder)] == ["00000002", "00000003"]
 
 
-def test_where_nothing_was_saved_nothing_is_found(tmp_path: Path) -> None:
-    assert CheckpointFolder(tmp_path / "none").found is None
+def test_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
+    assert CheckpointFolder(tmp_path / "none").latest is None
     assert not (tmp_path / "none").exists()
 
 
@@ -77,23 +77,23 @@ def empty(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut, empty])
-def test_a_damaged_one_falls_back_to_the_one_before(
+def test_damaged_checkpoint_falls_back_to_the_one_before(
     folder: CheckpointFolder, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, newest = files(folder)
     damage(newest)
-    found = CheckpointFolder(folder.path).found
-    assert found is not None and found.file == before and found.state["run"] == "run 1"
+    latest = CheckpointFolder(folder.path).latest
+    assert latest is not None and latest.file == before and latest.state["run"] == "run 1"
     assert f"the checkpoint {newest} is damaged: the one before it is taken" in capsys.readouterr().out
     assert files(folder) == [before]
 
 
-def test_where_all_are_damaged_the_training_starts_anew(
+def test_training_starts_anew_where_all_checkpoints_are_damaged(
     folder: CheckpointFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for file in files(folder):
         cut(file)
-    assert CheckpointFolder(folder.path).found is None
+    assert CheckpointFolder(folder.path).latest is None
     assert "there is no other, the training starts anew" in capsys.readouterr().out
     folder.save(arrays(9), {"run": "new"})
     assert len(files(folder)) == 1
@@ -101,7 +101,7 @@ def test_where_all_are_damaged_the_training_starts_anew(
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Writing more fails, as on a disk that is full."""
+    """Make longer writes fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -110,19 +110,19 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_one_that_cannot_be_written_leaves_the_others(folder: CheckpointFolder) -> None:
+def test_failed_write_leaves_the_other_checkpoints(folder: CheckpointFolder) -> None:
     before = files(folder)
     with largest_file(20_000), pytest.raises(OSError):
         folder.save(arrays(3), {"run": "too large"})
     assert files(folder) == before
-    found = CheckpointFolder(folder.path).found
-    assert found is not None and found.state["run"] == "run 2"
+    latest = CheckpointFolder(folder.path).latest
+    assert latest is not None and latest.state["run"] == "run 2"
 
 
-def test_what_a_kill_left_half_written_is_swept_away(folder: CheckpointFolder) -> None:
+def test_partial_file_of_a_killed_process_is_deleted(folder: CheckpointFolder) -> None:
     before = files(folder)
     (folder.path / "00000004.partial").write_bytes(before[-1].read_bytes()[:5000])
-    assert CheckpointFolder(folder.path).found is not None
+    assert CheckpointFolder(folder.path).latest is not None
     assert files(folder) == before
 
 
@@ -131,7 +131,7 @@ def config(compose_config: Composer, cache: Path) -> TrainConfig:
     return compose_config("model=tiny")
 
 
-def test_they_are_gone_when_all_went_well(config: TrainConfig, cache: Path) -> None:
+def test_checkpoints_are_deleted_after_success(config: TrainConfig, cache: Path) -> None:
     with open_checkpoints(config) as folder:
         assert folder is not None
         folder.save(arrays(1), {"run": "a"})
@@ -139,25 +139,25 @@ def test_they_are_gone_when_all_went_well(config: TrainConfig, cache: Path) -> N
     assert list((cache / "training").iterdir()) == []
 
 
-def test_they_stay_when_it_failed_until_it_is_started_anew(config: TrainConfig, compose_config: Composer) -> None:
+def test_checkpoints_survive_failures_until_resume_is_false(config: TrainConfig, compose_config: Composer) -> None:
     with pytest.raises(KeyboardInterrupt), open_checkpoints(config) as folder:
-        assert folder is not None and interrupted_run(folder) is None
+        assert folder is not None and interrupted_run_id(folder) is None
         folder.save(arrays(1), {"run": "a"})
         raise KeyboardInterrupt
     with pytest.raises(ValueError), open_checkpoints(config) as folder:
-        assert interrupted_run(folder) == "a"
+        assert interrupted_run_id(folder) == "a"
         raise ValueError
     with open_checkpoints(compose_config("model=tiny", "training.resume=false")) as folder:
-        assert folder is not None and folder.found is None and not folder.path.exists()
+        assert folder is not None and folder.latest is None and not folder.path.exists()
 
 
-def test_a_failure_before_the_first_leaves_nothing(config: TrainConfig, cache: Path) -> None:
+def test_failure_before_the_first_checkpoint_leaves_nothing(config: TrainConfig, cache: Path) -> None:
     with pytest.raises(ValueError), open_checkpoints(config):
         raise ValueError
     assert list((cache / "training").iterdir()) == []
 
 
-def test_two_processes_do_not_share_a_training(
+def test_second_process_gets_no_checkpoints(
     config: TrainConfig, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (cache / "training").mkdir(parents=True)
@@ -166,7 +166,7 @@ def test_two_processes_do_not_share_a_training(
     assert "another process is at the same training" in capsys.readouterr().out
 
 
-def test_a_folder_that_cannot_be_written_costs_the_checkpoints_only(
+def test_unwritable_folder_costs_the_checkpoints_only(
     compose_config: Composer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -175,24 +175,24 @@ def test_a_folder_that_cannot_be_written_costs_the_checkpoints_only(
     assert "no checkpoints:" in capsys.readouterr().out
 
 
-def test_none_are_wanted(compose_config: Composer, cache: Path) -> None:
+def test_checkpoint_every_null_writes_nothing(compose_config: Composer, cache: Path) -> None:
     with open_checkpoints(compose_config("model=tiny", "training.checkpoint_every=null")) as folder:
         assert folder is None
     assert not cache.exists()
 
 
-def test_what_nobody_went_on_with_is_forgotten(config: TrainConfig, cache: Path) -> None:
+def test_abandoned_checkpoints_are_deleted(config: TrainConfig, cache: Path) -> None:
     old, recent = CheckpointFolder(cache / "training" / "old"), CheckpointFolder(cache / "training" / "recent")
     for each in (old, recent):
         each.save(arrays(1), {})
-    long_ago = time.time() - FORGOTTEN_AFTER - 60
+    long_ago = time.time() - MAX_AGE - 60
     os.utime(old.path, (long_ago, long_ago))
     with open_checkpoints(config):
         assert not old.path.exists()
         assert recent.path.exists()
 
 
-def test_the_same_training_has_the_same_fingerprint(compose_config: Composer) -> None:
+def test_fingerprint_depends_on_what_the_weights_depend_on(compose_config: Composer) -> None:
     same = [[], ["spark.driver_memory=9g"], ["training.checkpoint_every=1 steps"], ["training.resume=false"]]
     assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in same}) == 1
     other = [["training.seed=2"], ["training.epochs=9"], ["task=stsb"], ["data.path=/x"], ["registry.name=x"]]

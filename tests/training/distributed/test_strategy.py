@@ -1,4 +1,4 @@
-"""Two processes, the collectives between them, and one process that has all rows: the same steps."""
+"""Two processes and the collectives between them, and the strategies on top of them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import pytest
 from distilspark.errors import WorkError
 from distilspark.model.network import build_network
 from distilspark.paths import ROOT
-from distilspark.training.team import Agreement
-from distilspark.training.workers import free_port
+from distilspark.training.distributed.spark_stage import find_free_port
+from distilspark.training.distributed.strategy import WorkerSync
 
-JOIN = """
+WORKER = """
 import sys
-from distilspark.training.team import join, mean_over_members
+from distilspark.training.distributed.collectives import all_reduce_mean, start_collectives
 rank, addresses = int(sys.argv[1]), sys.argv[2:]
-strategy = join(rank, addresses, 1)
+collectives = start_collectives(rank, addresses, 1)
 import tensorflow as tf
 @tf.function
 def step(x, y):
-    return mean_over_members([x, y], 2, 1), mean_over_members([y], 2, 2)
+    return all_reduce_mean([x, y], 2, 1), all_reduce_mean([y], 2, 2)
 for number in range(3):
     (x, y), (z,) = step(tf.fill([2, 3], float(rank + number)), tf.constant([10.0 * rank]))
 print(x.shape.as_list(), x.numpy().mean(), y.numpy(), z.numpy(), flush=True)
@@ -34,13 +34,13 @@ print(x.shape.as_list(), x.numpy().mean(), y.numpy(), z.numpy(), flush=True)
 
 def start(rank: int, *addresses: str) -> subprocess.Popen[str]:
     environment = {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": ""}
-    command = [sys.executable, "-c", JOIN, str(rank), *addresses]
+    command = [sys.executable, "-c", WORKER, str(rank), *addresses]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
-def test_members_have_the_mean_of_what_they_brought() -> None:
-    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+def test_all_reduce_gives_every_worker_the_mean() -> None:
+    addresses = [f"127.0.0.1:{find_free_port()}" for _ in range(2)]
     processes = [start(rank, *addresses) for rank in range(2)]
     try:
         ended = [process.communicate(timeout=120) for process in processes]
@@ -52,12 +52,12 @@ def test_members_have_the_mean_of_what_they_brought() -> None:
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_named() -> None:
+def test_taken_port_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        process = start(0, address, f"127.0.0.1:{free_port()}")
+        process = start(0, address, f"127.0.0.1:{find_free_port()}")
         try:
             _, error = process.communicate(timeout=120)
         finally:
@@ -73,24 +73,24 @@ def network(tiny_folder: Path) -> keras.Model:
     return network
 
 
-def test_weights_that_differ_end_the_training(network: keras.Model) -> None:
-    agreement = Agreement(lambda mine: [mine, json.dumps({"weights": "0" * 64, "stop": False})])
-    agreement.set_model(network)
+def test_different_weights_end_the_training(network: keras.Model) -> None:
+    sync = WorkerSync(lambda own: [own, json.dumps({"weights": "0" * 64, "stop": False})])
+    sync.set_model(network)
     with pytest.raises(WorkError, match=r"after epoch 3 the workers' weights differ \([0-9a-f]{12}, 0{12}\)"):
-        agreement.on_epoch_end(2)
+        sync.on_epoch_end(2)
 
 
-@pytest.mark.parametrize("leader, follower", [(True, False), (False, True), (False, False)])
-def test_all_stop_where_the_first_stops(network: keras.Model, leader: bool, follower: bool) -> None:
-    told: list[str] = []
+@pytest.mark.parametrize("chief, other", [(True, False), (False, True), (False, False)])
+def test_workers_stop_where_the_chief_stops(network: keras.Model, chief: bool, other: bool) -> None:
+    messages: list[str] = []
 
-    def exchange(mine: str) -> list[str]:
-        told.append(mine)
-        return [told[0], mine]
+    def all_gather(own: str) -> list[str]:
+        messages.append(own)
+        return [messages[0], own]
 
-    for own in (leader, follower):
-        agreement = Agreement(exchange)
-        agreement.set_model(network)
+    for own in (chief, other):
+        sync = WorkerSync(all_gather)
+        sync.set_model(network)
         network.stop_training = own
-        agreement.on_epoch_end(0)
-        assert network.stop_training is leader
+        sync.on_epoch_end(0)
+        assert network.stop_training is chief

@@ -1,0 +1,64 @@
+"""A training on Spark's workers, seen from the driver: follow its checkpoints, log its epochs, read its result."""
+
+from __future__ import annotations
+
+import mlflow
+from pyspark.sql import DataFrame
+
+from distilspark.config import TrainConfig
+from distilspark.console import say
+from distilspark.errors import WorkError
+from distilspark.tracking.results import epoch_log
+from distilspark.training.callbacks import EpochLogger, print_epoch
+from distilspark.training.checkpoint.state import CheckpointOptions, TrainedState, read_trained_state
+from distilspark.training.checkpoint.store import CheckpointFolder
+from distilspark.training.distributed.spark_stage import make_worker_settings, run_training_stage, worker_logs
+from distilspark.training.targets import TargetTransform
+
+
+class EpochFollower:
+    """Logs and prints the epochs that appear in the chief's checkpoints."""
+
+    def __init__(self, folder: CheckpointFolder, config: TrainConfig, log_epoch: EpochLogger) -> None:
+        """Epochs that are there already are logged, if they are not yet, and not printed."""
+        self.folder, self.config, self.log_epoch = folder, config, log_epoch
+        self.printed = len(folder.history())
+
+    def poll(self) -> None:
+        """Read the newest checkpoint."""
+        for row in self.folder.history():
+            epoch, metrics = int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"}
+            self.log_epoch(epoch, metrics)
+            if epoch > self.printed:
+                self.printed = epoch
+                print_epoch(epoch, self.config.training.epochs, metrics, self.config.task.metric)
+
+
+def train_on_workers(
+    config: TrainConfig, rows: DataFrame, target: TargetTransform, checkpoints: CheckpointOptions | None
+) -> TrainedState:
+    """Train in a Spark stage, log the epochs while it runs, and read the result from the last checkpoint.
+
+    `rows` are those of train and validation, as `with_token_ids` returns them.
+
+    Raises:
+        WorkError: there is no folder for checkpoints, the stage failed, or the last checkpoint is missing.
+
+    """
+    if checkpoints is None:
+        raise WorkError("workers need a folder for checkpoints that is this training's alone: training.checkpoints")
+    folder = checkpoints.folder
+    follower = EpochFollower(folder, config, epoch_log(checkpoints.run_id))
+    say(f"training on {config.training.workers} workers")
+    try:
+        run_training_stage(rows, make_worker_settings(config, target, checkpoints), follower.poll)
+    finally:
+        for file in worker_logs(folder.path):
+            mlflow.log_artifact(str(file), "workers")
+    folder.refresh()
+    if not folder.latest or folder.latest.state["position"]["epoch"] < config.training.epochs:
+        raise WorkError(
+            f"the result of the workers' training is not in {folder.path}: it is full, or not shared by the "
+            "driver and all workers. Set training.checkpoints to another folder"
+        )
+    return read_trained_state(folder.latest)

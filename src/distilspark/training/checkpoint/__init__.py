@@ -1,0 +1,1 @@
+"""Checkpoints of interrupted trainings: files and training state."""

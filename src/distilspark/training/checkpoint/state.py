@@ -1,0 +1,204 @@
+"""Save and restore the full training state, so that a resumed training ends with bit-identical weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from distilspark.console import say
+from distilspark.errors import UserError
+from distilspark.training.batches import TrainingBatches
+from distilspark.training.callbacks import BestEpoch, EpochReporter
+from distilspark.training.checkpoint.store import Checkpoint, CheckpointFolder
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Where checkpoints are written, how often, and the run and data that they belong to."""
+
+    folder: CheckpointFolder
+    every: str  # "N steps" or "N seconds"
+    run_id: str  # MLflow's
+    data_digest: str  # of the rows
+
+
+@dataclass(frozen=True)
+class Position:
+    """Epochs that are done, and steps of the next one."""
+
+    epoch: int
+    step: int
+
+    def epoch_ranges(self, epochs: int) -> list[tuple[int, int]]:
+        """Split the remaining epochs into calls of Keras's `fit`, as (first, last + 1); a partial epoch has its own.
+
+        >>> Position(0, 0).epoch_ranges(3), Position(1, 7).epoch_ranges(3)
+        ([(0, 3)], [(1, 2), (2, 3)])
+        >>> Position(2, 7).epoch_ranges(3), Position(3, 0).epoch_ranges(3)
+        ([(2, 3)], [])
+        """
+        bounds = [self.epoch, *([self.epoch + 1] if self.step else []), epochs]
+        return [(first, last) for first, last in pairwise(bounds) if first < last]
+
+
+class CheckpointTimer:
+    """Counts the steps or seconds since the last checkpoint."""
+
+    def __init__(self, every: str) -> None:
+        """`every`: "N steps" or "N seconds"."""
+        amount, self.unit = every.split()
+        self.amount = int(amount)
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from 0 again."""
+        self.steps, self.started = 0, time.monotonic()
+
+    def count_step(self) -> bool:
+        """Count a step, and return True where a checkpoint is due."""
+        self.steps += 1
+        return {"steps": self.steps, "seconds": time.monotonic() - self.started}[self.unit] >= self.amount
+
+
+class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes checkpoints, and restores the latest; must come last, after the callbacks whose state it saves."""
+
+    def __init__(
+        self,
+        options: CheckpointOptions,
+        batches: TrainingBatches,
+        reporter: EpochReporter,
+        early_stopping: BestEpoch,
+        writes: bool = True,
+    ) -> None:
+        """`writes=False` for a process that restores the checkpoints of another one and writes none."""
+        super().__init__()
+        self.options, self.timer, self.writes = options, CheckpointTimer(options.every), writes
+        self.batches, self.reporter, self.early_stopping = batches, reporter, early_stopping
+        self.start = Position(0, 0)
+        self.interrupted_metrics: list[NDArray[Any]] = []  # Keras's running means of the interrupted epoch
+
+    def restore(self, network: keras.Model) -> Position:
+        """Restore the latest checkpoint, if there is one, and return the position to continue from.
+
+        Raises:
+            UserError: the checkpoint's training had another initial state.
+
+        """
+        network.optimizer.build(network.trainable_variables)
+        self.origin = initial_state_digest(network, self.options.data_digest)
+        if not (latest := self.options.folder.latest):
+            return self.start
+        state, arrays = latest.state, latest.arrays()
+        if state.get("origin") != self.origin:
+            raise UserError(
+                "training.resume=true: the interrupted training had other rows, another checkpoint or another version "
+                "of TensorFlow or Keras. Set training.resume=false to start anew"
+            )
+        _assign(network.variables, _group(arrays, "network"))
+        _assign(network.optimizer.variables, _group(arrays, "optimizer"))
+        self.interrupted_metrics = _group(arrays, "metrics")
+        self.early_stopping.set_state(state["stopping"], _group(arrays, "best"))
+        self.reporter.resume(state["history"], state["seconds"])
+        self.start = Position(**state["position"])
+        self.batches.seek(self.start.epoch, self.start.step)
+        return self.start
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Restore the running means of an interrupted epoch, which Keras has just reset."""
+        self.epoch, self.steps_done = epoch, 0
+        if self.start.step and epoch == self.start.epoch:
+            self.steps_done = self.start.step
+            _assign(self.model.metrics_variables, self.interrupted_metrics)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Write a checkpoint where one is due; after an epoch's last step, `on_epoch_end` writes it."""
+        self.steps_done += 1
+        if self.timer.count_step() and self.steps_done < len(self.batches):
+            self._save(Position(self.epoch, self.steps_done), f"epoch {self.epoch + 1}, step {self.steps_done}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write a checkpoint; a training that stops here has no epochs left."""
+        done = self.reporter.epochs if self.model.stop_training else epoch + 1
+        self._save(Position(done, 0), f"epoch {epoch + 1}")
+
+    def _save(self, position: Position, after: str) -> None:
+        self.timer.restart()
+        if not self.writes:
+            return
+        try:
+            self.options.folder.save(self._arrays(), self._state(position, after))
+        except OSError as error:
+            folder, reason = self.options.folder.path.parent, error.strerror or error
+            say(f"no checkpoint after {after}: {folder} cannot be written ({reason}); training goes on without it")
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        groups = {
+            "network": self.model.variables,
+            "optimizer": self.model.optimizer.variables,
+            "metrics": self.model.metrics_variables,
+            "best": self.early_stopping.best_weights or [],
+        }
+        return {f"{name}/{n}": np.asarray(each) for name, group in groups.items() for n, each in enumerate(group)}
+
+    def _state(self, position: Position, after: str) -> dict[str, Any]:
+        return {
+            "run": self.options.run_id,
+            "origin": self.origin,
+            "position": asdict(position),
+            "after": after,
+            "stopping": self.early_stopping.get_state(),
+            "history": self.reporter.history,
+            "seconds": self.reporter.elapsed_seconds(),
+        }
+
+
+@dataclass(frozen=True)
+class TrainedState:
+    """Best weights and history of a finished training."""
+
+    best_weights: list[NDArray[Any]]
+    best_epoch: int  # counts from 0
+    history: list[dict[str, float]]
+
+
+def read_trained_state(last: Checkpoint) -> TrainedState:
+    """Read the result of a training from its last checkpoint."""
+    state = last.state
+    return TrainedState(_group(last.arrays(), "best"), int(state["stopping"]["best_epoch"]), state["history"])
+
+
+def initial_state_digest(network: keras.Model, data_digest: str) -> str:
+    """Return a sha256 over the initial weights, the rows and the libraries' versions.
+
+    With the config they determine the weights at the end.
+    """
+    versions = [importlib.metadata.version(package) for package in ("tensorflow", "keras", "keras-hub")]
+    return hashlib.sha256(" ".join([weights_digest(network), data_digest, *versions]).encode()).hexdigest()
+
+
+def weights_digest(network: keras.Model) -> str:
+    """Return a sha256 over all weights, bit by bit."""
+    digest = hashlib.sha256()
+    for variable in network.weights:
+        digest.update(np.ascontiguousarray(variable).data)
+    return digest.hexdigest()
+
+
+def _group(arrays: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
+    count = sum(key.startswith(f"{name}/") for key in arrays)
+    return [arrays[f"{name}/{number}"] for number in range(count)]
+
+
+def _assign(variables: Iterable[Any], values: list[NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -1,0 +1,1 @@
+"""Training on several processes: strategies, collectives, shards, the Spark stage."""

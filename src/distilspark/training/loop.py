@@ -1,0 +1,150 @@
+"""Fine-tune a network: compile it, train epoch by epoch, keep the best epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from distilspark.config import DEFAULT_THRESHOLD, TrainConfig, TrainingConfig
+from distilspark.model.losses import make_loss
+from distilspark.model.network import build_network
+from distilspark.training.batches import Examples, TrainingBatches
+from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
+from distilspark.training.checkpoint.state import CheckpointOptions, CheckpointSaver, Position, TrainedState
+from distilspark.training.distributed.strategy import SINGLE_PROCESS, Strategy
+from distilspark.training.prediction import Predictor
+from distilspark.training.targets import ClassWeights, TargetTransform, fold_label_scale
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows that a process trains and validates on, and the targets' transform."""
+
+    train: Examples  # of a worker: its shard
+    validation: Examples  # of a worker that is not the chief: empty
+    target: TargetTransform  # computed from all training rows
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The result of a training; the network has the best epoch's weights, its outputs are on the labels' own scale."""
+
+    history: pd.DataFrame  # one row an epoch: epoch, train/loss, val/*, time/epoch
+    best_epoch: int  # counts from 1
+    class_weights: ClassWeights | None
+    threshold: float = DEFAULT_THRESHOLD  # that the network decides by (`fold_threshold`)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and TensorFlow, and make TensorFlow's ops deterministic on one machine."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def build_initial_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
+    """Build the network before its first step, on `checkpoint`'s weights; the same seed gives the same weights."""
+    seed_everything(config.training.seed)
+    return build_network(
+        checkpoint,
+        config.task.head,
+        config.task.head_kind.units(config.task),
+        pooling=config.model.pooling,
+        dropout=config.model.dropout,
+    )
+
+
+def fit(
+    network: keras.Model,
+    data: TrainingData,
+    config: TrainConfig,
+    log_epoch: EpochLogger,
+    checkpoints: CheckpointOptions | None = None,
+    strategy: Strategy = SINGLE_PROCESS,
+) -> FitResult:
+    """Fine-tune `network` in place, and give it the weights of the epoch that is best on the validation split.
+
+    With `checkpoints` an interrupted training is resumed and ends with the weights that it would have had; its epochs
+    are logged again. Under a distributed `strategy` only the chief's network and result are complete.
+
+    Raises:
+        WorkError: the outputs became NaN or infinite.
+        UserError: the checkpoint belongs to another training.
+
+    """
+    batches = strategy.make_batches(data.train, data.target, config.training)
+    compile_network(network, config.training, len(batches), strategy)
+    early_stopping = make_early_stopping(config)
+    reporter = EpochReporter(log_epoch, config.training.epochs, len(batches), config.task.metric)
+    callbacks = strategy.make_callbacks([make_validation(network, data, config), reporter, early_stopping])
+    start = Position(0, 0)
+    if checkpoints:
+        saver = CheckpointSaver(checkpoints, batches, reporter, early_stopping, writes=strategy.is_chief)
+        callbacks, start = [*callbacks, saver], saver.restore(network)
+    strategy.offset_dropout_seeds(network)
+    with reporter.progress:
+        epoch_ranges = start.epoch_ranges(config.training.epochs)
+        train_epochs(network, batches, epoch_ranges, callbacks, strategy.fit_class_weights(data.target))
+    if strategy.is_chief:
+        early_stopping.restore_best_weights_to(network)
+        fold_label_scale(network, data.target.scale)
+    return FitResult(pd.DataFrame(reporter.history), early_stopping.best_epoch + 1, data.target.class_weights)
+
+
+def load_trained_state(network: keras.Model, state: TrainedState, target: TargetTransform) -> FitResult:
+    """Give `network` the result of a training that other processes have run."""
+    network.set_weights(state.best_weights)
+    fold_label_scale(network, target.scale)
+    return FitResult(pd.DataFrame(state.history), state.best_epoch + 1, target.class_weights)
+
+
+def compile_network(network: keras.Model, config: TrainingConfig, steps_per_epoch: int, strategy: Strategy) -> None:
+    """Set optimizer and loss."""
+    optimizer = strategy.make_optimizer(config, config.epochs * steps_per_epoch)
+    network.compile(optimizer=optimizer, loss=strategy.make_loss(make_loss(config.loss)), jit_compile=False)
+
+
+def make_validation(network: keras.Model, data: TrainingData, config: TrainConfig) -> Validation:
+    """Compute the loss on the network's scale, metrics on the labels' own."""
+    loss, scale = make_loss(config.training.loss), data.target.scale
+    targets = scale.standardize(data.validation.labels)[:, None]
+
+    def validation_loss(raw: NDArray[Any]) -> float:
+        return float(loss(targets, raw))
+
+    predictor = Predictor(network, config.evaluation.batch_tokens, config.training.bucket_width)
+    return Validation(predictor, data.validation, config.task.head_kind, scale.rescale, validation_loss)
+
+
+def make_early_stopping(config: TrainConfig) -> BestEpoch:
+    """Monitor the task's metric, or the loss, on the validation split."""
+    early_stopping = config.training.early_stopping
+    name = {"metric": config.task.metric, "loss": "loss"}[early_stopping.monitor]
+    mode = "min" if name == "loss" else config.task.headline.mode
+    return BestEpoch(f"val/{name}", mode, early_stopping.patience)
+
+
+def train_epochs(
+    network: keras.Model,
+    batches: TrainingBatches,
+    epoch_ranges: list[tuple[int, int]],
+    callbacks: list[keras.callbacks.Callback],
+    class_weights: ClassWeights | None,
+) -> None:
+    """Call Keras's `fit` for each range of epochs, until early stopping ends the training."""
+    for first, last in epoch_ranges:
+        network.fit(
+            batches.dataset(),
+            initial_epoch=first,
+            epochs=last,
+            class_weight=class_weights,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        if network.stop_training:
+            return
