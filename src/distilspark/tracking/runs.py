@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from distilspark.config import flatten
-from distilspark.console import say
+from distilspark.console import plain_name, say
 from distilspark.paths import ROOT
 from distilspark.tracking.store import (
     check_artifacts,
@@ -176,7 +176,8 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | N
     try:
         if error:
             mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
-        mlflow.log_artifact(str(log))
+        with plain_name(log) as artifact:
+            mlflow.log_artifact(str(artifact))
     except Exception:
         logger.exception("the log is no artifact of the run")  # and does not hide why the run ended
     mlflow.end_run(RunStatus.to_string(RunStatus.from_string(status)))
