@@ -12,7 +12,7 @@ from pathlib import Path
 
 from distilspark.console import log_to_stderr, logger, new_log, output_to, say
 from distilspark.errors import UserError, WorkError, as_foreseen, one_line
-from distilspark.paths import CALLER, CONF, absolute, set_caller
+from distilspark.paths import CONF, from_caller, set_caller
 from distilspark.preflight import check_machine
 
 COMMANDS = {
@@ -93,8 +93,8 @@ def _override(key: str, value: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    if key in HYDRA_FOLDERS and CALLER in os.environ and value[:1] not in "$'\"":  # Hydra starts from this process's
-        value = absolute(value)
+    if key in HYDRA_FOLDERS and value[:1] not in "$'\"":  # an interpolation, or what Hydra's grammar takes apart
+        value = from_caller(value)
     with suppress(HydraException):
         OverridesParser.create().parse_override(f"{key}={value}")
         if value == value.strip():

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from distilspark.errors import UserError
-from distilspark.paths import absolute
+from distilspark.paths import from_caller
 
 T = TypeVar("T")
 Head = Literal["classification", "regression"]
@@ -25,7 +25,7 @@ Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
-Location = Annotated[str, AfterValidator(absolute)]  # a path or URI; a relative path starts from the caller's folder
+Location = Annotated[str, AfterValidator(from_caller)]  # a path or URI
 EVEN = 0.5  # the threshold of a network whose more probable label is predicted
 config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 

@@ -76,8 +76,8 @@ def explain(text: str, config: SparkConfig, error: Exception) -> Exception:
     """Find the cause in what a JVM wrote and raised."""
     if found := UNREACHABLE.search(text):
         return WorkError(
-            f"spark.master={config.master} does not answer: {found[0]}. Start the cluster, or set another spark.master; "
-            "unset PYSPARK_GATEWAY_PORT where it is set"
+            f"spark.master={config.master} does not answer: {found[0]}. Start the cluster, set another spark.master, "
+            "or unset PYSPARK_GATEWAY_PORT where it is set"
         )
     for pattern, message in CAUSES.items():
         if found := re.search(pattern, text):

@@ -11,7 +11,7 @@ from distilspark.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-CALLER = "DISTILSPARK_CALLER"  # the caller's folder, for this process and those that it starts; "": not known
+CALLER = "DISTILSPARK_CALLER"  # a variable: where `mlflow run` was started, for all our processes; "": not known
 
 
 def set_caller(process: str) -> None:
@@ -20,7 +20,7 @@ def set_caller(process: str) -> None:
     MLflow starts an entry point in the project's folder and hands the caller's on in no way: the shell that it starts
     sets PWD anew, and OLDPWD is the caller's own. So MLproject passes the shell's `$PPID`, and the operating system
     knows that process's working directory (Linux, macOS and Windows do). Where it does not tell, only a relative path
-    is an error (`absolute`).
+    is an error (`from_caller`).
     """
     import psutil
 
@@ -30,22 +30,21 @@ def set_caller(process: str) -> None:
         os.environ[CALLER] = ""
 
 
-def absolute(path: str) -> str:
-    """A local path as an absolute one, from the caller's folder where it is relative; a URI, and "", as it is.
+def from_caller(path: str) -> str:
+    """Make a relative path absolute where `mlflow run` started this process, from the folder in which that was started.
 
-    >>> absolute("s3a://bucket/glue"), absolute("/data/glue/*.tsv")
-    ('s3a://bucket/glue', '/data/glue/*.tsv')
+    A URI and an absolute path stay as they are, and so does everything where a person started the process.
 
     Raises:
-        UserError: it is relative, and `mlflow run` started this process from a folder that is not known.
+        UserError: it is relative, and that folder is not known.
 
     """
-    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises where there is no such user
-    if not path or SCHEME.match(path) or Path(expanded).is_absolute():
-        return expanded
     folder = os.environ.get(CALLER)
-    if folder == "":
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises where there is no such user
+    if folder is None or not path or SCHEME.match(path) or Path(expanded).is_absolute():
+        return path
+    if not folder:
         raise UserError(
             f"{path} is a relative path, and the folder where `mlflow run` was started is not known: make it absolute"
         )
-    return os.path.normpath(Path(folder or Path.cwd()) / expanded)
+    return os.path.normpath(Path(folder) / path)

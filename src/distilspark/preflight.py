@@ -97,7 +97,7 @@ def check_user() -> None:
         pwd.getpwuid(os.getuid())
     except KeyError as error:
         raise UserError(
-            f"the user with the id {os.getuid()} has no name and no home (no entry in /etc/passwd), and Spark needs both. "
+            f"the user with the id {os.getuid()} has no name and no home (no entry in /etc/passwd), which Spark needs. "
             "Add one, or run as a user who has one (in a container: --user)"
         ) from error
 
