@@ -10,7 +10,13 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.stderr.write("distilspark: needs Python 3.11, 3.12 or 3.13; %s\n" % found)
     sys.exit(2)
 
+import logging
+
 from distilspark.command_line import main
+from distilspark.console import keep_standard_streams
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    keep_standard_streams()
+    code = main(sys.argv[1:])
+    logging.disable()  # what libraries have to tell when the interpreter ends is no line of the command's
+    sys.exit(code)

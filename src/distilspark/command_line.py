@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from distilspark.console import log_to_stderr, logger, output_to, say
+from distilspark.console import log_to_stderr, logger, new_log, output_to, say
 from distilspark.errors import UserError, WorkError, as_foreseen, one_line
-from distilspark.paths import CONF
-from distilspark.preflight import check_java
+from distilspark.paths import CONF, from_caller, set_caller
+from distilspark.preflight import check_machine
 
 COMMANDS = {
     "train": "fine-tune, evaluate, log and register one model",
@@ -24,6 +24,8 @@ COMMANDS = {
     "server": "serve the tracking store and its UI to a team",
 }
 SERVICES = {"server"}  # need no Java, keep the terminal, end when they are stopped, and are no MLflow entry points
+STARTED_BY = "--started-by"  # in MLproject, with the process id of `mlflow run`
+HYDRA_FOLDERS = {"hydra.run.dir", "hydra.sweep.dir"}
 HYDRA_FLAGS = {
     *("--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--shell-completion"),
     *("--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info"),
@@ -33,7 +35,7 @@ HYDRA_FLAGS = {
 def main(arguments: Sequence[str]) -> int:
     """Run a command; the exit code: 0 success, 1 the work failed, 2 a mistake of the caller's, 130 interrupted."""
     try:
-        command, *rest = arguments or ["--help"]
+        command, *rest = _without_caller(arguments) or ["--help"]
         if command in ("--help", "-h"):
             return _usage()
         if command not in COMMANDS:
@@ -46,6 +48,15 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     return 0
+
+
+def _without_caller(arguments: Sequence[str]) -> list[str]:
+    """The arguments without the one that MLproject adds, which is heeded here."""
+    if STARTED_BY not in arguments:
+        return list(arguments)
+    place = arguments.index(STARTED_BY)
+    set_caller("".join(arguments[place + 1 : place + 2]))
+    return [*arguments[:place], *arguments[place + 2 :]]
 
 
 def hydra_arguments(arguments: Sequence[str]) -> list[str]:
@@ -82,6 +93,8 @@ def _override(key: str, value: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    if key in HYDRA_FOLDERS and value[:1] not in "$'\"":  # an interpolation, or what Hydra's grammar takes apart
+        value = from_caller(value)
     with suppress(HydraException):
         OverridesParser.create().parse_override(f"{key}={value}")
         if value == value.strip():
@@ -120,7 +133,7 @@ def _job(command: str, failures: list[Exception]) -> Callable[[object], Exceptio
 
         log = Path(HydraConfig.get().runtime.output_dir) / f"{command}.log"
         try:
-            with nullcontext() if command in SERVICES else _batch(log):
+            with nullcontext(log) if command in SERVICES else _batch(log) as log:
                 importlib.import_module(f"distilspark.commands.{command}").run(composed, log)
         except Exception as error:
             failures.append(as_foreseen(error, log))
@@ -135,13 +148,14 @@ def _several(failures: list[Exception]) -> str:
 
 
 @contextmanager
-def _batch(log: Path) -> Iterator[None]:
-    """What the commands have around them that start Spark and write to a log."""
-    check_java()
+def _batch(wanted: Path) -> Iterator[Path]:
+    """Check the machine, and send what a command writes to a log of its own; yield the log."""
+    check_machine()
+    log = new_log(wanted)
     with output_to(log):
         log_to_stderr()
         with _unforeseen_to_log():
-            yield
+            yield log
 
 
 @contextmanager

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from distilspark.errors import UserError
 from distilspark.heads import HEADS, Head
 from distilspark.metrics import METRICS, Metric
+from distilspark.paths import from_caller
 
 T = TypeVar("T")
 Precision = Literal["float32", "int8"]
@@ -26,6 +27,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and Te
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 DEFAULT_THRESHOLD = 0.5  # with it the more probable of two labels is predicted
+Location = Annotated[str, AfterValidator(from_caller)]  # a path or URI
 config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 
 
@@ -96,7 +98,7 @@ class DataConfig:
     """Where rows come from and how they are split: `conf/data/*.yaml`."""
 
     source: Literal["auto", "hub", "files", "sample"]
-    path: str | None  # a folder, file or URI that Spark can read (source=files)
+    path: Location | None  # a folder, file or URI that Spark can read (source=files)
     dataset: str  # the hub's dataset
     revision: str  # its pinned commit
     sample_rows: dict[str, Annotated[int, Field(ge=1, le=100_000)]]  # source=sample: rows of each split
@@ -149,7 +151,7 @@ class ModelConfig:
     """Checkpoint and graph: `conf/model/*.yaml`."""
 
     name: str
-    path: str | None  # a local folder with the checkpoint; None: cache, hub or package index
+    path: Location | None  # a local folder with the checkpoint; None: cache, hub or package index
     checkpoint: CheckpointConfig
     pooling: Literal["cls", "mean"]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
@@ -187,7 +189,7 @@ class TrainingConfig:
     workers: Positive  # Spark tasks that train together, each on its part of every batch
     resume: bool  # go on with the same training where one was interrupted
     checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None  # and after each epoch
-    checkpoints: str | None  # a folder; None: in the user's cache
+    checkpoints: Location | None  # a folder; None: in the user's cache
 
 
 @config
@@ -307,9 +309,9 @@ class PredictConfig:
     """`conf/predict.yaml`."""
 
     task: TaskConfig
-    input: str | None  # a file, a folder or a glob, anywhere that Spark can read
-    output: str | None  # a folder that does not exist yet
-    model_uri: Annotated[str, Field(min_length=1)]  # whatever MLflow takes: alias, version, run, folder
+    input: Location | None  # a file, a folder or a glob, anywhere that Spark can read
+    output: Location | None  # a folder that does not exist yet
+    model_uri: Annotated[Location, Field(min_length=1)]  # whatever MLflow takes: alias, version, run, folder
     predict: PredictionConfig
     spark: SparkConfig
 
@@ -326,7 +328,7 @@ class EvaluateConfig:
 
     task: TaskConfig
     data: DataConfig
-    model_uri: Annotated[str, Field(min_length=1)]  # as in `PredictConfig`
+    model_uri: Annotated[Location, Field(min_length=1)]  # as in `PredictConfig`
     evaluation: EvaluationConfig
     spark: SparkConfig
 
@@ -369,8 +371,8 @@ class CompareConfig:
 
     sweep: str | None  # its id, or its parent run's
     runs: list[str]
-    models: list[str]  # URIs of registered or logged models
-    output: str | None  # a folder; None: Hydra's own
+    models: list[Location]  # URIs of registered or logged models
+    output: Location | None  # a folder; None: Hydra's own
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import re
+import shutil
+import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -14,10 +20,56 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from distilspark.errors import UserError
+
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
 WIDE = 500  # characters: a file has no edge
 speaker = ""  # who says what is printed, where several processes share the terminal
+
+
+class TerminalStream(io.TextIOWrapper):
+    """Text to a terminal or pipe, written line by line and never a reason to fail.
+
+    Where the reader is gone (`| head -1`), the disk behind it full or the terminal closed, the rest goes nowhere.
+    Characters that its encoding lacks are escaped.
+    """
+
+    def __init__(self, descriptor: int, encoding: str | None) -> None:
+        """Take over the file descriptor; the encoding is the locale's where it is None."""
+        buffer = io.BufferedWriter(io.FileIO(descriptor, "w"))
+        super().__init__(buffer, encoding, errors="backslashreplace", line_buffering=True)
+
+    def write(self, text: str) -> int:
+        """Write, or drop the text."""
+        try:
+            return super().write(text)
+        except OSError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what is left."""
+        try:
+            super().flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())  # so that what is still in the buffer can be written at the end
+        os.close(nowhere)
+
+
+def keep_standard_streams() -> None:
+    """Make standard output and error `TerminalStream`s, for the whole process; those that are closed go nowhere."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free, which would be the next file's otherwise
+    encodings = [getattr(stream, "encoding", None) for stream in (sys.stdout, sys.stderr)]
+    sys.stdout, sys.stderr = map(TerminalStream, (1, 2), encodings)
 
 
 def speak_as(name: str | None) -> None:
@@ -66,6 +118,41 @@ def _may_move() -> bool:
     return terminal.is_terminal and not speaker
 
 
+def new_log(wanted: Path) -> Path:
+    """Make the log file of a run: the one that is wanted, or where another run has that, `train-2.log` and so on.
+
+    Raises:
+        UserError: its folder cannot be written.
+
+    """
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            log = wanted if number == 1 else wanted.with_stem(f"{wanted.stem}-{number}")
+            try:
+                log.touch(exist_ok=False)
+                break
+            except FileExistsError:
+                continue
+    except OSError as error:
+        raise UserError(
+            f"{wanted.parent} cannot be written: {error.strerror or error}. Set hydra.run.dir (of a multirun: "
+            "hydra.sweep.dir) to another folder"
+        ) from error
+    return log
+
+
+@contextmanager
+def plain_name(log: Path) -> Iterator[Path]:
+    """Yield a file with a log's content and the name that it would have alone: `train.log`, for `train-2.log` too."""
+    name = re.sub(r"-\d+(?=\.log$)", "", log.name)
+    if name == log.name:
+        yield log
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(shutil.copyfile(log, Path(folder) / name))
+
+
 @contextmanager
 def output_to(log: Path) -> Iterator[int]:
     """Send all that libraries, the JVM and C++ code write to the log file; only `say` and its like reach the terminal.
@@ -76,7 +163,10 @@ def output_to(log: Path) -> Iterator[int]:
     log.parent.mkdir(parents=True, exist_ok=True)
     saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     shown = terminal.file
-    with log.open("a", buffering=1) as file, os.fdopen(os.dup(1), "w", buffering=1) as kept:
+    with (
+        log.open("a+", buffering=1) as file,
+        TerminalStream(os.dup(1), sys.stdout.encoding) as kept,
+    ):  # + as `written_to_stderr` reads it
         sys.stdout.flush()
         sys.stderr.flush()
         terminal.file = kept
@@ -91,6 +181,25 @@ def output_to(log: Path) -> Iterator[int]:
             for descriptor, original in saved.items():
                 os.dup2(original, descriptor)
                 os.close(original)
+
+
+@contextmanager
+def written_to_stderr() -> Iterator[Callable[[], str]]:
+    """Yield a function that returns what this process and its children have written to file descriptor 2 since.
+
+    It returns nothing where that is no file that can be read, as it is outside `output_to`.
+    """
+    size = os.fstat(2).st_size
+
+    def read() -> str:
+        status = os.fstat(2)
+        try:
+            is_file = stat.S_ISREG(status.st_mode)
+            return os.pread(2, status.st_size - size, size).decode(errors="replace") if is_file else ""
+        except OSError:  # opened for writing only
+            return ""
+
+    yield read
 
 
 @contextmanager

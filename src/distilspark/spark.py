@@ -8,23 +8,35 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from pyspark.sql import SparkSession
 
 from distilspark.config import SparkConfig, flatten
 from distilspark.errors import UserError
+from distilspark.jvm import UTF8, java_options, starting_jvm
 
 
 def session(config: SparkConfig, name: str) -> SparkSession:
     """The Spark session with these resources; the one that runs already, where there is one.
 
-    Workers run this interpreter (`sys.executable`), so that they have the same packages.
+    Workers run this interpreter (`sys.executable`), so that they have the same packages. Letters are lower-cased as in
+    English, whatever the machine's locale: the packaged model does it that way, without Spark.
+
+    Raises:
+        UserError: the JVM does not start with these settings, or on this machine.
+        WorkError: it does not start for another reason.
+
     """
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master(config.master).appName(name)
     for key, value in _settings(config).items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    with starting_jvm(config):
+        spark = builder.getOrCreate()
+    jvm: Any = spark._jvm
+    jvm.java.util.Locale.setDefault(jvm.java.util.Locale.US)  # _JAVA_OPTIONS and spark-defaults.conf overrule options
+    return spark
 
 
 def _settings(config: SparkConfig) -> dict[str, str]:
@@ -40,9 +52,11 @@ def _settings(config: SparkConfig) -> dict[str, str]:
         "spark.sql.legacy.parquet.nanosAsLong": True,  # else a nanosecond timestamp makes its whole file unreadable
         "spark.ui.enabled": False,
         "spark.ui.showConsoleProgress": False,
+        "spark.executorEnv.LC_ALL": UTF8,
         **flatten(config.settings),
     }
-    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
+    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
+    return texts | java_options(texts)
 
 
 def with_retries(config: SparkConfig, attempts: int = 4) -> SparkConfig:

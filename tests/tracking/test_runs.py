@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from distilspark.config import TrainConfig, flatten
 from distilspark.errors import UserError
-from distilspark.paths import ROOT
+from distilspark.paths import CALLER, ROOT
 from distilspark.tracking.runs import log_config, open_run, print_run_link, timed
 from distilspark.tracking.store import use_project_store
 
@@ -118,15 +118,70 @@ def test_a_run_whose_artifacts_cannot_be_reached_fails_at_its_start(log: Path, t
     assert run.info.status == "FAILED"
 
 
-def test_the_run_of_mlflow_run_is_taken_over(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = mlflow.MlflowClient().create_run(mlflow.create_experiment(f"{tmp_path.name}-theirs"), run_name="theirs")
+@pytest.mark.parametrize("given, expected", [("theirs", "theirs"), (None, "our name")])
+def test_the_run_of_mlflow_run_is_taken_over_with_the_name_that_it_was_given(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    opened = mlflow.MlflowClient().create_run(mlflow.create_experiment(f"{tmp_path.name}-theirs"))
+    if given:
+        mlflow.MlflowClient().set_tag(opened.info.run_id, "mlflow.runName", given)  # as `mlflow run` does it
     monkeypatch.setenv("MLFLOW_RUN_ID", opened.info.run_id)
     monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # as in a fresh process
     with open_run(f"{tmp_path.name}-ours", "our name", log) as run:
         assert run.info.run_id == opened.info.run_id
     ended = stored(opened.info.run_id)
-    assert (ended.info.status, ended.info.run_name) == ("FINISHED", "our name")
+    assert (ended.info.status, ended.info.run_name) == ("FINISHED", expected)
     assert mlflow.get_experiment_by_name(f"{tmp_path.name}-ours") is None
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A process that has no experiment yet."""
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_callers_experiment_goes_before_ours(
+    log: Path, tmp_path: Path, fresh: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    theirs = f"{tmp_path.name}-theirs"
+    if is_there:
+        mlflow.create_experiment(theirs)
+    fresh.setenv("MLFLOW_EXPERIMENT_NAME", theirs)
+    with open_run(f"{tmp_path.name}-ours", "a name", log) as run:
+        assert mlflow.get_experiment(run.info.experiment_id).name == theirs
+    assert mlflow.get_experiment_by_name(f"{tmp_path.name}-ours") is None
+
+
+def test_the_callers_experiment_may_be_an_id(log: Path, tmp_path: Path, fresh: pytest.MonkeyPatch) -> None:
+    theirs = mlflow.create_experiment(tmp_path.name)
+    fresh.setenv("MLFLOW_EXPERIMENT_ID", theirs)
+    with open_run(f"{tmp_path.name}-ours", "a name", log) as run:
+        assert run.info.experiment_id == theirs
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "both"])
+def test_an_experiment_that_cannot_be_used_is_named(
+    log: Path, tmp_path: Path, fresh: pytest.MonkeyPatch, variable: str
+) -> None:
+    gone = mlflow.create_experiment(tmp_path.name)
+    if variable == "both":
+        fresh.setenv("MLFLOW_EXPERIMENT_NAME", f"{tmp_path.name}-other")
+        fresh.setenv("MLFLOW_EXPERIMENT_ID", gone)
+    else:
+        mlflow.delete_experiment(gone)
+        fresh.setenv(variable, tmp_path.name if variable.endswith("NAME") else gone)
+    with pytest.raises(UserError, match="MLFLOW_EXPERIMENT"), open_run(f"{tmp_path.name}-ours", "a name", log):
+        pytest.fail("the run goes on")
+
+
+def test_a_log_with_a_number_is_the_artifact_without_it(log: Path, tmp_path: Path) -> None:
+    second = tmp_path / "train-2.log"
+    second.write_text("of the second\n")
+    with open_run(tmp_path.name, "a name", second) as run:
+        pass
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/train.log") == "of the second\n"
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED", "FAILED"])
@@ -245,6 +300,24 @@ def test_the_default_store_is_the_project_s(monkeypatch: pytest.MonkeyPatch, tmp
     try:
         use_project_store()
         assert mlflow.get_tracking_uri() == f"sqlite:///{ROOT / 'mlflow.db'}"
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.parametrize(
+    "given, expected", [("sqlite:///own.db", "/caller/own.db"), ("sqlite:////x/own.db", "/x/own.db")]
+)
+def test_a_relative_store_is_in_the_folder_of_mlflow_run(
+    monkeypatch: pytest.MonkeyPatch, given: str, expected: str
+) -> None:
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    monkeypatch.setenv(CALLER, "/caller")
+    mlflow.set_tracking_uri(None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    try:
+        use_project_store()
+        assert mlflow.get_tracking_uri() == f"sqlite:///{expected}"
     finally:
         mlflow.set_tracking_uri(before)
 

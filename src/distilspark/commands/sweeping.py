@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from distilspark.commands.comparison import answer_sweep
 from distilspark.commands.composition import with_model
 from distilspark.config import TrainConfig, flatten, from_hydra
-from distilspark.console import log_to_stderr, output_to, say, show_table, standard_output
+from distilspark.console import log_to_stderr, new_log, output_to, say, show_table, standard_output
 from distilspark.errors import UserError, WorkError, as_foreseen
 from distilspark.metrics import Metric
-from distilspark.preflight import check_java
+from distilspark.preflight import check_machine
 from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import log_tables
 from distilspark.tracking.runs import log_settings, open_run, print_run_link
@@ -87,12 +87,12 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
         WorkError: jobs failed; names them. The others have run to their end.
 
     """
-    check_java()
+    check_machine()
     shared = plan.shared if "model" in plan.varied else with_model(hydra.config, plan.shared, hydra.compose)
     configs = [from_hydra(TrainConfig, _without_hydra(hydra.compose([*shared, *own]))) for own in plan.samples]
     check_tasks(configs)
     sweep = describe_sweep(hydra, plan, shared)
-    log = Path(hydra.config.hydra.sweep.dir).absolute() / "sweep.log"
+    log = new_log(Path(hydra.config.hydra.sweep.dir).absolute() / "sweep.log")
     with output_to(log) as terminal:
         log_to_stderr()
         try:

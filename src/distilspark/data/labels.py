@@ -42,7 +42,5 @@ def label_problem(task: TaskConfig, text: Column, label: Column) -> Column:
     return F.coalesce(
         F.when(F.coalesce(F.trim(text), F.lit("")) == "", "label is empty"),
         F.when(label == HIDDEN, f"label is hidden ({HIDDEN})"),
-        F.when(
-            ~F.coalesce(is_allowed(task, label), F.lit(False)), f"label is not {task.head_kind.allowed_labels(task)}"
-        ),
+        F.when(~F.coalesce(is_allowed(task, label), F.lit(False)), f"label is not {allowed}"),
     )

@@ -6,6 +6,7 @@ Travels with the model (`code_paths`), and imports nothing of the project but wh
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -16,7 +17,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from distilspark.data.text_rules import MAX_CHARACTERS, find_text_problems
-from distilspark.errors import UserError
 from distilspark.features.buckets import pad, scoring_batches
 from distilspark.features.encoding import Encoded, encode, load_tokenizer
 from distilspark.features.stop_words import drop_stop_words
@@ -27,11 +27,15 @@ from distilspark.scoring.runtime import (
     derive_batch_tokens,
     limit_tokenizer,
     open_session,
+    spark_cpus,
 )
+from distilspark.scoring.serving import Answers, RequestError, keep_types_of_requests
 
 GRAPH = "model.onnx"
 SETTINGS = "scorer.json"
 PARAMS = {"max_characters": MAX_CHARACTERS, "batch_tokens": 0}  # batch_tokens 0: derived from memory and threads
+LOWEST = {"max_characters": 1, "batch_tokens": 0}
+HIGHEST = {"max_characters": PARAMS["max_characters"], "batch_tokens": 2**14}  # of a caller who is not a Spark job
 BUCKET_WIDTH = 1  # rows come sorted: padding to a common multiple would only add work
 
 
@@ -64,10 +68,11 @@ class Scorer:
 
         Args:
             model_input: the task's text columns; others are not read.
-            params: `max_characters`, more are an error; `batch_tokens`, padded tokens in one call of the network.
+            params: `max_characters`, more are an error; `batch_tokens`, padded tokens in one call of the network. At
+                most `HIGHEST`, but for a Spark job, whose own settings they are.
 
         Raises:
-            UserError: a param is out of its range.
+            RequestError: a param is out of its range.
 
         """
         limits = _check_params(PARAMS | (params or {}))
@@ -78,7 +83,7 @@ class Scorer:
         counts = np.zeros((2, len(errors)), np.int64)
         counts[:, good] = encoded.full_lengths, encoded.unknown
         told = {"error": errors, "tokens": counts[0], "unknown_tokens": counts[1]}
-        return pd.DataFrame(self._answers(outputs, good, len(errors)) | told)
+        return Answers(self._answers(outputs, good, len(errors)) | told)
 
     def outputs(self, rows: pd.DataFrame) -> NDArray[np.float32]:
         """(n, units): probabilities or values, in the order of the rows; all of them must be text."""
@@ -117,10 +122,12 @@ class Scorer:
         return columns
 
 
-def _check_params(params: dict[str, Any]) -> dict[str, int]:
-    for name, least in (("max_characters", 1), ("batch_tokens", 0)):
-        if params[name] < least:
-            raise UserError(f"{name}={params[name]}: it is {least} or more")
+def _check_params(params: Mapping[str, Any]) -> Mapping[str, int]:
+    is_own_job = spark_cpus() is not None
+    for name, least in LOWEST.items():
+        value, most = params[name], HIGHEST[name]
+        if value is None or value < least or (value > most and not is_own_job):
+            raise RequestError(f"{name}={value}: it is {least} to {most}")
     return params
 
 
@@ -129,6 +136,7 @@ def _load_pyfunc(path: str) -> Scorer:
     folder = Path(path).resolve()
     stamp = tuple((folder / name).stat().st_mtime_ns for name in (GRAPH, SETTINGS))
     with _LOADING:
+        keep_types_of_requests()
         return _load(folder, stamp, available_threads())
 
 

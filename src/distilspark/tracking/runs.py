@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -11,22 +12,27 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import mlflow
 import yaml
-from mlflow.entities import Run, RunStatus
+from mlflow.entities import Experiment, Run, RunStatus
+from mlflow.environment_variables import MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
 from distilspark.config import flatten
-from distilspark.console import say
+from distilspark.console import plain_name, say
+from distilspark.errors import UserError
 from distilspark.paths import ROOT
 from distilspark.tracking.store import (
     check_artifacts,
     few_retries,
+    first_line,
     project_store,
     use_project_store,
     without_password,
@@ -43,6 +49,9 @@ def open_run(
     experiment: str, name: str, log: Path, interrupted: str | None = None, parent: Run | None = None
 ) -> Iterator[mlflow.ActiveRun]:
     """The run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
+
+    What the caller chose goes before `experiment` and `name`: MLFLOW_EXPERIMENT_NAME, MLFLOW_EXPERIMENT_ID, and
+    `mlflow run --run-name`.
 
     `interrupted`: the id of a run that did not come to its end and whose work goes on. It is opened again, or where
     another one is given (by `mlflow run`, or by the parent's experiment), it ends and names that one. A run that is
@@ -73,10 +82,11 @@ def _start(experiment: str, name: str, parent: Run | None, before: Run | None) -
         return _start_child(name, parent, before)
     if mlflow.environment_variables.MLFLOW_RUN_ID.get():  # MLflow takes it, and removes it from the environment
         run = mlflow.start_run(log_system_metrics=True)
-        mlflow.set_tag("mlflow.runName", name)
+        if _is_generated(run.info.run_name):
+            mlflow.set_tag(MLFLOW_RUN_NAME, name)
         return run
     if before:
-        mlflow.set_experiment(experiment_id=before.info.experiment_id)
+        _set_experiment(experiment_id=before.info.experiment_id)
         return mlflow.start_run(before.info.run_id, log_system_metrics=True)
     _choose_experiment(experiment)
     return mlflow.start_run(run_name=name, log_system_metrics=True)
@@ -148,13 +158,65 @@ def _take_over(before: Run, run: mlflow.ActiveRun) -> None:
         client.delete_tag(run_id, "error")
 
 
+def _is_generated(name: str) -> bool:
+    """Whether MLflow made the name up, which it does where nobody gives one.
+
+    >>> _is_generated("bedecked-boar-817"), _is_generated("my-run-1"), _is_generated("")
+    (True, False, True)
+    """
+    predicate, _, rest = name.partition("-")
+    noun, _, number = rest.partition("-")
+    made_up = predicate in _GENERATOR_PREDICATES and noun in _GENERATOR_NOUNS and number.isdecimal()
+    return made_up or not name
+
+
 def _choose_experiment(name: str) -> None:
-    """Artifacts of the default store go below the project's root, as `mlflow run` and `mlflow ui` have it there."""
-    if mlflow.get_experiment_by_name(name) is None:
-        local = mlflow.get_tracking_uri() == project_store()
-        location = (ROOT / "mlruns" / name).as_uri() if local else None
-        mlflow.create_experiment(name, location, tags=EXPERIMENT_TAGS)
-    mlflow.set_experiment(name)
+    """Make the caller's experiment the active one, as MLflow's own variables name it, else the one with this name.
+
+    Artifacts of the default store go below the project's root, as `mlflow run` and `mlflow ui` have it there.
+
+    Raises:
+        UserError: the experiment is not there or deleted, or the variables name two.
+
+    """
+    chosen, experiment_id = MLFLOW_EXPERIMENT_NAME.get(), MLFLOW_EXPERIMENT_ID.get()
+    if experiment_id and not chosen:
+        with _refused(f"MLFLOW_EXPERIMENT_ID={experiment_id}"):
+            _set_experiment(experiment_id=experiment_id)
+        return
+    name = chosen or name
+    with _refused(f"the experiment {name}"):
+        if mlflow.get_experiment_by_name(name) is None:
+            local = mlflow.get_tracking_uri() == project_store()
+            location = (ROOT / "mlruns" / name).as_uri() if local else None
+            mlflow.create_experiment(name, location, tags=EXPERIMENT_TAGS)
+        active = _set_experiment(name)
+    if chosen and experiment_id not in (None, active.experiment_id):
+        raise UserError(
+            f"MLFLOW_EXPERIMENT_ID={experiment_id} is not MLFLOW_EXPERIMENT_NAME={chosen}: unset one of them"
+        )
+
+
+def _set_experiment(name: str | None = None, experiment_id: str | None = None) -> Experiment:
+    """Make an experiment MLflow's active one, without the variable that MLflow sets, which is the caller's choice."""
+    before = os.environ.get(MLFLOW_EXPERIMENT_ID.name)
+    active = mlflow.set_experiment(name, experiment_id=experiment_id)
+    os.environ.pop(MLFLOW_EXPERIMENT_ID.name, None)
+    os.environ.update({MLFLOW_EXPERIMENT_ID.name: before} if before else {})
+    return active
+
+
+@contextmanager
+def _refused(experiment: str) -> Iterator[None]:
+    """Turn what the store refuses into a `UserError`."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.get_http_status_code() >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        raise UserError(
+            f"{experiment} cannot be used: {first_line(error)}. Set MLFLOW_EXPERIMENT_NAME to another one"
+        ) from error
 
 
 def _end_early(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | None = None) -> None:
@@ -176,7 +238,8 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | N
     try:
         if error:
             mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
-        mlflow.log_artifact(str(log))
+        with plain_name(log) as artifact:
+            mlflow.log_artifact(str(artifact))
     except Exception:
         logger.exception("the log is no artifact of the run")  # and does not hide why the run ended
     mlflow.end_run(RunStatus.to_string(RunStatus.from_string(status)))

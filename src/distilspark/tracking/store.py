@@ -16,15 +16,21 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from distilspark.errors import UserError, WorkError
-from distilspark.paths import ROOT
+from distilspark.paths import ROOT, from_caller
 
 
 def use_project_store() -> None:
-    """MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's."""
+    """MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's.
+
+    `mlflow run` hands on a relative one as it is.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the log would hold its every step
-    if not mlflow.environment_variables.MLFLOW_TRACKING_URI.get():
+    given = mlflow.environment_variables.MLFLOW_TRACKING_URI.get()
+    if not given:
         mlflow.set_tracking_uri(project_store())
+    elif relative := re.fullmatch(r"(sqlite:///)([^/].*)", given):
+        mlflow.set_tracking_uri(relative[1] + from_caller(relative[2]))
 
 
 def project_store() -> str:

@@ -1,0 +1,103 @@
+"""How Spark's JVM is started, and why it did not start."""
+
+from __future__ import annotations
+
+import locale
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from distilspark.config import SparkConfig
+from distilspark.console import written_to_stderr
+from distilspark.errors import UserError, WorkError, one_line
+
+UTF8 = "C.UTF-8"  # the locale that systems with any UTF-8 locale have
+LANGUAGE = "-Duser.language=en -Duser.country=US"
+UNREACHABLE = re.compile(r"All masters are unresponsive|Failed to connect to master \S+|Connection refused[^\n]*")
+OPTIONS = "spark.settings, spark-defaults.conf, SPARK_SUBMIT_OPTS, PYSPARK_SUBMIT_ARGS and JAVA_TOOL_OPTIONS"
+# What the JVM writes, or raises, when it does not start: the first that is found is the cause. {0} is what was found,
+# {1} the pattern's group.
+CAUSES = {
+    r"java\.net\.UnknownHostException: ([^\s:]+)": "the host name {1} has no address: add it to /etc/hosts "
+    "(`127.0.0.1 {1}`), or set SPARK_LOCAL_IP=127.0.0.1",
+    r"java\.nio\.channels\.UnresolvedAddressException": "Spark's own host name has no address: mend or unset "
+    "SPARK_LOCAL_HOSTNAME, SPARK_PUBLIC_DNS, spark.driver.host",
+    r"java\.net\.BindException: [^!\n]+": "Spark cannot listen: {0}. Mend or unset SPARK_LOCAL_IP, "
+    "spark.driver.bindAddress, spark.driver.port",
+    r".*(?:[Hh]eap size|object heap|maximum heap|initial heap|insufficient memory|Cannot allocate memory|"
+    r"OutOfMemoryError|native thread).*": "Java cannot start with this memory: {0}. Set "
+    "spark.driver_memory={memory} to a size that fits this machine, e.g. spark.driver_memory=1g",
+    r".*(?:Failed to create any local dir|No space left on device|Failed to create a temp directory).*": "Spark's "
+    "folder for temporary files cannot be written: {0}. Mend or unset SPARK_LOCAL_DIRS, spark.local.dir, TMPDIR",
+    r"(?m)^(?:Error: )?((?:Unrecognized|Unsupported|Invalid|Improperly|Multiple|Conflicting|Not allowed|Could not find|"
+    r"Error occurred during initialization of boot layer).*)": "Java does not start with its options: {1}. "
+    f"Mend them in {OPTIONS}",
+    r"(?:IllegalArgument|NumberFormat|Spark)\w*Exception: (.+)": "Spark does not start with its settings: {1}. "
+    f"Mend spark.master={{master}}, or what stands in {OPTIONS}",
+    r"(?m)^Error: (.+)": f"Spark does not start: {{1}}. Mend {OPTIONS}",
+    r"(?m)^\S*env: .*": "Spark's start script does not run: {0}. Mend PATH",
+}
+
+
+def java_options(given: Mapping[str, str]) -> dict[str, str]:
+    """Settings for the options of the driver's and the executors' JVMs, joined with those that are given.
+
+    Temporary files go where Python's go. Letters are lower-cased as in English, last so that it holds. Options that
+    stand in `spark-defaults.conf` stay: where none are given, ours take the key that Spark puts before those.
+    """
+    settings = {}
+    for side, first in (("driver", f'"-Djava.io.tmpdir={tempfile.gettempdir()}"'), ("executor", "")):
+        extra = f"spark.{side}.extraJavaOptions"
+        key = extra if extra in given else f"spark.{side}.defaultJavaOptions"
+        settings[key] = " ".join(filter(None, [first, given.get(key), LANGUAGE]))
+    return settings
+
+
+@contextmanager
+def starting_jvm(config: SparkConfig) -> Iterator[None]:
+    """Give the JVM that starts inside a UTF-8 locale, and turn what it fails with into an error with its cause.
+
+    Raises:
+        UserError: the machine or the settings are not as Spark needs them; names which, and the way out.
+        WorkError: it did not start for another reason.
+
+    """
+    with written_to_stderr() as written, _utf8_locale():
+        try:
+            yield
+        except Exception as error:
+            raise explain(f"{written()}\n{error}", config, error) from error
+
+
+def explain(text: str, config: SparkConfig, error: Exception) -> Exception:
+    """Find the cause in what a JVM wrote and raised."""
+    if found := UNREACHABLE.search(text):
+        return WorkError(
+            f"spark.master={config.master} does not answer: {found[0]}. Start the cluster, set another spark.master, "
+            "or unset PYSPARK_GATEWAY_PORT where it is set"
+        )
+    for pattern, message in CAUSES.items():
+        if found := re.search(pattern, text):
+            groups = [part.strip(" .!") for part in (found[0], *found.groups())]
+            return UserError(message.format(*groups, memory=config.driver_memory, master=config.master))
+    return WorkError(f"Spark does not start: {one_line(error)}. The log has what it wrote")
+
+
+@contextmanager
+def _utf8_locale() -> Iterator[None]:
+    """Set a UTF-8 locale where Python reads file names as UTF-8 and a JVM would not, as under `LC_ALL=C`.
+
+    A JVM takes the encoding of file names from its locale, and from nothing else.
+    """
+    if sys.getfilesystemencoding() != "utf-8" or locale.getencoding().lower() in ("utf-8", "utf8"):
+        yield
+        return
+    before = os.environ.get("LC_ALL")
+    os.environ["LC_ALL"] = UTF8
+    try:
+        yield
+    finally:
+        os.environ.pop("LC_ALL") if before is None else os.environ.update(LC_ALL=before)
