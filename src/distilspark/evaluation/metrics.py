@@ -55,27 +55,29 @@ def _mean(labels: Array, n: int, classes: int) -> Array:
     return np.full(n, labels.mean())
 
 
-def _classification(labels: Array, outputs: Array) -> dict[str, float]:
+def _classification(labels: Array, outputs: Array, rows: Array | None) -> dict[str, float]:
     truth, predicted = labels.astype(int), outputs.argmax(axis=1)
     scored = [1] if outputs.shape[1] == 2 else None
     precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
-        truth, predicted, labels=scored, average="macro", zero_division=0
+        truth, predicted, labels=scored, average="macro", zero_division=0, sample_weight=rows
     )
     every = list(range(outputs.shape[1]))
-    counts = sklearn_metrics.confusion_matrix(truth, predicted, labels=every)
+    counts = sklearn_metrics.confusion_matrix(truth, predicted, labels=every, sample_weight=rows)
     scores = {
-        "accuracy": sklearn_metrics.accuracy_score(truth, predicted),
+        "accuracy": sklearn_metrics.accuracy_score(truth, predicted, sample_weight=rows),
         "precision": precision,
         "recall": recall,
         "f1": f1,
         # With one label only, scikit-learn warns; MCC is 0 then by its own convention.
-        "mcc": sklearn_metrics.matthews_corrcoef(truth, predicted) if np.count_nonzero(counts) > 1 else 0.0,
+        "mcc": sklearn_metrics.matthews_corrcoef(truth, predicted, sample_weight=rows)
+        if np.count_nonzero(counts) > 1
+        else 0.0,
     }
     return {name: float(score) for name, score in scores.items()}
 
 
-def _regression(labels: Array, outputs: Array) -> dict[str, float]:
-    truth, predicted = labels.astype(float), outputs.astype(float)
+def _regression(labels: Array, outputs: Array, rows: Array | None) -> dict[str, float]:
+    truth, predicted = (np.repeat(each.astype(float), 1 if rows is None else rows) for each in (labels, outputs))
     return {
         "pearson": _correlation(stats.pearsonr, truth, predicted),
         "spearman": _correlation(stats.spearmanr, truth, predicted),
@@ -97,14 +99,16 @@ _BASELINE_OUTPUTS: dict[Head, Callable[[Array, int, int], Array]] = {
     "classification": _frequencies,
     "regression": _mean,
 }
-_COMPUTE: dict[Head, Callable[[Array, Array], dict[str, float]]] = {
+_COMPUTE: dict[Head, Callable[[Array, Array, Array | None], dict[str, float]]] = {
     "classification": _classification,
     "regression": _regression,
 }
 
 
-def compute_metrics(head: Head, labels: Array, outputs: Array) -> dict[str, float]:
-    """Every metric of the head (`METRICS`), from labels (n,) and outputs as in `Predictions`.
+def compute_metrics(head: Head, labels: Array, outputs: Array, rows: Array | None = None) -> dict[str, float]:
+    """Compute every metric of the head (`METRICS`) from labels (n,) and outputs as in `Predictions`.
+
+    `rows` (n,) counts the rows that each label and output stand for; one each without.
 
     Precision, recall and F1 are those of label 1 where there are two classes, else the mean over the classes that
     occur in labels or predictions (macro). What is undefined is 0: precision without predictions of the class, MCC
@@ -115,4 +119,4 @@ def compute_metrics(head: Head, labels: Array, outputs: Array) -> dict[str, floa
 
     """
     check_outputs(head, labels, outputs)
-    return _COMPUTE[head](labels, outputs)
+    return _COMPUTE[head](labels, outputs, rows)

@@ -17,12 +17,12 @@ from distilspark.config import PredictConfig
 from distilspark.console import format_metrics, say, working
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
-from distilspark.scoring.chunks import make_udf
 from distilspark.scoring.drift_report import report_drift
 from distilspark.scoring.files import Scored, score_files
 from distilspark.scoring.inputs import find_inputs
+from distilspark.scoring.model_udf import make_udf
 from distilspark.scoring.packaged import TaskModel, load_task_model
-from distilspark.scoring.profile import profile_figures
+from distilspark.scoring.profile_report import profile_figures
 from distilspark.scoring.staging import check_output, only_scoring, places_of
 from distilspark.scoring.stream import score_stream
 from distilspark.spark import open_session, with_retries
