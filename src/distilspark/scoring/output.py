@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame
@@ -114,11 +115,13 @@ _SHOWN = {"parquet": _as_parquet, "csv": _as_csv, "json": _as_json}
 
 
 def write_output(scored: DataFrame, chunks: int, config: PredictConfig, version: str, target: str) -> None:
-    """Write the scored rows in the order in which they were read, a file for each chunk, of at most a million rows.
+    """Write the scored rows in the order in which they were read: neighbouring chunks to a file of a million rows.
 
-    A file's name begins with the number of its partition, which is that of its chunk.
+    The files are in this order by their names, which begin with the number of their partition.
     """
-    placed = scored.repartitionById(chunks, CHUNK) if chunks > 1 else scored.coalesce(1)
+    together = max(1, ROWS_A_FILE // config.predict.rows_per_chunk)
+    files = math.ceil(chunks / together)
+    placed = scored.repartitionById(files, F.expr(f"{CHUNK} div {together}")) if files > 1 else scored.coalesce(1)
     shown = placed.sortWithinPartitions(ROW_NUMBER).select(*output_columns(scored, config, version))
     kind = config.predict.format
     try:
