@@ -6,15 +6,17 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import matplotlib as mpl
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:  # matplotlib takes a second to import: only those wait for it who draw
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 200
-PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
+PALETTE = [  # seaborn's "colorblind"
+    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
+    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
+]
 BLUE, ORANGE = PALETTE[0], PALETTE[1]
 PALE_BLUE, DARK_ORANGE = "#8dbfdd", "#9a6200"
 INK, GREY, PALE_GREY = "#262626", "#6b6b6b", "#c9c9c9"
@@ -49,6 +51,9 @@ _STYLE: dict[str, Any] = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Our style for what is drawn inside; matplotlib's settings are as before afterwards."""
+    import matplotlib as mpl
+    import seaborn as sns
+
     settings: dict[Any, Any] = {**sns.axes_style("whitegrid"), **_STYLE}
     with mpl.rc_context(settings):
         yield
@@ -104,6 +109,8 @@ def with_interval(title: str, value: float, interval: tuple[float, float], confi
 
 def new_figure(title: str, caption: str, *, width: float = 7.2, height: float = 4.6) -> Figure:
     """An empty figure (inches) with its finding on top and, in small print, what it was found on."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height))
     wrapped = textwrap.fill(title, int(width * 9.4), break_long_words=False)
     figure.suptitle(wrapped, x=0.012, ha="left", fontsize=12.5, fontweight="bold", color=INK)

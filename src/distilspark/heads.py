@@ -127,8 +127,8 @@ class Head(ABC):
                 f"{bad.sum()} of {len(bad)} rows have NaN or infinite outputs or labels, first: {bad.argmax()}"
             )
 
-    def compute_metrics(self, labels: Array, outputs: Array) -> dict[str, float]:
-        """Compute all metrics of the head. What is undefined is 0.
+    def compute_metrics(self, labels: Array, outputs: Array, rows: Array | None = None) -> dict[str, float]:
+        """Compute all metrics of the head, where label i stands for `rows[i]` rows, or one. What is undefined is 0.
 
         Undefined are precision without predictions of the class, MCC with a single label or prediction, correlations
         with constant values, and R² with constant labels.
@@ -138,7 +138,8 @@ class Head(ABC):
 
         """
         self.check_outputs(labels, outputs)
-        scores = self.weighted_metrics(labels, [outputs], np.ones((1, len(labels))))
+        weights = np.ones(len(labels)) if rows is None else rows
+        scores = self.weighted_metrics(labels, [outputs], weights[None, :])
         return {name: float(values.item()) for name, values in scores.items()}
 
     @abstractmethod

@@ -19,6 +19,7 @@ from scorings import Scoring, compose_predict
 
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring import chunks, files
+from distilspark.scoring.model_udf import make_udf
 from distilspark.scoring.packaged import load_task_model
 from distilspark.scoring.pyfunc import Scorer
 
@@ -381,5 +382,5 @@ def test_the_model_answers_each_row_once(score: Scoring, saved: Callable[[str], 
     model = load_task_model(config.model_uri, config.task, scratch)
     schema = "input struct<a:string>, row bigint, sentence1 string, label double, problem string"
     rows = score.spark.createDataFrame([(("a",), 1, "a", None, None)], schema)
-    plan = chunks.score_rows(rows, config, chunks.make_udf(score.spark, config, model))
+    plan = chunks.score_rows(rows, config, make_udf(score.spark, config, model))
     assert str(plan._jdf.queryExecution().executedPlan()).count("ArrowEvalPython") == 1

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from distilspark.config import TrainConfig
+from distilspark.config import TaskConfig, TrainConfig
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.scoring.package import outputs_of
-from distilspark.scoring.profile import BINS, profile_of, profile_of_outputs
+from distilspark.scoring.profile import profile_of, profile_of_outputs
 from distilspark.scoring.pyfunc import Scorer
+from distilspark.scoring.summary import BINS, count_cells, summarize
 
 TEXTS = [
     "A cat sleeps.",
@@ -24,6 +26,12 @@ TEXTS = [
     "\u4e2d \u6587 \u4e2d",
     "cat " * 40,
 ]
+
+
+def profile(spark: SparkSession, scored: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
+    """The profile of rows as `Scorer` answers them."""
+    rows = spark.createDataFrame(scored.assign(row=range(len(scored)), truth=float("nan")))
+    return profile_of(summarize(count_cells(rows, task, len(scored)), max_length=16), task)
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb"])
@@ -36,8 +44,8 @@ def test_what_training_counts_in_pandas_scoring_counts_in_spark(
     encoded = encode(load_tokenizer(folder), TEXTS, second, config.model.max_length)
     reference = profile_of_outputs(encoded, outputs_of(folder, config.task, rows), config.task)
     failed = pd.DataFrame({"sentence1": [""], "sentence2": ["cat"]})
-    scored = spark.createDataFrame(Scorer(folder).predict(pd.concat([rows, failed])))
-    assert profile_of(scored, config.task) == reference
+    scored = Scorer(folder).predict(pd.concat([rows, failed]))
+    assert profile(spark, scored, config.task) == reference
     assert json.loads(json.dumps(reference)) == reference
     assert reference["rows"] == sum(reference["tokens"].values()) == len(TEXTS)
     assert max(map(int, reference["tokens"])) > config.model.max_length
@@ -49,16 +57,17 @@ def test_values_outside_of_the_range_are_in_the_first_or_last_bin(
     spark: SparkSession, compose_config: Callable[..., TrainConfig]
 ) -> None:
     said = {"prediction": [-1.0, 0.0, 2.6, 5.0, 7.0], "error": "", "tokens": 3, "unknown_tokens": 0}
-    scored = spark.createDataFrame(pd.DataFrame(said))
-    rows = profile_of(scored, compose_config("task=stsb", "model=tiny").task)["predictions"]["rows"]
+    task = compose_config("task=stsb", "model=tiny").task
+    rows = profile(spark, pd.DataFrame(said), task)["predictions"]["rows"]
     assert {place: count for place, count in enumerate(rows) if count} == {0: 2, BINS // 2: 1, BINS - 1: 2}
 
 
 def test_nothing_scored_is_a_profile_without_rows(
     spark: SparkSession, compose_config: Callable[..., TrainConfig]
 ) -> None:
-    schema = "label string, score double, error string, tokens bigint, unknown_tokens bigint"
-    profile = profile_of(spark.createDataFrame([], schema), compose_config("task=cola", "model=tiny").task)
+    schema = "row bigint, truth double, label string, score double, error string, tokens bigint, unknown_tokens bigint"
+    task = compose_config("task=cola", "model=tiny").task
+    profile = profile_of(summarize(count_cells(spark.createDataFrame([], schema), task, 0), max_length=16), task)
     assert (profile["rows"], profile["tokens"], profile["unknown_share"]) == (0, {}, 0.0)
     assert profile["predictions"] == {"unacceptable": 0, "acceptable": 0}
     assert profile["scores"]["rows"] == [0] * BINS

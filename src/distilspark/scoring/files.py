@@ -10,22 +10,26 @@ from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig
 from distilspark.console import working
-from distilspark.data.filesystem import to_spark
 from distilspark.data.read import Inputs
-from distilspark.scoring.chunks import Udf, ingest, score_chunks
+from distilspark.scoring.chunks import ingest, read_scored, score_chunks
 from distilspark.scoring.drift import Drift, measure_drift
-from distilspark.scoring.manifest import check_errors, check_nothing_is_lost, count_errors, make_manifest
+from distilspark.scoring.manifest import check_errors, make_manifest
+from distilspark.scoring.model_udf import Udf
 from distilspark.scoring.output import write_output
 from distilspark.scoring.packaged import TaskModel
 from distilspark.scoring.profile import labelled_metrics, profile_of
 from distilspark.scoring.staging import MANIFEST, Places, fingerprint, open_staging, publish, write_json
+from distilspark.scoring.summary import Summary
+
+PARQUET = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}  # INT96, the default, ends in 2262 for others
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a scoring found, once its output is in its place."""
+    """A scoring's figures, once its output is in its place."""
 
     manifest: dict[str, Any]
+    summary: Summary
     profile: dict[str, Any]  # as `profile_of`
     drift: Drift
     metrics: dict[str, float]  # on the rows that have a label
@@ -41,20 +45,20 @@ def score_files(
     started: float,
 ) -> Scored:
     """Score the files into `places.output`; `started` is when the work on them was, by `time.perf_counter`."""
+    for key, value in PARQUET.items():
+        spark.conf.set(key, value)
     with working("reading the input"):
         wanted = fingerprint(config, inputs, model)
         open_staging(spark, places, wanted, config.predict.overwrite)
-        chunks = ingest(spark, config, inputs, places)
-    counts = score_chunks(spark, config, model, udf, places, chunks)
-    with working("checking and writing the output"):
-        rows = spark.read.parquet(*to_spark([places.of("scored", chunk.name) for chunk in chunks]))
-        check_nothing_is_lost(rows, chunks)
-        errors = count_errors(rows)
-        check_errors(counts, errors, config, places)
-        profile, metrics = profile_of(rows, config.task), labelled_metrics(rows, config.task)
+        plan = ingest(spark, config, inputs, places)
+    summary = score_chunks(spark, config, model, udf, places, plan)
+    with working("writing the output"):
+        check_errors(summary, config, places)
+        rows = read_scored(spark, config, places, plan)
+        profile, metrics = profile_of(summary, config.task), labelled_metrics(summary, rows, config.task)
         drift = measure_drift(model.profile, profile)
-        write_output(rows, counts.rows, config, model.found.version, places.of("output"))
-        manifest = make_manifest(config, model, wanted, counts, errors, drift, time.perf_counter() - started)
+        write_output(rows, len(plan.chunks), config, model.found.version, places.of("output"))
+        manifest = make_manifest(config, model, wanted, summary, drift, time.perf_counter() - started)
         write_json(spark, places.of("output", MANIFEST), manifest)
         publish(spark, places)
-    return Scored(manifest, profile, drift, metrics)
+    return Scored(manifest, summary, profile, drift, metrics)

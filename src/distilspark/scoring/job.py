@@ -18,27 +18,28 @@ from distilspark.console import format_metrics, say, working
 from distilspark.data.read import find_inputs
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
-from distilspark.scoring.chunks import make_udf
-from distilspark.scoring.drift_report import report_drift
 from distilspark.scoring.files import Scored, score_files
+from distilspark.scoring.model_udf import make_udf
 from distilspark.scoring.packaged import TaskModel, load_task_model
-from distilspark.scoring.profile import profile_figures
 from distilspark.scoring.staging import check_output, only_scoring, places_of
+from distilspark.scoring.startup import BackgroundSession
 from distilspark.scoring.stream import score_stream
-from distilspark.spark import open_session, with_retries
 from distilspark.tracking.registry import link_model
-from distilspark.tracking.results import log_figures
 from distilspark.tracking.store import first_line
 
 
-def score(config: PredictConfig) -> None:
-    """Score `input` into `output`, inside the active run."""
-    with tempfile.TemporaryDirectory(prefix="distilspark-model-") as scratch:
+def score(config: PredictConfig, session: BackgroundSession) -> None:
+    """Score `input` into `output`, inside the active run; the session is stopped after it."""
+    with tempfile.TemporaryDirectory(prefix="distilspark-") as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
         with working("fetching the model"):
-            model = load_task_model(config.model_uri, config.task, Path(scratch))
+            model = load_task_model(config.model_uri, config.task, folder)
         link_model(model.found)
-        with open_session(with_retries(config.spark), f"distilspark-predict-{config.task.name}") as spark:
-            scored = (stream_in if config.predict.streaming else score_in)(spark, config, model)
+        with working("starting Spark"):
+            spark = session.wait()
+        scored = (stream_in if config.predict.streaming else score_in)(spark, config, model)
+        session.stop()
     if scored:
         with _telling(config):
             report(scored, model, config)
@@ -85,6 +86,10 @@ def _telling(config: PredictConfig) -> Iterator[None]:
 
 def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
     """Tell the person, and MLflow, what came out; the output is in its place whatever happens here."""
+    from distilspark.scoring.drift_report import report_drift  # matplotlib, which is not needed before
+    from distilspark.scoring.profile_report import profile_figures
+    from distilspark.tracking.results import log_figures
+
     manifest = scored.manifest
     rows = manifest["rows"]
     say(f"{count_rows(rows['in'])}, {rows['failed']} with an error, {manifest['rows_a_second']:g} a second")

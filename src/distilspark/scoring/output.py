@@ -1,68 +1,130 @@
-"""The scored rows as their reader gets them: the input's columns first, then what the model says."""
+"""The scored rows as their reader gets them: the input's columns first, then the answers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    MapType,
+    NullType,
+    StructType,
+    VariantType,
+)
 
 from distilspark.config import PredictConfig
-from distilspark.data.columns import INPUT as OWN
-from distilspark.data.columns import as_text
+from distilspark.data.columns import INPUT
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of
 from distilspark.errors import WorkError
-from distilspark.scoring.chunks import ROW_NUMBER
+from distilspark.scoring.chunks import CHUNK
+from distilspark.scoring.summary import ROW_NUMBER
 
 ROWS_A_FILE = 1_000_000
 BATCH = "batch"  # the column that readers make of a stream's folders, `batch=00000`
-OPTIONS: dict[str, dict[str, str | bool]] = {
+# Spark's own formats end at milliseconds
+JSON = {
+    "ignoreNullFields": "false",
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
+OPTIONS: dict[str, Mapping[str, str | bool]] = {
     "parquet": {},
-    "csv": {"header": True, "escape": '"', "emptyValue": ""},  # RFC 4180
-    "json": {"ignoreNullFields": False},
+    # RFC 4180, an empty text as "", null as nothing
+    "csv": {
+        "header": True,
+        "escape": '"',
+        "ignoreLeadingWhiteSpace": False,
+        "ignoreTrailingWhiteSpace": False,
+        "lineSep": "\n",
+    },
+    "json": JSON,
 }
 
 
 def free_names(own: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """The input's column names; one that an output column has, whatever its case, gets `input_` in front.
+    """Return the input's column names; one that an output column has, whatever its case, gets `input_` in front.
 
     >>> free_names(["id", "Label", "input_label", "text"], ["prediction", "label"])
     ['id', 'input_Label', 'input_input_label', 'text']
+    >>> free_names(["id", "Id", "input_Label", "label"], ["label"])
+    ['id', 'Id', 'input_Label', 'input_input_label']
     """
-    used = {name.lower() for name in taken}
+    blocked, placed = {name.lower() for name in taken}, set[str]()
     names = []
     for name in own:
+        free = name
         # an own `input_label` gives way too: names that are taken are only known when all are placed
-        while name.lower() in used:
-            name = f"input_{name}"
-        used.add(name.lower())
-        names.append(name)
+        while free.lower() in blocked or (free != name and free.lower() in placed):
+            free = f"input_{free}"
+        blocked.update({free.lower()} if free != name else ())
+        placed.add(free.lower())
+        names.append(free)
     return names
 
 
 def output_columns(scored: DataFrame, config: PredictConfig, version: str) -> list[Column]:
-    """Every column of the input, then `prediction`, (`label`, `score`), `error`, `model_version`."""
+    """Return every column of the input, then `prediction`, (`label`, `score`), `error`, `model_version`."""
     answers = [*config.task.head_kind.answer_names, "error"]
-    schema = scored.schema[OWN].dataType
+    schema = scored.schema[INPUT].dataType
     assert isinstance(schema, StructType)
-    own = schema.names
-    names = free_names(own, [*answers, "model_version", *([BATCH] if config.predict.streaming else [])])
-    # CSV knows no nested values
-    values = as_text(scored, OWN) if config.predict.format == "csv" else [F.col(OWN).getField(name) for name in own]
-    kept = [value.alias(name) for value, name in zip(values, names, strict=True)]
+    names = free_names(schema.names, [*answers, "model_version", *([BATCH] if config.predict.streaming else [])])
+    shown = _SHINPUT[config.predict.format]
+    own = [shown(F.col(INPUT).getField(field.name), field.dataType) for field in schema.fields]
+    kept = [value.alias(name) for value, name in zip(own, names, strict=True)]
     return [*kept, *map(F.col, answers), F.lit(version).alias("model_version")]
 
 
-def write_output(scored: DataFrame, rows: int, config: PredictConfig, version: str, target: str) -> None:
-    """Write the scored rows in the order in which they were read, a million to a file."""
-    files = max(1, math.ceil(rows / ROWS_A_FILE))
-    ordered = scored.repartitionByRange(files, ROW_NUMBER).sortWithinPartitions(ROW_NUMBER)
-    shown = ordered.select(*output_columns(scored, config, version))
+def _as_parquet(value: Column, kind: DataType) -> Column:
+    """Variants as JSON text, which every reader of parquet knows."""
+    if isinstance(kind, NullType):
+        return value.cast("string")
+    return _as_json_text(value, kind) if _holds_variant(kind) else value
+
+
+def _as_csv(value: Column, kind: DataType) -> Column:
+    """Everything as text: nested values as JSON, bytes as base64, times in UTC."""
+    if isinstance(kind, StructType | ArrayType | MapType | VariantType):
+        return _as_json_text(value, kind)
+    return F.base64(value) if isinstance(kind, BinaryType) else value.cast("string")
+
+
+def _as_json(value: Column, kind: DataType) -> Column:
+    return value.cast("string") if isinstance(kind, NullType) else value
+
+
+def _as_json_text(value: Column, kind: DataType) -> Column:
+    text = F.to_json(value, JSON)
+    return F.when(~F.is_variant_null(value), text) if isinstance(kind, VariantType) else text
+
+
+def _holds_variant(kind: DataType) -> bool:
+    if isinstance(kind, StructType):
+        return any(_holds_variant(field.dataType) for field in kind.fields)
+    if isinstance(kind, MapType):
+        return _holds_variant(kind.valueType)
+    return _holds_variant(kind.elementType) if isinstance(kind, ArrayType) else isinstance(kind, VariantType)
+
+
+_SHINPUT = {"parquet": _as_parquet, "csv": _as_csv, "json": _as_json}
+
+
+def write_output(scored: DataFrame, chunks: int, config: PredictConfig, version: str, target: str) -> None:
+    """Write the scored rows in the order in which they were read: neighbouring chunks to a file of a million rows.
+
+    The files are in this order by their names, which begin with the number of their partition.
+    """
+    together = max(1, ROWS_A_FILE // config.predict.rows_per_chunk)
+    files = math.ceil(chunks / together)
+    placed = scored.repartitionById(files, F.expr(f"{CHUNK} div {together}")) if files > 1 else scored.coalesce(1)
+    shown = placed.sortWithinPartitions(ROW_NUMBER).select(*output_columns(scored, config, version))
     kind = config.predict.format
     try:
-        shown.write.mode("overwrite").format(kind).options(**OPTIONS[kind]).save(target)
+        shown.write.mode("overwrite").format(kind).options(**OPTIONS[kind], maxRecordsPerFile=ROWS_A_FILE).save(target)
     except SPARK_ERRORS as error:
         raise WorkError(
             f"{target} cannot be written: {cause_of(error)}. Start again: nothing is scored twice"

@@ -4,9 +4,9 @@
 .OUTPUT.staging/
   fingerprint.json   what is scored, with what
   rows/              the input as parquet, read once
-  chunks.json        which of its files are scored together; there once the input is read
+  chunks.json        their schema, and which files are scored together; there once the input is read
   scored/00000/      a chunk's rows with their predictions
-  done/00000.json    its counts; there once the chunk is whole
+  done/00000.json    its figures (`distilspark.scoring.summary`); there once the chunk is whole
   output/            what becomes the output
 ```
 """
@@ -162,12 +162,20 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
 
 def publish(spark: SparkSession, places: Places) -> None:
     """Put `output` of the staging folder in its place, and an old output out of it; delete the staging folder."""
+    drop_checksums(places.of("output"))
     if exists(spark, places.output):
         delete(spark, places.replaced)
         rename(spark, places.output, places.replaced)
     rename(spark, places.of("output"), places.output)
     delete(spark, places.replaced)
     delete(spark, places.staging)
+
+
+def drop_checksums(folder: str) -> None:
+    """Delete the `.NAME.crc` beside local files: Hadoop would not read a file any more that was edited."""
+    if folder.startswith("file:"):
+        for file in Path(normal(folder).removeprefix("file:")).glob(".*.crc"):
+            file.unlink()
 
 
 def read_json(spark: SparkSession, uri: str) -> Any:

@@ -47,23 +47,25 @@ from distilspark.data.filesystem import (
 from distilspark.data.input_files import InputFile
 from distilspark.data.read import group_files
 from distilspark.errors import UserError, WorkError
-from distilspark.scoring.chunks import Udf, make_udf
 from distilspark.scoring.drift import measure_drift
 from distilspark.scoring.files import Scored, score_files
 from distilspark.scoring.manifest import sum_up
+from distilspark.scoring.model_udf import Udf, make_udf
 from distilspark.scoring.output import BATCH
 from distilspark.scoring.packaged import TaskModel
-from distilspark.scoring.profile import add_profiles
+from distilspark.scoring.profile import profile_of
 from distilspark.scoring.staging import (
     MANIFEST,
     Places,
     check_place,
+    drop_checksums,
     normal,
     only_scoring,
     places_of,
     read_json,
     write_json,
 )
+from distilspark.scoring.summary import add_up
 
 LOOK = 0.2  # seconds: how often the driver looks whether a batch is published
 FILES = "path string, modificationTime timestamp, length long, content binary"  # Spark's `binaryFile`
@@ -228,6 +230,7 @@ class _Batches:
     def _add_to_sums(self, *manifests: dict[str, Any]) -> None:
         self._sums = sum_up(manifests)
         write_json(self.spark, f"{self.output}/{MANIFEST}", self._describe(self._sums))
+        drop_checksums(self.output)
 
     def tell(self, tell: Tell) -> None:
         """Tell of what was published since the last time."""
@@ -239,8 +242,9 @@ class _Batches:
     def _add(self, scored: Scored, number: int) -> Scored:
         parts = [self.total, scored] if self.total else [scored]
         manifest = self._describe(sum_up(part.manifest for part in parts)) | {"last_batch": number}
-        profile = add_profiles(parts[0].profile, scored.profile) if self.total else scored.profile
-        return Scored(manifest, profile, measure_drift(self.model.profile, profile), {})
+        summary = add_up(part.summary for part in parts)
+        profile = profile_of(summary, self.config.task)
+        return Scored(manifest, summary, profile, measure_drift(self.model.profile, profile), {})
 
     def _describe(self, sums: dict[str, Any]) -> dict[str, Any]:
         settings = {"task": self.config.task.name, "format": self.config.predict.format, "input": self.config.input}

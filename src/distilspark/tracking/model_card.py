@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from mlflow.entities import Run
 
 from distilspark.config import TaskConfig, TrainConfig
-from distilspark.evaluation.report import Evaluation
 from distilspark.figures import percent
 from distilspark.metrics import Metric
 from distilspark.tracking.runs import logged_model
+
+if TYPE_CHECKING:  # scikit-learn takes a second to import
+    from distilspark.evaluation.report import Evaluation
 
 CARD = "model_card.md"  # among a run's artifacts
 LONGEST = 5000  # characters: what MLflow's databases take as a version's description

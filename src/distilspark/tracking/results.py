@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import mlflow
 import pandas as pd
-from matplotlib.figure import Figure
-from PIL import Image
 
 from distilspark.config import TaskConfig
-from distilspark.evaluation.plots import save_png
-from distilspark.evaluation.predictions import Predictions
-from distilspark.evaluation.report import Evaluation
+from distilspark.figures import save_png
 from distilspark.metrics import Metric
+
+if TYPE_CHECKING:  # scikit-learn and matplotlib take seconds to import
+    from matplotlib.figure import Figure
+
+    from distilspark.evaluation.predictions import Predictions
+    from distilspark.evaluation.report import Evaluation
 
 PREDICTIONS = "predictions.parquet"
 
@@ -48,6 +51,8 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 def log_images(files: Iterable[Path], prefix: str) -> None:
     """PNGs as `log_figures` logs figures; the UI has a section of images for each prefix."""
+    from PIL import Image
+
     for file in files:
         mlflow.log_artifact(str(file), prefix)
         mlflow.log_image(Image.open(file), key=f"{prefix}/{file.stem}", step=0)
