@@ -224,6 +224,6 @@ def _scored_schema(plan: Plan, config: PredictConfig) -> StructType:
     schema = StructType([plan.schema[INPUT], plan.schema[ROW_NUMBER]]).add("truth", "double")
     for answer in config.task.head_kind.answers:
         schema = schema.add(answer.name, answer.type)
-    for name, kind in (("error", "string"), *((name, "long") for name in MEASURED), (CHUNK, "int")):
+    for name, kind in (("error", "string"), *((name, "long") for name in MEASURED), (CHUNK, "integer")):
         schema = schema.add(name, kind)
     return schema
