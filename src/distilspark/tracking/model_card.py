@@ -1,4 +1,4 @@
-"""What a person reads before they use a model: where it comes from, how good it is, what it must not be used for."""
+"""The model card: a model's origin, data, metrics, limits, use and cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMITS = {
 
 
 def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
-    """The card in markdown, at most `LONGEST` characters.
+    """Write the card in markdown, at most `LONGEST` characters.
 
     Args:
         config: the training's.
@@ -48,7 +48,7 @@ def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
 
 
 def with_verdict(card: str, verdict: str) -> str:
-    """A version's description with what the gate says now, in the place of what it said before."""
+    """Replace the gate's verdict in a version's description, or append it."""
     section = f"{GATE}{verdict}\n"
     return card.partition(GATE)[0][: LONGEST - len(section)] + section
 
