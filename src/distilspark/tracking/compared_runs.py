@@ -24,10 +24,9 @@ from distilspark.evaluation.findings import Variant
 from distilspark.evaluation.predictions import Predictions
 from distilspark.tracking.results import PREDICTIONS
 from distilspark.tracking.store import first_line
+from distilspark.tracking.sweeps import FINISHED, SEED
 
 DIGEST = "data.digest.dev"
-FINISHED = "FINISHED"
-SEED = "training.seed"
 
 
 @dataclass(frozen=True)

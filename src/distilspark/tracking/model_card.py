@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import pandas as pd
 from mlflow.entities import Run
 
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.evaluation.report import Evaluation
 from distilspark.figures import percent
+from distilspark.markdown import write_list, write_table
 from distilspark.metrics import Metric
+from distilspark.tracking.results import metric_table
 from distilspark.tracking.runs import logged_model
 
 CARD = "model_card.md"  # among a run's artifacts
@@ -36,13 +36,13 @@ def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
     """
     parts = [
         _headline(config, evaluation),
-        _section("Model", _lines(_model_facts(config, run))),
-        _section("Data", f"{_data_table(run)}\n{_lines(_data_facts(config.task, run))}"),
-        _section("Metrics on dev", _metric_table(evaluation)),
+        _section("Model", write_list(_model_facts(config, run))),
+        _section("Data", f"{_data_table(run)}\n{write_list(_data_facts(config.task, run))}"),
+        _section("Metrics on dev", metric_table(evaluation)),
         _section("Slices of dev", _slice_table(evaluation.slices, config.task.headline)),
         _section("Limits", "".join(f"- {limit}\n" for limit in _limits(config, run))),
         _section("Use", _usage(config.task, logged_model(run))),
-        _section("Cost", _lines(_costs(run))),
+        _section("Cost", write_list(_costs(run))),
     ]
     return "\n".join(parts)[:LONGEST]
 
@@ -67,14 +67,6 @@ def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text}"
 
 
-def _lines(facts: Mapping[str, str]) -> str:
-    return "".join(f"- {name}: {value}\n" for name, value in facts.items())
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "".join(f"| {' | '.join(row)} |\n" for row in [header, ["---"] * len(header), *rows])
-
-
 def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
     model, checkpoint = config.model, config.model.checkpoint
     origin = model.path or (f"{checkpoint.repository} @ {checkpoint.revision}" if checkpoint.repository else "random")
@@ -94,7 +86,7 @@ def _data_table(run: Run) -> str:
     metrics, tags = run.data.metrics, run.data.tags
     splits = ("train", "validation", "dev")
     rows = [(split, f"{metrics[f'data/{split}']:.0f}", f"`{tags[f'data.digest.{split}']}`") for split in splits]
-    return _table(("split", "rows", "digest"), rows)
+    return write_table(("split", "rows", "digest"), rows)
 
 
 def _data_facts(task: TaskConfig, run: Run) -> dict[str, str]:
@@ -108,14 +100,6 @@ def _data_facts(task: TaskConfig, run: Run) -> dict[str, str]:
     }
 
 
-def _metric_table(evaluation: Evaluation) -> str:
-    rows = [
-        (name, f"{value:.4f}", *(f"{bound:.4f}" for bound in evaluation.intervals[name]), f"{base:.4f}")
-        for (name, value), base in zip(evaluation.metrics.items(), evaluation.baseline.values(), strict=True)
-    ]
-    return _table(("metric", "dev", "low", "high", "baseline"), rows)
-
-
 def _slice_table(slices: pd.DataFrame, metric: Metric) -> str:
     """Tabulate all slices but sources, of which there may be many: of them the worst."""
     by_source = slices["slice"] == "source"
@@ -127,7 +111,7 @@ def _slice_table(slices: pd.DataFrame, metric: Metric) -> str:
         (f"{name}: {value}", f"{count}", f"{score:.4f}")
         for name, value, count, score in shown[["slice", "value", "rows", metric.name]].itertuples(index=False)
     ]
-    return _table(("slice", "rows", metric.name), rows) + "\nAll of them: `evaluation/slices.json`.\n"
+    return write_table(("slice", "rows", metric.name), rows) + "\nAll of them: `evaluation/slices.json`.\n"
 
 
 def _limits(config: TrainConfig, run: Run) -> list[str]:

@@ -15,6 +15,7 @@ from distilspark.config import TaskConfig
 from distilspark.evaluation.plots import save_png
 from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import Evaluation
+from distilspark.markdown import write_list, write_table
 from distilspark.metrics import Metric
 
 PREDICTIONS = "predictions.parquet"
@@ -98,11 +99,13 @@ def describe_run(lines: Mapping[str, str], evaluation: Evaluation, task: TaskCon
     low, high = evaluation.intervals[task.metric]
     interval = f"{100 * confidence:g} % interval {low:.4f} to {high:.4f}"
     result = f"**dev {task.metric} {evaluation.metrics[task.metric]:.4f}** ({interval})"
-    header = "| metric | dev | low | high | baseline |\n| --- | --- | --- | --- | --- |\n"
-    rows = "".join(
-        f"| {name} | {value:.4f} | {evaluation.intervals[name][0]:.4f} | {evaluation.intervals[name][1]:.4f} "
-        f"| {evaluation.baseline[name]:.4f} |\n"
+    return f"{task.title}: {result}\n\n{metric_table(evaluation)}\n{write_list(lines)}"
+
+
+def metric_table(evaluation: Evaluation) -> str:
+    """Write all metrics with their intervals and baselines as a markdown table."""
+    rows = [
+        (name, *(f"{number:.4f}" for number in (value, *evaluation.intervals[name], evaluation.baseline[name])))
         for name, value in evaluation.metrics.items()
-    )
-    facts = "".join(f"- {name}: {value}\n" for name, value in lines.items())
-    return f"{task.title}: {result}\n\n{header}{rows}\n{facts}"
+    ]
+    return write_table(("metric", "dev", "low", "high", "baseline"), rows)
