@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,6 +83,17 @@ def test_pairs_name_the_sentence_that_is_at_fault(package: Package) -> None:
     answer = Scorer(package("stsb")).predict(rows)
     assert answer["error"].tolist() == ["", "sentence2 is missing", "sentence1 is missing", "sentence1 is empty"]
     assert answer["prediction"].isna().tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize("task", ["cola", "stsb"])
+def test_a_package_of_0_1_0_is_scored(package: Package, task: str, tmp_path: Path) -> None:
+    """It does not name its head."""
+    old = Path(shutil.copytree(package(task), tmp_path / "old"))
+    settings = json.loads((old / "scorer.json").read_text())
+    del settings["head"]
+    (old / "scorer.json").write_text(json.dumps(settings))
+    rows = frame([GOOD, None], sentence2=["who", "who"])
+    pd.testing.assert_frame_equal(Scorer(old).predict(rows), Scorer(package(task)).predict(rows))
 
 
 @pytest.mark.parametrize("dtype", [object, "str", "category"])

@@ -1,4 +1,4 @@
-"""Variants side by side, from their runs to a report: written to a folder, and logged to a run."""
+"""A comparison of variants, from their runs to a report in a folder and in a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hyper-parameter search: Optuna asks for jobs and is told what they reached on the validation split."""
+"""A hyper-parameter search by Optuna, which chooses jobs by the metric of earlier ones on the validation split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Space = Mapping[str, Values]
 
 
 def plan_search(overrides: Sequence[Override], search: SearchConfig) -> Plan:
-    """The plan of a search over those overrides that are sweeps."""
+    """Plan a search over those overrides that are sweeps."""
     space = {each.get_key_element(): distribution(each) for each in overrides if each.is_sweep_override()}
     if not space:
         raise UserError("nothing to search: give a key a choice or an interval, or take experiment=search")
@@ -39,7 +39,7 @@ def plan_search(overrides: Sequence[Override], search: SearchConfig) -> Plan:
 
 
 def distribution(override: Override) -> Values:
-    """Where Optuna takes a key's values from, in Hydra's words: `choice`, `range` or `interval`, `tag(log, …)`."""
+    """Return the distribution of a key's values from Hydra's syntax: `choice`, `range` or `interval`, `tag(log, …)`."""
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
         low, high, log = sweep.start, sweep.end, "log" in sweep.tags
@@ -51,7 +51,7 @@ def distribution(override: Override) -> Values:
 
 
 def extremes(space: Space) -> list[Overrides]:
-    """Jobs that have each end or choice of each key, and the first of all others."""
+    """Return jobs that have each end or choice of each key, and the first of all others."""
     ends = {key: _ends(each) for key, each in space.items()}
     return [
         [f"{key}={end}", *(f"{other}={ends[other][0]}" for other in ends if other != key)]
@@ -71,7 +71,7 @@ def ask_and_tell(
     label: Callable[[Overrides], str],
     so_far: Callable[[], list[Run]],
 ) -> Iterator[list[Overrides]]:
-    """Batches of trials, each from what those before it have reached.
+    """Yield batches of trials, each chosen by the results of those before it.
 
     A search that goes on asks from its beginning: the trials that have finished are the same ones again, and are told
     without being launched. A trial without a finished run has failed.

@@ -43,7 +43,7 @@ Overrides = list[str]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweeper makes of the command line.
+    """The jobs that a sweeper reads from the command line.
 
     Attributes:
         shared: the overrides that all jobs have.
@@ -66,13 +66,13 @@ class Plan:
     settings: Mapping[str, Any]
 
     def label(self, own: Overrides) -> str:
-        """The `sweep.job` of a job with these overrides of its own."""
+        """Return the `sweep.job` of a job with these overrides of its own."""
         return " ".join(own_overrides(own, self.varied))
 
 
 @dataclass(frozen=True)
 class Hydra:
-    """What Hydra lends to a sweep."""
+    """The parts of Hydra that a sweep uses."""
 
     config: DictConfig  # with everything but the jobs' own overrides
     compose: Callable[[Overrides], DictConfig]
@@ -128,7 +128,7 @@ def check_tasks(configs: Sequence[TrainConfig]) -> None:
 
 
 def describe_sweep(hydra: Hydra, plan: Plan, shared: Overrides) -> Sweep:
-    """The sweep's name and what makes it the same when it is started again."""
+    """Name and identify the sweep."""
     chosen = hydra.config.hydra.runtime.choices.get("experiment") or "+".join(plan.varied) or "one job"
     name = chosen if isinstance(chosen, str) else "+".join(chosen)
     composed = OmegaConf.to_container(_without_hydra(hydra.compose(shared)), resolve=True)
@@ -137,7 +137,7 @@ def describe_sweep(hydra: Hydra, plan: Plan, shared: Overrides) -> Sweep:
 
 @contextmanager
 def open_parent(sweep: Sweep, configs: Sequence[TrainConfig], log: Path) -> Iterator[mlflow.ActiveRun]:
-    """The sweep's run, with its tags and the settings that all jobs share."""
+    """Open the sweep's run, with its tags and the settings that all jobs share."""
     task, model = configs[0].task.name, configs[0].model.name
     with open_run(f"distilspark-{task}", f"{task} {model} {sweep.name}", log) as parent:
         mlflow.set_tags(sweep.tags | {"task": task, "model.checkpoint": model})

@@ -47,21 +47,21 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it differs by more than chance, given how many comparisons were made."""
+        """True where it differs by more than chance, given how many comparisons were made."""
         return self.p_value < self.level and self.difference.is_clear
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found; the first variant is the baseline.
+    """The findings about several variants; the first variant is the baseline.
 
     Attributes:
-        topic: what varies, e.g. `class weights`; empty where that has no name.
+        topic: the setting that varies, e.g. `class weights`; empty where that has no name.
         scores: of each variant, every metric of the task's head.
         comparisons: of each variant but the baseline with it.
         headline: the sentence without its figures' certainty.
-        sentence: what was found, or that nothing was.
-        pairing: what was paired with what, and what the intervals hold for.
+        sentence: the finding with its certainty, or that there is none.
+        pairing: the rows and seeds that were paired, and the population that the intervals hold for.
 
     """
 
@@ -165,7 +165,7 @@ def _pair_seeds(baseline: Variant, other: Variant) -> tuple[list[Array], list[Ar
 
 @dataclass(frozen=True)
 class _Wording:
-    """How findings are put into words."""
+    """The words for findings."""
 
     metric: Metric
     topic: str

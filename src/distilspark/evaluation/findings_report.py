@@ -8,6 +8,7 @@ import pandas as pd
 
 from distilspark.evaluation.findings import Findings
 from distilspark.figures import decimal
+from distilspark.markdown import write_table
 
 _TITLES = {
     "differences": "What was found",
@@ -47,8 +48,7 @@ def markdown_table(frame: pd.DataFrame) -> str:
     | off | .4551 |
     | a\|b |  |
     """
-    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.itertuples(index=False)]
-    return "".join(f"| {' | '.join(_cell(value) for value in row)} |\n" for row in rows)
+    return write_table(list(frame.columns), (list(map(_cell, row)) for row in frame.itertuples(index=False)))
 
 
 def _cell(value: object) -> str:

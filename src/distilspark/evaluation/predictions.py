@@ -1,4 +1,4 @@
-"""What a model said about rows whose labels are known."""
+"""A model's predictions for rows whose labels are known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTPUT = "output_"
 
 @dataclass(frozen=True)
 class Predictions:
-    """Labels and what a model said, row by row: all parts have the same n rows, in the same order.
+    """Labels and a model's outputs, row by row: all parts have the same n rows, in the same order.
 
     Attributes:
         rows: columns `id`, `sentence1`, `sentence2` (None for single sentences), `source` (may be null) and `tokens`
@@ -44,17 +44,17 @@ class Predictions:
         return np.argmax(self.outputs, axis=1) if self.outputs.ndim == 2 else self.outputs
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows with their label and the outputs: `output_0`, `output_1`, … for classes, `output_0` for values."""
+        """Tabulate rows with label and outputs: `output_0`, `output_1`, … for classes, `output_0` for values."""
         outputs = self.outputs.reshape(len(self.labels), -1)
         named = {f"{OUTPUT}{unit}": outputs[:, unit] for unit in range(outputs.shape[1])}
         return self.rows[ROW_COLUMNS].reset_index(drop=True).assign(label=self.labels, **named)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Predictions:
-        """What `to_frame` made a frame of."""
+        """Read what `to_frame` wrote."""
         outputs = frame[[name for name in frame.columns if name.startswith(OUTPUT)]].to_numpy()
         return cls(frame[ROW_COLUMNS], frame["label"].to_numpy(), outputs[:, 0] if outputs.shape[1] == 1 else outputs)
 
     def where(self, mask: Array) -> Predictions:
-        """The rows where the boolean `mask` (n,) is true."""
+        """Return the rows where the boolean `mask` (n,) is true."""
         return Predictions(self.rows.loc[np.asarray(mask)], self.labels[mask], self.outputs[mask])

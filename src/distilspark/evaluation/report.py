@@ -1,4 +1,4 @@
-"""Everything that an evaluation finds, in one go."""
+"""An evaluation: metrics, slices, examples and figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from distilspark.evaluation.slices import slice_metrics
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is, how sure we are of it, and where it goes wrong.
+    """A model's metrics, their intervals, and its errors.
 
     Attributes:
         metrics: every metric of the task's head, by name.

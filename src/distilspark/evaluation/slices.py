@@ -1,4 +1,4 @@
-"""Metrics of parts of the rows: where a model is better or worse than on the whole."""
+"""Metrics of parts of the rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = "unknown"  # the source of a row that has none, where others have
 
 
 def score_bands(label_range: list[float], labels: Array) -> pd.Series:
-    """The band of width 1 that each label lies in, as an ordered categorical with every band among its categories.
+    """Return the band of width 1 that each label lies in, as an ordered categorical of all bands.
 
     A band holds its lower end, the last one both its ends.
 
@@ -31,7 +31,7 @@ def score_bands(label_range: list[float], labels: Array) -> pd.Series:
 
 
 def length_bands(tokens: Array) -> pd.Series:
-    """Short, middle and long rows: terciles of the token counts, named after the lengths that they hold.
+    """Divide rows into terciles of their token counts, which are named after the lengths that they hold.
 
     Rows of one length are never parted, so there can be fewer than three bands.
 
@@ -78,7 +78,7 @@ def _metrics_by_value(head: Head, name: str, values: pd.Series, predictions: Pre
 
 
 def slice_metrics(task: TaskConfig, predictions: Predictions, training_sources: Collection[str]) -> pd.DataFrame:
-    """One line a slice and value, with the columns `slice`, `value`, `rows` and one for each metric of the head.
+    """Tabulate each slice and value, with the columns `slice`, `value`, `rows` and one for each metric of the head.
 
     Slices, each a partition of all rows: `domain` (`in` where the row's source occurs in `training_sources`) and
     `source`, where rows have sources; `length`, terciles of the token counts; `score band`, for regression. A metric

@@ -1,4 +1,4 @@
-"""The probability from which on label 1 is predicted, chosen on rows that the network has not learnt from."""
+"""The choice of the probability above which label 1 is predicted."""
 
 from __future__ import annotations
 

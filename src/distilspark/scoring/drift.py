@@ -1,4 +1,4 @@
-"""Drift: how far the rows that were scored are from those that the model was validated on."""
+"""Drift between the rows that were scored and those that the model was validated on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Drift = Mapping[str, Shift]  # `tokens`, `unknown_share`, `predictions` and, for
 
 
 def measure_drift(reference: Mapping[str, Any] | None, profile: Mapping[str, Any]) -> Drift:
-    """Each distribution of a profile against the reference's, both as `profile_of`; none where either has no rows.
+    """Compare each distribution of a profile with the reference's, both as `profile_of`; none where either has no rows.
 
     Tokens of a row are not independent: to chance, each row is a single token, which errs towards no drift.
     """
@@ -51,7 +51,7 @@ def measure_drift(reference: Mapping[str, Any] | None, profile: Mapping[str, Any
 
 
 def _distributions(profile: Mapping[str, Any]) -> dict[str, pd.Series]:
-    """Rows by length, by label or by the lower edge of a bin; tokens by whether they are known."""
+    """Count rows by length, by label or by the lower edge of a bin; tokens by whether they are known."""
     lengths = pd.Series({int(length): rows for length, rows in profile["tokens"].items()})
     tokens = (lengths * lengths.index).sum()
     unknown = tokens * profile["unknown_share"]
@@ -67,7 +67,7 @@ def _by_value(rows: Mapping[str, Any]) -> pd.Series:
 
 
 def is_ordered(counts: pd.DataFrame) -> bool:
-    """Whether the values are numbers."""
+    """Return whether the values are numbers."""
     return pd.api.types.is_numeric_dtype(counts.index)
 
 
@@ -79,7 +79,7 @@ def _shift(counts: pd.DataFrame, *rows: int) -> Shift:
 
 
 def quantile_bins(reference: Array) -> Array:
-    """The bin of each value of an ordered distribution, given its counts: values that start in one decile share it.
+    """Return the bin of each value of an ordered distribution, given its counts: values of one decile share a bin.
 
     A value that has a tenth of the rows by itself has a bin to itself, so that what lies on either side of it shows.
 
@@ -93,7 +93,7 @@ def quantile_bins(reference: Array) -> Array:
 
 
 def population_stability(reference: Array, now: Array) -> float:
-    """The population stability index of counts by bin: the sum of (p - q) ln(p / q) over their shares.
+    """Compute the population stability index of counts by bin: the sum of (p - q) ln(p / q) over their shares.
 
     Siddiqi (2006); statistics knows it as Jeffreys' divergence. Every bin counts half a row more on both sides
     (Jeffreys' prior): an empty one is finite, and small samples keep to `chance_bound`, which they exceed up to twice
@@ -117,7 +117,7 @@ def chance_bound(bins: int, *rows: int) -> float:
 
 
 def worst(drift: Drift) -> Verdict:
-    """The verdict on all of it."""
+    """Return the worst verdict."""
     verdicts = {shift.verdict for shift in drift.values()}
     return "drifted" if "drifted" in verdicts else "moved" if "moved" in verdicts else "none"
 
@@ -132,7 +132,7 @@ def describe_drift(drift: Drift) -> str:
 
 
 def as_records(drift: Drift) -> list[dict[str, Any]]:
-    """Figures and verdict of each distribution."""
+    """Return PSI, bound and verdict of each distribution."""
     return [
         {"distribution": name, "psi": shift.psi, "bound": shift.bound, "verdict": shift.verdict}
         for name, shift in drift.items()

@@ -1,4 +1,4 @@
-"""What a person sees of the drift: a line, metrics, a table and a plot."""
+"""The report on drift: a line, metrics, a table and a plot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TITLES = {
 
 
 def report_drift(drift: Drift, model: TaskModel) -> None:
-    """Tell the person, and the active run, what drifted from the model's validation rows."""
+    """Print, and log to the active run, what drifted from the model's validation rows."""
     if model.profile is None:
         say("drift is not measured: the model was packaged without a profile of its validation rows")
     if not drift:
@@ -49,7 +49,7 @@ def report_drift(drift: Drift, model: TaskModel) -> None:
 
 
 def drift_figure(drift: Drift) -> Figure:
-    """Each distribution of the rows that were scored over that of the validation rows, with its PSI."""
+    """Draw each distribution of the rows that were scored over that of the validation rows, with its PSI."""
     found = describe_drift(drift)
     title = "No drift from the model's validation rows" if found == "none" else found[0].upper() + found[1:]
     with styled():

@@ -1,4 +1,4 @@
-"""The graph in int8, what it costs on rows whose labels are known, and the choice between the two."""
+"""The graph in int8, its cost in quality, and the choice between int8 and float32."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SMALLEST = 1e-9  # a token without any activation has a scale, too
 
 
 class Int8Graph(Graph):
-    """Its layers multiply integers: weights scaled by output unit, activations by token.
+    """A graph whose layers multiply integers: weights scaled by output unit, activations by token.
 
-    A scale for each token, where `quantize_dynamic` of ONNX Runtime has one for the whole batch: what a row gets does
-    not hang on the rows that it is scored with. The head, which runs once a row, stays in float32.
+    Each token has its own scale, where `quantize_dynamic` of ONNX Runtime has one for the whole batch, so a row's
+    prediction does not depend on the rest of its batch. The head, which runs once a row, stays in float32.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Int8Graph(Graph):
         self._scaled: dict[str, tuple[str, str]] = {}  # query, key and value share their inputs
 
     def dense(self, inputs: str, arrays: Arrays, name: str) -> str:
-        """As in `Graph`, but in int8 where the layer is one of the transformer's."""
+        """Add a layer as in `Graph`, but in int8 where the layer is one of the transformer's."""
         if not name.startswith("distilbert."):
             return super().dense(inputs, arrays, name)
         numbers, scales = self._scale(inputs)
@@ -45,7 +45,7 @@ class Int8Graph(Graph):
         )
 
     def _scale(self, inputs: str) -> tuple[str, str]:
-        """The activations (B, L, dim) as uint8, and the scale of each token (B, L, 1)."""
+        """Return the activations (B, L, dim) as uint8, and the scale of each token (B, L, 1)."""
         if inputs not in self._scaled:
             largest = self.node("ReduceMax", self.node("Abs", inputs), self.constant(np.array([-1])), keepdims=1)
             scales = self.node(
@@ -60,14 +60,14 @@ class Int8Graph(Graph):
 
 
 def quantize_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Weights (out, in) as integers from -64 to 64, and the scale (out,) of each output unit."""
+    """Quantise weights (out, in) to integers from -64 to 64, and the scale (out,) of each output unit."""
     scales = np.maximum(np.abs(weights).max(axis=1), SMALLEST) / WEIGHTS
     return np.rint(weights / scales[:, None]).astype(np.int8), scales.astype(np.float32)
 
 
 @dataclass(frozen=True)
 class QuantizationCost:
-    """What int8 changes on rows whose labels are known."""
+    """The differences that int8 makes on rows whose labels are known."""
 
     float32: float  # the task's own metric
     int8: float

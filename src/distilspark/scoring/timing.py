@@ -1,4 +1,4 @@
-"""Which of two packaged models is faster, and by how much: both score the same rows in turn, in one process."""
+"""The speed of two packaged models, which score the same rows in turn in one process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distilspark.evaluation.predictions import Array
 
 @dataclass(frozen=True)
 class Speedup:
-    """How many times faster the second is, with the bootstrap interval of the median."""
+    """The factor by which the second is faster, with the bootstrap interval of the median."""
 
     value: float
     low: float
@@ -22,7 +22,7 @@ class Speedup:
 
 
 def time_in_turn(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[Array, Array]:
-    """The seconds (rounds,) of each; a round before the first one warms both up.
+    """Measure the seconds (rounds,) of each; a round before the first one warms both up.
 
     Who begins alternates: what slows the machine down for a while hits both.
     """

@@ -1,4 +1,4 @@
-"""The aliases of a registered model, and moving them without treading on another who moves them."""
+"""The aliases of a registered model, and how they are moved safely."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Aliases = dict[str, str]  # alias -> version
 
 
 def read_aliases(name: str) -> Aliases:
-    """The aliases of a registered model and the versions that have them.
+    """Return the aliases of a registered model and the versions that have them.
 
     Raises:
         UserError: no such model is registered.
@@ -35,7 +35,7 @@ def read_aliases(name: str) -> Aliases:
 
 @contextmanager
 def only_mover(name: str) -> Iterator[None]:
-    """Have other processes of this user on this machine wait that would move the same model's aliases."""
+    """Hold a lock on the model's aliases, which other processes of this user on this machine wait for."""
     whose = hashlib.sha256(f"{mlflow.get_tracking_uri()}\0{name}".encode()).hexdigest()[:16]
     lock = cache_root() / "locks" / f"aliases-{whose}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

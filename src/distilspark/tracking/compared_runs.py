@@ -1,4 +1,4 @@
-"""What the tracking store has of runs, sweeps and model versions that are to be compared."""
+"""Runs, sweeps and model versions, read from the tracking store for a comparison."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from distilspark.evaluation.findings import Variant
 from distilspark.evaluation.predictions import Predictions
 from distilspark.tracking.results import PREDICTIONS
 from distilspark.tracking.store import first_line
+from distilspark.tracking.sweeps import FINISHED, SEED
 
 DIGEST = "data.digest.dev"
-FINISHED = "FINISHED"
-SEED = "training.seed"
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,14 @@ class SweepVariants:
 
 @dataclass(frozen=True)
 class Compared:
-    """What is compared: variants with their predictions on the same rows, and how they came about.
+    """The material of a comparison: variants with their predictions on the same rows, their histories and settings.
 
     Attributes:
-        topic: what varies, e.g. `class weights`; empty where that has no name.
+        topic: the setting that varies, e.g. `class weights`; empty where that has no name.
         histories: each variant's trainings, with the columns `epoch` and `val/*`.
         settings: params in which the runs differ: a row a key, a column a variant.
         run_ids: each variant's.
-        missing: what could not be compared, in words; empty where nothing is missing.
+        missing: a sentence about what could not be compared; empty where nothing is missing.
 
     """
 
@@ -61,7 +60,7 @@ class Compared:
 
 
 def compared_sweep(sweep_id: str) -> Compared:
-    """The variants of a sweep, by its id or its parent's run id; the first is the baseline.
+    """Read the variants of a sweep, by its id or its parent's run id; the first is the baseline.
 
     Raises:
         UserError: there is no such sweep, none of its jobs has finished, or they have no predictions on the same rows.
@@ -76,7 +75,7 @@ def compared_sweep(sweep_id: str) -> Compared:
 
 
 def compared_runs(run_ids: Sequence[str]) -> Compared:
-    """Runs; those that differ in nothing but their seed are one variant.
+    """Read runs; those that differ in nothing but their seed are one variant.
 
     Where there are none of them, each is a variant of its own, named as it is in the UI.
 
@@ -97,7 +96,7 @@ def compared_runs(run_ids: Sequence[str]) -> Compared:
 
 
 def compared_models(uris: Sequence[str]) -> Compared:
-    """The runs that models came from, named as the registry knows them.
+    """Read the runs that models came from, named as the registry knows them.
 
     Raises:
         UserError: a model is not there, or two are of the same run; else as `compared_sweep`.
@@ -109,7 +108,7 @@ def compared_models(uris: Sequence[str]) -> Compared:
 
 
 def find_sweep(sweep_id: str) -> SweepVariants:
-    """The finished children of a sweep's parent run (of the newest, where several have the sweep's id), one a job.
+    """Return the finished children of a sweep's parent run (the newest with the sweep's id), one a job.
 
     The parent's `sweep.baseline` is first; the others are in the order in which they were first started, also by an
     attempt that this one went on from.
@@ -135,7 +134,7 @@ def find_sweep(sweep_id: str) -> SweepVariants:
 
 
 def _parent(sweep_id: str) -> Run:
-    """The parent run with this id, or the newest of the sweep with this id."""
+    """Return the parent run with this id, or the newest of the sweep with this id."""
     with suppress(MlflowException):
         found = [*_search(f"tags.`sweep.id` = '{sweep_id}' AND tags.`sweep.parent` = 'true'")]
         found += [] if found else [mlflow.get_run(sweep_id)]
@@ -145,13 +144,13 @@ def _parent(sweep_id: str) -> Run:
 
 
 def _search(condition: str) -> list[Run]:
-    """The runs of all experiments, the first to start first."""
+    """Return the runs of all experiments, the first to start first."""
     found = mlflow.search_runs(filter_string=condition, search_all_experiments=True, output_format="list")
     return sorted(found, key=lambda run: run.info.start_time)
 
 
 def name_variants(variants: Collection[str]) -> tuple[str, list[str]]:
-    """What varies, and what each variant is called: the values alone where a single key varies.
+    """Name the setting that varies, and each variant: the values alone where a single key varies.
 
     >>> name_variants(["training.class_weights=off", "training.class_weights=balanced"])
     ('class weights', ['off', 'balanced'])
@@ -167,13 +166,13 @@ def name_variants(variants: Collection[str]) -> tuple[str, list[str]]:
 
 
 def _settings_of(variant: str) -> list[tuple[str, str]]:
-    """Keys, as they are spoken, and values; none of the variant that changes nothing."""
+    """Return keys, as people read them, and values; none of the variant that changes nothing."""
     settings = [setting.partition("=") for setting in re.split(r"[ ,]+(?=[\w.@/+~-]+=)", variant) if setting]
     return [(key.lstrip("+~").rpartition(".")[2].replace("_", " "), value) for key, _, value in settings]
 
 
 def _model(uri: str) -> tuple[str, str]:
-    """What a model is called, and the run that it came from."""
+    """Return a model's name, and the run that it came from."""
     client = mlflow.MlflowClient()
     try:
         found = get_model_name_and_version(client, uri)
@@ -199,7 +198,7 @@ def _run(key: str, run_id: str) -> Run:
 
 
 def _variants_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by the params in which they differ beside the seed; none where no variant has several seeds."""
+    """Group runs by the params in which they differ beside the seed; none where no variant has several seeds."""
     params = pd.DataFrame([run.data.params for run in runs])
     varied = [key for key in map(str, params.columns) if key != SEED and params[key].nunique(dropna=False) > 1]
     variants: dict[str, list[Run]] = {}
@@ -218,7 +217,7 @@ def _each_by_itself(key: str, labels: Sequence[str], runs: Sequence[Run]) -> dic
 
 
 def _compare(key: str, runs: Mapping[str, Sequence[Run]], topic: str, missing: str) -> Compared:
-    """Read what the runs have, once it is clear that they can be compared."""
+    """Read the runs' predictions, histories and settings, once it is clear that they can be compared."""
     every = [run for found in runs.values() for run in found]
     _check_same(key, every, "task", "Runs of one task can be compared")
     _check_same(key, every, DIGEST, "Runs on the same dev data can be compared: give all of them the same data")
@@ -254,7 +253,7 @@ def _seed(run: Run) -> str:
 
 
 def _task(key: str, run: Run) -> TaskConfig:
-    """The task as the run had it."""
+    """Read the task from the run's config."""
     with TemporaryDirectory() as scratch:
         config = yaml.safe_load(_fetch(key, run, "config/config.yaml", scratch).read_text(encoding="utf-8"))
     return from_hydra(TaskConfig, OmegaConf.create(config["task"]))
@@ -269,7 +268,7 @@ def _predictions(key: str, run: Run) -> Predictions:
 
 
 def _fetch(key: str, run: Run, path: str, folder: str) -> Path:
-    """An artifact of a run, in a folder."""
+    """Download an artifact of a run into a folder."""
     client, run_id = mlflow.MlflowClient(), run.info.run_id
     try:
         there = {item.path for item in client.list_artifacts(run_id, path.rpartition("/")[0])}
@@ -284,7 +283,7 @@ def _fetch(key: str, run: Run, path: str, folder: str) -> Path:
 
 
 def _on_the_same_rows(key: str, predictions: Mapping[str, Predictions]) -> Mapping[str, Predictions]:
-    """The predictions, which are of the same rows in the same order; the digests promise it."""
+    """Return the predictions once they are known to be of the same rows, as the digests promise."""
     (first, known), *others = predictions.items()
     for run_id, each in others:
         same = len(each.labels) == len(known.labels) and (each.labels == known.labels).all()
@@ -294,7 +293,7 @@ def _on_the_same_rows(key: str, predictions: Mapping[str, Predictions]) -> Mappi
 
 
 def _history(run: Run, metric: str) -> pd.DataFrame:
-    """`val/loss` and the task's metric on the validation split, by epoch."""
+    """Read `val/loss` and the task's metric on the validation split, by epoch."""
     client = mlflow.MlflowClient()
     columns = {
         name: {point.step: point.value for point in client.get_metric_history(run.info.run_id, name)}
@@ -304,7 +303,7 @@ def _history(run: Run, metric: str) -> pd.DataFrame:
 
 
 def _settings(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """The params in which the variants' first runs differ."""
+    """Tabulate the params in which the variants' first runs differ."""
     params = pd.DataFrame({label: run.data.params for label, run in runs.items()}).sort_index()
     differ = params.nunique(axis=1, dropna=False) > 1
     return params[differ].rename_axis("setting").reset_index()

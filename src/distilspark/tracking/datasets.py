@@ -22,7 +22,7 @@ CONTEXTS = {"train": "training", "validation": "validation", "dev": "evaluation"
 
 
 class SplitDataset(MetaDataset):
-    """A split that stays where it is: its source, columns and number of rows."""
+    """A split, described by its source, columns and number of rows."""
 
     def __init__(self, source: str, name: str, digest: str, example: pd.DataFrame, rows: int) -> None:
         """`example`: some rows with the split's columns."""
@@ -31,11 +31,11 @@ class SplitDataset(MetaDataset):
 
     @property
     def profile(self) -> dict[str, int]:
-        """Its size."""
+        """Return the split's size."""
         return {"num_rows": self.rows, "num_elements": self.rows * self.columns}
 
     def to_dict(self) -> dict[str, str]:
-        """What the store keeps."""
+        """Return what the store keeps."""
         return {**super().to_dict(), "profile": json.dumps(self.profile)}
 
 
@@ -57,7 +57,7 @@ def log_datasets(
 
 
 def log_training_texts(hashes: Hashes) -> None:
-    """Hashes of all texts that a model learns from or is chosen on, so that nobody evaluates it on them unawares."""
+    """Log hashes of all texts that a model learns from or is chosen on, so that evaluations can report overlap."""
     with TemporaryDirectory() as scratch:
         file = Path(scratch) / TRAINING_TEXTS
         pd.DataFrame({"hash": hashes}).to_parquet(file, index=False)
@@ -65,7 +65,7 @@ def log_training_texts(hashes: Hashes) -> None:
 
 
 def training_texts(run_id: str) -> Hashes:
-    """What `log_training_texts` logged in a run.
+    """Read what `log_training_texts` logged in a run.
 
     Raises:
         UserError: the run has none, or cannot be reached.

@@ -1,8 +1,7 @@
-"""What a person reads before they use a model: where it comes from, how good it is, what it must not be used for."""
+"""The model card: a model's origin, data, metrics, limits, use and cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -10,7 +9,9 @@ from mlflow.entities import Run
 
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.figures import percent
+from distilspark.markdown import write_list, write_table
 from distilspark.metrics import Metric
+from distilspark.tracking.results import metric_table
 from distilspark.tracking.runs import logged_model
 
 if TYPE_CHECKING:  # scikit-learn takes a second to import
@@ -30,7 +31,7 @@ LIMITS = {
 
 
 def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
-    """The card in markdown, at most `LONGEST` characters.
+    """Write the card in markdown, at most `LONGEST` characters.
 
     Args:
         config: the training's.
@@ -40,19 +41,19 @@ def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
     """
     parts = [
         _headline(config, evaluation),
-        _section("Model", _lines(_model_facts(config, run))),
-        _section("Data", f"{_data_table(run)}\n{_lines(_data_facts(config.task, run))}"),
-        _section("Metrics on dev", _metric_table(evaluation)),
+        _section("Model", write_list(_model_facts(config, run))),
+        _section("Data", f"{_data_table(run)}\n{write_list(_data_facts(config.task, run))}"),
+        _section("Metrics on dev", metric_table(evaluation)),
         _section("Slices of dev", _slice_table(evaluation.slices, config.task.headline)),
         _section("Limits", "".join(f"- {limit}\n" for limit in _limits(config, run))),
         _section("Use", _usage(config.task, logged_model(run))),
-        _section("Cost", _lines(_costs(run))),
+        _section("Cost", write_list(_costs(run))),
     ]
     return "\n".join(parts)[:LONGEST]
 
 
 def with_verdict(card: str, verdict: str) -> str:
-    """A version's description with what the gate says now, in the place of what it said before."""
+    """Replace the gate's verdict in a version's description, or append it."""
     section = f"{GATE}{verdict}\n"
     return card.partition(GATE)[0][: LONGEST - len(section)] + section
 
@@ -69,14 +70,6 @@ def _headline(config: TrainConfig, evaluation: Evaluation) -> str:
 
 def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text}"
-
-
-def _lines(facts: Mapping[str, str]) -> str:
-    return "".join(f"- {name}: {value}\n" for name, value in facts.items())
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "".join(f"| {' | '.join(row)} |\n" for row in [header, ["---"] * len(header), *rows])
 
 
 def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
@@ -101,7 +94,7 @@ def _data_table(run: Run) -> str:
     metrics, tags = run.data.metrics, run.data.tags
     splits = ("train", "validation", "dev")
     rows = [(split, f"{metrics[f'data/{split}']:.0f}", f"`{tags[f'data.digest.{split}']}`") for split in splits]
-    return _table(("split", "rows", "digest"), rows)
+    return write_table(("split", "rows", "digest"), rows)
 
 
 def _data_facts(task: TaskConfig, run: Run) -> dict[str, str]:
@@ -115,14 +108,6 @@ def _data_facts(task: TaskConfig, run: Run) -> dict[str, str]:
     }
 
 
-def _metric_table(evaluation: Evaluation) -> str:
-    rows = [
-        (name, f"{value:.4f}", *(f"{bound:.4f}" for bound in evaluation.intervals[name]), f"{base:.4f}")
-        for (name, value), base in zip(evaluation.metrics.items(), evaluation.baseline.values(), strict=True)
-    ]
-    return _table(("metric", "dev", "low", "high", "baseline"), rows)
-
-
 def _slice_table(slices: pd.DataFrame, metric: Metric) -> str:
     """Tabulate all slices but sources, of which there may be many: of them the worst."""
     by_source = slices["slice"] == "source"
@@ -134,7 +119,7 @@ def _slice_table(slices: pd.DataFrame, metric: Metric) -> str:
         (f"{name}: {value}", f"{count}", f"{score:.4f}")
         for name, value, count, score in shown[["slice", "value", "rows", metric.name]].itertuples(index=False)
     ]
-    return _table(("slice", "rows", metric.name), rows) + "\nAll of them: `evaluation/slices.json`.\n"
+    return write_table(("slice", "rows", metric.name), rows) + "\nAll of them: `evaluation/slices.json`.\n"
 
 
 def _limits(config: TrainConfig, run: Run) -> list[str]:

@@ -26,7 +26,7 @@ VERDICT, ROLLED_BACK = "gate.verdict", "rolled back"
 
 @dataclass(frozen=True)
 class FoundModel:
-    """One model and no other, in a folder of its own: an alias that moves on does not change it."""
+    """A downloaded model: an alias that moves later does not change it."""
 
     uri: str
     name: str | None  # of the registered model; None for a run's or a folder's
@@ -69,7 +69,7 @@ def link_model(model: FoundModel) -> None:
 
 
 def _is_logged(model_id: str) -> bool:
-    """Whether this store knows the model: a folder may come from another one."""
+    """Return whether this store knows the model: a folder may come from another one."""
     try:
         mlflow.get_logged_model(model_id)
     except MlflowException:
@@ -78,7 +78,7 @@ def _is_logged(model_id: str) -> bool:
 
 
 def _registered(uri: str) -> tuple[str | None, str | None]:
-    """Name and version of a registered model; None and None for any other URI."""
+    """Return name and version of a registered model; None and None for any other URI."""
     if not uri.startswith("models:/"):
         return None, None
     client = mlflow.MlflowClient()
@@ -104,7 +104,7 @@ def _way_out(uri: str) -> str:
 
 
 def register_run(run_id: str, name: str, metric: Metric) -> tuple[str, tuple[str, ...]]:
-    """Register the model that a training logged, with what its run says of it; as `register`.
+    """Register the model that a training logged, with its card and tags; returns what `register` returns.
 
     `metric` is the task's, which the baseline is to be beaten in.
     """
@@ -115,7 +115,7 @@ def register_run(run_id: str, name: str, metric: Metric) -> tuple[str, tuple[str
 
 
 def version_tags(run: Run, metric: Metric) -> dict[str, str]:
-    """What a person filters versions by: data, checkpoint, precision, and the metric with its interval."""
+    """Return the tags that versions are filtered by: data, checkpoint, precision, and the metric with its interval."""
     kept = {key: value for key, value in run.data.tags.items() if key.startswith(("data.", "model."))}
     names = (metric.name, f"{metric.name}_low", f"{metric.name}_high")
     values = {f"dev.{name}": run.data.metrics[f"dev/{name}"] for name in names}
@@ -149,7 +149,7 @@ def register(
 def record_verdict(
     name: str, version: str, verdict: str, reason: str, run_id: str, numbers: Mapping[str, float]
 ) -> None:
-    """Keep what the gate found as a version's tags `gate.*`, and at its description's end, in earlier ones' place."""
+    """Write the gate's verdict to a version's tags `gate.*` and to its description, in place of earlier ones."""
     client = mlflow.MlflowClient()
     # numbers in one tag: those of an earlier verdict would stay otherwise, and not everybody may delete tags
     findings = {"verdict": verdict, "reason": reason, "run_id": run_id, "numbers": json.dumps(numbers)}
@@ -160,7 +160,7 @@ def record_verdict(
 
 
 def check_not_rolled_back(name: str, version: str) -> None:
-    """Raise `UserError` where people took the version back: evidence from the same rows would only bring it again."""
+    """Raise `UserError` where the version was rolled back: evidence from the same rows would only promote it again."""
     if mlflow.MlflowClient().get_model_version(name, version).tags.get(VERDICT) == ROLLED_BACK:
         raise UserError(
             f"version {version} of {name} was rolled back. Train another challenger; to try this one again, remove its "

@@ -1,4 +1,4 @@
-"""What a person compares in the MLflow UI: metrics, plots, tables, and a description of the run."""
+"""An evaluation in MLflow: metrics, plots, tables, and the run's description."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from distilspark.config import TaskConfig
 from distilspark.figures import save_png
+from distilspark.markdown import write_list, write_table
 from distilspark.metrics import Metric
 
 if TYPE_CHECKING:  # scikit-learn and matplotlib take seconds to import
@@ -24,7 +25,7 @@ PREDICTIONS = "predictions.parquet"
 
 
 def epoch_log(run_id: str) -> Callable[[int, dict[str, float]], None]:
-    """What logs an epoch's metrics as they happen, once also where a training goes on; epochs count from 1."""
+    """Return a function that logs each epoch's metrics once, also in a resumed training; epochs count from 1."""
     logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "train/loss")}
 
     def log(epoch: int, metrics: dict[str, float]) -> None:
@@ -36,13 +37,13 @@ def epoch_log(run_id: str) -> Callable[[int, dict[str, float]], None]:
 
 
 def log_figures(figures: Mapping[str, Figure], prefix: str) -> None:
-    """Figures as PNG artifacts `PREFIX/NAME.png`, and as images that the UI compares across runs."""
+    """Log figures as PNG artifacts `PREFIX/NAME.png`, and as images that the UI compares across runs."""
     with TemporaryDirectory() as scratch:
         log_images(write_figures(figures, Path(scratch)), prefix)
 
 
 def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Figures as the folder's `NAME.png`."""
+    """Write figures as the folder's `NAME.png`."""
     files = {folder / f"{name}.png": figure for name, figure in figures.items()}
     for file, figure in files.items():
         save_png(figure, file)
@@ -50,7 +51,7 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 
 def log_images(files: Iterable[Path], prefix: str) -> None:
-    """PNGs as `log_figures` logs figures; the UI has a section of images for each prefix."""
+    """Log PNGs as `log_figures` logs figures; the UI has a section of images for each prefix."""
     from PIL import Image
 
     for file in files:
@@ -59,13 +60,13 @@ def log_images(files: Iterable[Path], prefix: str) -> None:
 
 
 def log_tables(tables: Mapping[str, pd.DataFrame], prefix: str) -> None:
-    """Tables as `PREFIX/NAME.json`, which the UI shows side by side."""
+    """Log tables as `PREFIX/NAME.json`, which the UI shows side by side."""
     for name, table in tables.items():
         mlflow.log_table(table.astype(object).where(table.notna(), None), f"{prefix}/{name}.json")
 
 
 def log_predictions(predictions: Predictions) -> None:
-    """What the kept weights say about every row of dev, so that runs can be compared row by row."""
+    """Log the predictions for every row of dev, so that runs can be compared row by row."""
     with TemporaryDirectory() as scratch:
         file = Path(scratch) / PREDICTIONS
         predictions.to_frame().to_parquet(file, index=False)
@@ -73,7 +74,7 @@ def log_predictions(predictions: Predictions) -> None:
 
 
 def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None:
-    """Metrics on dev at the step of the epoch that was kept, the headline one with its interval; plots and tables."""
+    """Log metrics on dev at the step of the kept epoch, the headline one with its interval; plots and tables."""
     low, high = evaluation.intervals[task.metric]
     interval = {f"{task.metric}_low": low, f"{task.metric}_high": high}
     baseline = {f"baseline/{name}": value for name, value in evaluation.baseline.items()}
@@ -87,7 +88,7 @@ def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None
 
 
 def comparable_slices(slices: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Slices in the order in which the UI takes columns: it groups by the first and compares the second."""
+    """Order the columns of slices as the UI reads them: it groups by the first and compares the second."""
     named = slices.assign(slice=slices["slice"] + ": " + slices["value"]).drop(columns="value")
     return named[["slice", metric, *named.columns.drop(["slice", metric])]]
 
@@ -103,11 +104,13 @@ def describe_run(lines: Mapping[str, str], evaluation: Evaluation, task: TaskCon
     low, high = evaluation.intervals[task.metric]
     interval = f"{100 * confidence:g} % interval {low:.4f} to {high:.4f}"
     result = f"**dev {task.metric} {evaluation.metrics[task.metric]:.4f}** ({interval})"
-    header = "| metric | dev | low | high | baseline |\n| --- | --- | --- | --- | --- |\n"
-    rows = "".join(
-        f"| {name} | {value:.4f} | {evaluation.intervals[name][0]:.4f} | {evaluation.intervals[name][1]:.4f} "
-        f"| {evaluation.baseline[name]:.4f} |\n"
+    return f"{task.title}: {result}\n\n{metric_table(evaluation)}\n{write_list(lines)}"
+
+
+def metric_table(evaluation: Evaluation) -> str:
+    """Write all metrics with their intervals and baselines as a markdown table."""
+    rows = [
+        (name, *(f"{number:.4f}" for number in (value, *evaluation.intervals[name], evaluation.baseline[name])))
         for name, value in evaluation.metrics.items()
-    )
-    facts = "".join(f"- {name}: {value}\n" for name, value in lines.items())
-    return f"{task.title}: {result}\n\n{header}{rows}\n{facts}"
+    ]
+    return write_table(("metric", "dev", "low", "high", "baseline"), rows)

@@ -1,4 +1,4 @@
-"""A run from its start to its end, and what every run records about itself."""
+"""A run from its start to its end, and the settings and environment that every run records."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 def open_run(
     experiment: str, name: str, log: Path, interrupted: str | None = None, parent: Run | None = None
 ) -> Iterator[mlflow.ActiveRun]:
-    """The run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
+    """Open the run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
 
     What the caller chose goes before `experiment` and `name`: MLFLOW_EXPERIMENT_NAME, MLFLOW_EXPERIMENT_ID, and
     `mlflow run --run-name`.
@@ -103,14 +103,14 @@ def _start_child(name: str, parent: Run, before: Run | None) -> mlflow.ActiveRun
 
 
 def active_run_id() -> str:
-    """The id of the run that is open."""
+    """Return the id of the open run."""
     run = mlflow.active_run()
     assert run is not None, "no run is open"
     return str(run.info.run_id)
 
 
 def logged_model(run: Run) -> str:
-    """The URI of the model that a run has logged; the last one, where it was killed after the first and went on."""
+    """Return the URI of the model that a run has logged; the last one, where it was killed and resumed."""
     models = mlflow.MlflowClient().search_logged_models(
         [run.info.experiment_id],
         f"source_run_id = '{run.info.run_id}'",
@@ -141,7 +141,7 @@ def print_run_link(run: mlflow.ActiveRun, page: str = "") -> None:
 
 
 def _unfinished(run_id: str | None) -> Run | None:
-    """The run, where the store has it and it did not come to its end."""
+    """Return the run, where the store has it and it did not come to its end."""
     try:
         run = mlflow.MlflowClient().get_run(run_id) if run_id else None
     except MlflowException:  # another store's
@@ -260,7 +260,7 @@ def _interrupt_on_sigterm() -> Iterator[None]:
 
 
 def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None:
-    """All leaf keys as params, the config and its overrides as artifacts, what the run ran on as tags and artifacts.
+    """Log all leaf keys as params, the config and its overrides as artifacts, and the environment.
 
     `mlflow run` has logged the params of its command line already, in their own spelling: those stay.
     """
@@ -275,7 +275,7 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
 
 
 def log_settings(run: mlflow.ActiveRun, leaves: Mapping[str, Any]) -> None:
-    """Settings as params, except those that are there."""
+    """Log settings as params, except those that are there."""
     there = mlflow.MlflowClient().get_run(run.info.run_id).data.params
     mlflow.log_params({key: str(value)[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
 
@@ -286,7 +286,7 @@ def _packages() -> str:
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of the project; None where it says nothing."""
+    """Return git's output for the project; None where git fails."""
     try:
         answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

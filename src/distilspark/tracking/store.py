@@ -1,4 +1,4 @@
-"""The tracking store: which one it is, whether it answers, and whether a run's artifacts can be written from here."""
+"""The tracking store: which one is used, and checks that it and a run's artifacts can be reached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distilspark.paths import ROOT, from_caller
 
 
 def use_project_store() -> None:
-    """MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's.
+    """Use MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's.
 
     `mlflow run` hands on a relative one as it is.
     """
@@ -34,7 +34,7 @@ def use_project_store() -> None:
 
 
 def project_store() -> str:
-    """The URI of the store in the project's root."""
+    """Return the URI of the store in the project's root."""
     return f"sqlite:///{ROOT / 'mlflow.db'}"
 
 
@@ -75,7 +75,7 @@ def _who() -> str:
 
 @contextmanager
 def few_retries() -> Iterator[None]:
-    """Let MLflow ask a server twice, and not for the four minutes after which it gives up."""
+    """Limit MLflow to one retry, where it would try for four minutes."""
     name = MLFLOW_HTTP_REQUEST_MAX_RETRIES.name
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -86,7 +86,7 @@ def few_retries() -> Iterator[None]:
 
 
 def check_artifacts(artifact_uri: str) -> None:
-    """Raise `UserError` where this process cannot reach a run's artifacts, or would leave them where nobody looks."""
+    """Raise `UserError` where this process cannot reach a run's artifacts, or would write them elsewhere."""
     over_http = mlflow.get_tracking_uri().startswith("http")
     if not over_http and artifact_uri.startswith("mlflow-artifacts:"):
         raise UserError(
@@ -102,12 +102,12 @@ def check_artifacts(artifact_uri: str) -> None:
 
 
 def _is_here(artifact_uri: str) -> bool:
-    """Whether the folder is here that holds `EXPERIMENT/RUN/artifacts`, which a first run has to make."""
+    """Return whether the folder is here that holds `EXPERIMENT/RUN/artifacts`, which a first run has to make."""
     return Path(local_file_uri_to_path(artifact_uri)).parents[2].is_dir()
 
 
 def without_password(uri: str) -> str:
-    """A store's URI as it can be shown.
+    """Hide the password in a store's URI.
 
     >>> without_password("postgresql://ann:s3cr/et@db.example:5432/mlflow")
     'postgresql://ann:***@db.example:5432/mlflow'
@@ -118,5 +118,5 @@ def without_password(uri: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, in one line of at most 300 characters."""
+    """Return an exception's message in one line of at most 300 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

@@ -30,7 +30,7 @@ FINISHED, KILLED, RUNNING = "FINISHED", "KILLED", "RUNNING"
 
 @dataclass(frozen=True)
 class Sweep:
-    """What stays the same when a sweep is started again."""
+    """The identity of a sweep, which stays the same when it is started again."""
 
     name: str  # the experiment's, e.g. class_weights
     varied: tuple[str, ...]  # the keys in which its jobs differ
@@ -69,12 +69,12 @@ class Job:
 
 
 def variant_of(own: Iterable[str]) -> tuple[str, ...]:
-    """A job's own overrides without the seed."""
+    """Return a job's own overrides without the seed."""
     return tuple(override for override in own if key_of(override) != SEED)
 
 
 def _short(override: str) -> str:
-    """An override with the last part of its key.
+    """Return an override with the last part of its key.
 
     >>> _short("training.learning_rate=1e-05"), _short("model.path=/a.b/c")
     ('learning_rate=1e-05', 'path=/a.b/c')
@@ -84,7 +84,7 @@ def _short(override: str) -> str:
 
 
 def key_of(override: str) -> str:
-    """The key of an override of Hydra's.
+    """Return the key of a Hydra override.
 
     >>> key_of("+spark.settings.a=1"), key_of("model=tiny")
     ('spark.settings.a', 'model')
@@ -93,7 +93,7 @@ def key_of(override: str) -> str:
 
 
 def own_overrides(overrides: Iterable[str], varied: Sequence[str]) -> tuple[str, ...]:
-    """Those in which a job differs from others, sorted.
+    """Return those in which a job differs from others, sorted.
 
     >>> own_overrides(["training.seed=1", "task=cola", "+a.b=2"], ["a.b", "training.seed"])
     ('a.b=2', 'training.seed=1')
@@ -102,7 +102,7 @@ def own_overrides(overrides: Iterable[str], varied: Sequence[str]) -> tuple[str,
 
 
 def job_of(parent: str | None, overrides: Iterable[str]) -> Job | None:
-    """The job with these overrides below the run with this id; None where there is no parent."""
+    """Return the job with these overrides below the run with this id; None where there is no parent."""
     if parent is None:
         return None
     run = mlflow.get_run(parent)
@@ -110,7 +110,7 @@ def job_of(parent: str | None, overrides: Iterable[str]) -> Job | None:
 
 
 def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits: the same for the same settings that the jobs share and their weights depend on.
+    """Return 12 hexadecimal digits: the same for the same settings that the jobs share and their weights depend on.
 
     The values that are varied have no part in it, so that a sweep can go on with more seeds.
     """
@@ -121,7 +121,7 @@ def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]
 
 @contextmanager
 def alone(sweep: Sweep) -> Iterator[None]:
-    """Raise `UserError` where another process on this machine is at the same sweep in the same store."""
+    """Raise `UserError` where another process on this machine runs the same sweep in the same store."""
     place = hashlib.sha256(f"{mlflow.get_tracking_uri()} {sweep.identity}".encode()).hexdigest()[:16]
     file = cache_root() / "sweeps" / f"{place}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -133,12 +133,12 @@ def alone(sweep: Sweep) -> Iterator[None]:
 
 
 def children(parent: Run) -> list[Run]:
-    """All children of a run, the first to start first."""
+    """Return all children of a run, the first to start first."""
     return _search(parent, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'")
 
 
 def finished(runs: Iterable[Run]) -> list[Run]:
-    """Those that ended well."""
+    """Return the runs that ended well."""
     return [run for run in runs if run.info.status == FINISHED]
 
 
@@ -174,7 +174,7 @@ def _move(runs: Iterable[Run], parent: Run) -> None:
 
 
 def end_running(runs: Iterable[Run]) -> None:
-    """End as killed what still says that it runs, though its process is gone."""
+    """End as killed the runs that are marked as running although their process is gone."""
     for run in runs:
         if run.info.status == RUNNING:
             mlflow.MlflowClient().set_terminated(run.info.run_id, KILLED)

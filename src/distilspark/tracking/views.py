@@ -49,7 +49,7 @@ def _save(experiment_id: str, key: str, name: str, state: dict[str, Any], mode: 
 
 
 def list_state(params: Sequence[str], metric: Metric) -> dict[str, Any]:
-    """Runs with these params and what came of them, the best on dev first."""
+    """Return the state of a list of runs with these params and their metrics, the best on dev first."""
     name = metric.name
     scores = (f"dev/{name}", f"dev/{name}_low", f"dev/{name}_high", f"val/kept_{name}", "time/train")
     widths = {f"params.`{name}`": 180 for name in params} | {f"metrics.`{name}`": 120 for name in scores}
@@ -64,7 +64,7 @@ def list_state(params: Sequence[str], metric: Metric) -> dict[str, Any]:
 
 
 def sweep_state(parent: Run, jobs: Sequence[Run], metric: Metric) -> dict[str, Any]:
-    """The jobs with what was varied, as a list and as charts."""
+    """Return the state of a sweep's view: its jobs with the varied params, as a list and as charts."""
     varied = varied_params(jobs, json.loads(parent.data.tags["sweep.varied"]))
     return list_state(varied, metric) | {
         "searchFilter": f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'",
@@ -75,13 +75,13 @@ def sweep_state(parent: Run, jobs: Sequence[Run], metric: Metric) -> dict[str, A
 
 
 def varied_params(jobs: Iterable[Run], varied: Iterable[str]) -> list[str]:
-    """The params behind the keys that a sweep varies: of a choice of files, such as `model`, its name."""
+    """Return the params behind the keys that a sweep varies: of a choice of files, such as `model`, its name."""
     params = {name for run in jobs for name in run.data.params}
     return [name for key in varied for name in (key, f"{key}.name") if name in params]
 
 
 def charts(varied: Sequence[str], metric: str) -> list[dict[str, Any]]:
-    """What is seen first; to the other sections the UI adds a chart for every metric and image that has none."""
+    """Return the charts that come first; to other sections the UI adds a chart for every metric and image."""
     wanted: list[dict[str, Any]] = [
         {"type": "PARALLEL", "selectedParams": varied, "selectedMetrics": [f"val/kept_{metric}", f"dev/{metric}"]},
         {"type": "BAR", "metricKey": f"dev/{metric}"},
@@ -93,19 +93,19 @@ def charts(varied: Sequence[str], metric: str) -> list[dict[str, Any]]:
 
 
 def evaluation_images(jobs: Sequence[Run]) -> list[str]:
-    """What the evaluation drew: all jobs have the same."""
+    """Return the names of the evaluation's images, which are the same in all jobs."""
     folder = mlflow.MlflowClient().list_artifacts(jobs[0].info.run_id, EVALUATION) if jobs else []
     return [item.path.removesuffix(".png") for item in folder if item.path.endswith(".png")]
 
 
 def image_charts(images: Iterable[str]) -> list[dict[str, Any]]:
-    """Each image of all jobs side by side; the UI's own charts have all params of a run above its image."""
+    """Show each image of all jobs side by side; the UI's own charts have all params of a run above its image."""
     shared = {"type": "IMAGE", "metricSectionId": EVALUATION, "step": 0, "showRunParams": False}
     return [{"uuid": image, "imageKeys": [image], **shared} for image in images]
 
 
 def sections(metrics: Iterable[str]) -> list[dict[str, Any]]:
-    """The sections that the UI makes of the folders in the names of metrics and images; most of them folded up."""
+    """Return the UI's sections, one for each folder in the names of metrics and images; most are folded up."""
     folders = {name.rpartition("/")[0] for name in metrics}.union(IMAGES) - {"system", *UNFOLDED}
     names = (*UNFOLDED, *sorted(folders), "System metrics")
     return [{"uuid": name, "name": name, "display": name in UNFOLDED} for name in names]
