@@ -14,8 +14,10 @@ import pytest
 from distilspark.errors import WorkError
 from distilspark.model.network import build_network
 from distilspark.paths import ROOT
+from distilspark.training.callbacks import StepTimer
+from distilspark.training.distributed.shards import Shard
 from distilspark.training.distributed.spark_stage import find_free_port
-from distilspark.training.distributed.strategy import WorkerSync
+from distilspark.training.distributed.strategy import CollectiveWorkers, SingleProcess, Strategy, WorkerSync
 
 WORKER = """
 import sys
@@ -94,3 +96,37 @@ def test_workers_stop_where_the_chief_stops(network: keras.Model, chief: bool, o
         network.stop_training = own
         sync.on_epoch_end(0)
         assert network.stop_training is chief
+
+
+def worker(rank: int) -> CollectiveWorkers:
+    return CollectiveWorkers(Shard(rank, (3, 4)), lambda own: [own, own])
+
+
+@pytest.mark.parametrize(
+    "strategy, is_chief, expected",
+    [
+        (SingleProcess(), True, [keras.callbacks.Callback]),
+        (worker(0), True, [StepTimer, keras.callbacks.Callback, WorkerSync]),
+        (worker(1), False, [StepTimer, WorkerSync]),
+    ],
+)
+def test_only_the_chief_has_the_chief_s_callbacks(strategy: Strategy, is_chief: bool, expected: list[type]) -> None:
+    assert strategy.is_chief is is_chief
+    assert [type(each) for each in strategy.make_callbacks([keras.callbacks.Callback()])] == expected
+
+
+@pytest.mark.parametrize("strategy, same", [(SingleProcess(), True), (worker(0), True), (worker(1), False)])
+def test_other_workers_than_the_chief_get_dropout_seeds_of_their_own(
+    tiny_folder: Path, strategy: Strategy, same: bool
+) -> None:
+    network = build_network(tiny_folder, "regression", dropout=0.1)
+    weights = {id(variable) for variable in network.weights}
+    before = [variable.numpy().tolist() for variable in network.variables]
+    strategy.offset_dropout_seeds(network)
+    changed = [
+        variable
+        for variable, value in zip(network.variables, before, strict=True)
+        if variable.numpy().tolist() != value
+    ]
+    assert not weights & {id(variable) for variable in changed}
+    assert bool(changed) is not same
