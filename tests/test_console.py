@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from rich.console import Console
 
 import distilspark.console
-from distilspark.console import show_table
+from distilspark.console import new_log, show_table
+from distilspark.errors import UserError
 from distilspark.paths import ROOT
 
 NOISY = """
@@ -159,3 +161,88 @@ print("fifth")
     assert ended.stderr == ""
     assert (tmp_path / "outer.log").read_text() == "to the outer log\nan error\nto the outer log again\n"
     assert (tmp_path / "inner.log").read_text() == "to the inner log\n"
+
+
+# Prints more than a pipe holds, as a command does: outside and inside a log.
+LOUD = """
+import sys
+from pathlib import Path
+from distilspark.console import keep_standard_streams, output_to, say, show_table
+keep_standard_streams()
+print("first")
+for where in range(2):
+    with output_to(Path(sys.argv[1]) / "loud.log"):
+        for number in range(4000):
+            say(f"line {number} \\u65e5 \\udcff")
+            print(f"to the log {number}")
+        show_table("Results", ("metric", "value"), (("mcc", "0.5"),))
+    print("between " * 4000)
+    print("an error " * 4000, file=sys.stderr)
+Path(sys.argv[1], "end").touch()
+"""
+
+
+def loud(folder: Path, redirected: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run it in a shell, with its output redirected; the exit code is Python's own."""
+    command = f'set -o pipefail; "$0" -c "$1" "$2" {redirected}'
+    return subprocess.run(
+        ["bash", "-c", command, sys.executable, LOUD, str(folder)],
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "redirected",
+    ["| head -n 1", "| true", "2>&1 | head -n 1", ">/dev/full", ">/dev/full 2>&1", ">&-", ">&- 2>&- <&-", "2>&-"],
+)
+def test_a_terminal_that_goes_away_is_no_failure(tmp_path: Path, redirected: str) -> None:
+    ended = loud(tmp_path, redirected)
+    assert ended.returncode == 0, ended.stderr[-1000:]
+    assert (tmp_path / "end").exists()
+    assert "Traceback" not in ended.stderr and "BrokenPipe" not in ended.stderr
+    assert (tmp_path / "loud.log").read_text().count("to the log") == 8000
+
+
+def test_characters_that_a_terminal_lacks_are_escaped(tmp_path: Path) -> None:
+    ended = loud(tmp_path, "", PYTHONIOENCODING="ascii")
+    assert ended.returncode == 0, ended.stderr[-1000:]
+    assert "line 0 \\u65e5 \\udcff" in ended.stdout
+
+
+def test_the_newest_run_has_the_log_and_older_ones_are_numbered(tmp_path: Path) -> None:
+    log = tmp_path / "out" / "train.log"
+    for number in range(3):
+        new_log(log)
+        assert log.read_text() == ""
+        log.write_text(f"of run {number}")
+    texts = {file.name: file.read_text() for file in log.parent.iterdir()}
+    assert texts == {"train-1.log": "of run 0", "train-2.log": "of run 1", "train.log": "of run 2"}
+
+
+def test_a_log_that_cannot_be_written_is_the_callers_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/out cannot be written.*hydra\.run\.dir"):
+        new_log(tmp_path / "file" / "out" / "train.log")
+
+
+def test_what_is_written_to_standard_error_can_be_read_back(tmp_path: Path) -> None:
+    code = """
+import os, subprocess, sys
+from pathlib import Path
+from distilspark.console import output_to, written_to_stderr
+with written_to_stderr() as nothing, output_to(Path(sys.argv[1]) / "x.log"):
+    os.write(2, b"before\\n")
+    with written_to_stderr() as written:
+        subprocess.run(["sh", "-c", "echo a child >&2"], check=True)
+        seen = written()
+print([seen, nothing()])
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    ended = subprocess.run(
+        command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout == "['a child\\n', '']\n"

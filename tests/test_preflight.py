@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import os
+import resource
 import runpy
 import shutil
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
-from distilspark.preflight import check_java
+from distilspark.preflight import ROOM, check_java, check_spark_home, check_temporary_folder, check_user
 
 MAIN = ROOT / "src" / "distilspark" / "__main__.py"
 OLD_PYTHONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")
@@ -105,6 +107,81 @@ def test_a_java_that_does_not_work_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("JAVA_HOME", str(home))
     with pytest.raises(UserError, match="jdk/bin/java is no working Java"):
         check_java()
+
+
+def test_java_home_is_named_where_it_is_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+    with pytest.raises(UserError, match=rf"JAVA_HOME={tmp_path}/jdk\): No such file"):
+        check_java()
+
+
+def test_options_that_java_refuses_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_java(tmp_path, "Picked up JAVA_TOOL_OPTIONS: -Xbogus\nUnrecognized option: -Xbogus", code=1)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xbogus")
+    with pytest.raises(UserError, match="JAVA_TOOL_OPTIONS=-Xbogus: Unrecognized option: -Xbogus"):
+        check_java()
+
+
+def spark_home(folder: Path, version: str) -> Path:
+    """What is looked at of a Spark of that version."""
+    for file in (folder / "bin/spark-submit", folder / f"jars/spark-core_2.13-{version}.jar"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return folder
+
+
+@pytest.mark.parametrize("case", ["nowhere", "empty", "old"])
+def test_another_spark_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    home = tmp_path / case
+    if case == "old":
+        spark_home(home, "3.5.1")
+    monkeypatch.setenv("SPARK_HOME", "" if case == "empty" else str(home))
+    with pytest.raises(UserError, match=r"SPARK_HOME=.*Unset it") as refused:
+        check_spark_home()
+    assert ("3.5.1" in str(refused.value)) == (case == "old")
+
+
+@pytest.mark.parametrize("ending", ["", "-vendor-0", ".99"])
+def test_a_spark_home_of_the_same_release_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    version = importlib.metadata.version("pyspark")
+    release = version.rpartition(".")[0] if ending.startswith(".") else version
+    monkeypatch.setenv("SPARK_HOME", str(spark_home(tmp_path, release + ending)))
+    check_spark_home()
+    monkeypatch.delenv("SPARK_HOME")
+    check_spark_home()
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "TEMP"])
+@pytest.mark.parametrize("case", ["nowhere", "a file"])
+def test_a_temporary_folder_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, case: str
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / case))
+    with pytest.raises(UserError, match=f"{variable}={tmp_path}/{case} cannot be written"):
+        check_temporary_folder()
+
+
+def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    check_temporary_folder()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM // 2, before[1]))  # a write comes to an end as on a full disk
+    try:
+        with pytest.raises(UserError, match=f"TMPDIR={tmp_path} cannot be written: it is full"):
+            check_temporary_folder()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_user_without_a_name_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_user()
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
+    with pytest.raises(UserError, match="3999999999 has no name and no home"):
+        check_user()
 
 
 @pytest.mark.parametrize("case", ["no java", "old java", "JAVA_HOME to nowhere"])

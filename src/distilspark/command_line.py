@@ -133,7 +133,7 @@ def _job(command: str, failures: list[Exception]) -> Callable[[object], Exceptio
 
         log = Path(HydraConfig.get().runtime.output_dir) / f"{command}.log"
         try:
-            with nullcontext(log) if command in SERVICES else _batch(log) as log:
+            with nullcontext() if command in SERVICES else _batch(log):
                 importlib.import_module(f"distilspark.commands.{command}").run(composed, log)
         except Exception as error:
             failures.append(as_foreseen(error, log))
@@ -148,14 +148,14 @@ def _several(failures: list[Exception]) -> str:
 
 
 @contextmanager
-def _batch(wanted: Path) -> Iterator[Path]:
-    """Check the machine, and send what a command writes to a log of its own; yield the log."""
+def _batch(log: Path) -> Iterator[None]:
+    """What the commands have around them that start Spark and write to a log."""
     check_machine()
-    log = new_log(wanted)
+    new_log(log)
     with output_to(log):
         log_to_stderr()
         with _unforeseen_to_log():
-            yield log
+            yield
 
 
 @contextmanager

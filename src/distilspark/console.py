@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import os
-import re
 import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import IO
@@ -118,39 +117,50 @@ def _may_move() -> bool:
     return terminal.is_terminal and not speaker
 
 
-def new_log(wanted: Path) -> Path:
-    """Make the log file of a run: the one that is wanted, or where another run has that, `train-2.log` and so on.
+def new_log(log: Path) -> None:
+    """Make a run's empty log. One of that name which is there, of another run, becomes `train-1.log` and so on.
 
     Raises:
         UserError: its folder cannot be written.
 
     """
     try:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            log = wanted if number == 1 else wanted.with_stem(f"{wanted.stem}-{number}")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        while True:
             try:
                 log.touch(exist_ok=False)
                 break
             except FileExistsError:
-                continue
+                _set_aside(log)
     except OSError as error:
         raise UserError(
-            f"{wanted.parent} cannot be written: {error.strerror or error}. Set hydra.run.dir (of a multirun: "
+            f"{log.parent} cannot be written: {error.strerror or error}. Set hydra.run.dir (of a multirun: "
             "hydra.sweep.dir) to another folder"
         ) from error
-    return log
+
+
+def _set_aside(log: Path) -> None:
+    for number in count(1):
+        aside = log.with_stem(f"{log.stem}-{number}")
+        with suppress(FileExistsError):
+            aside.touch(exist_ok=False)
+            break
+    try:
+        log.replace(aside)
+    except FileNotFoundError:  # another process was faster
+        aside.unlink()
 
 
 @contextmanager
-def plain_name(log: Path) -> Iterator[Path]:
-    """Yield a file with a log's content and the name that it would have alone: `train.log`, for `train-2.log` too."""
-    name = re.sub(r"-\d+(?=\.log$)", "", log.name)
-    if name == log.name:
+def own_log(log: Path) -> Iterator[Path]:
+    """Yield the file that this process logs to under the log's name, though a later run may have set it aside."""
+    numbered = log.parent.glob(f"{log.stem}-*{log.suffix}")
+    aside = [file for file in numbered if os.path.samestat(file.stat(), os.fstat(2))]
+    if not aside:
         yield log
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield Path(shutil.copyfile(log, Path(folder) / name))
+        yield Path(shutil.copyfile(aside[0], Path(folder) / log.name))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from distilspark.config import TrainConfig, flatten
+from distilspark.console import new_log
 from distilspark.errors import UserError
 from distilspark.paths import CALLER, ROOT
 from distilspark.tracking.runs import log_config, open_run, print_run_link, timed
@@ -176,12 +177,21 @@ def test_an_experiment_that_cannot_be_used_is_named(
         pytest.fail("the run goes on")
 
 
-def test_a_log_with_a_number_is_the_artifact_without_it(log: Path, tmp_path: Path) -> None:
-    second = tmp_path / "train-2.log"
-    second.write_text("of the second\n")
-    with open_run(tmp_path.name, "a name", second) as run:
-        pass
-    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/train.log") == "of the second\n"
+def test_a_later_run_in_the_same_folder_does_not_mix_two_logs(log: Path, tmp_path: Path) -> None:
+    before = os.dup(2)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 2)  # as `output_to` has it
+        try:
+            with open_run(tmp_path.name, "first", log) as run:
+                os.write(2, b"of the first\n")
+                new_log(log)
+                log.write_text("of the second\n")
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+    first = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/train.log")
+    assert first.startswith("what was logged\n") and "of the first" in first and "of the second" not in first
+    assert log.read_text() == "of the second\n"
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED", "FAILED"])

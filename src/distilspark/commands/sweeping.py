@@ -92,7 +92,8 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
     configs = [from_hydra(TrainConfig, _without_hydra(hydra.compose([*shared, *own]))) for own in plan.samples]
     check_tasks(configs)
     sweep = describe_sweep(hydra, plan, shared)
-    log = new_log(Path(hydra.config.hydra.sweep.dir).absolute() / "sweep.log")
+    log = Path(hydra.config.hydra.sweep.dir).absolute() / "sweep.log"
+    new_log(log)
     with output_to(log) as terminal:
         log_to_stderr()
         try:

@@ -26,7 +26,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, ML
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
 from distilspark.config import flatten
-from distilspark.console import plain_name, say
+from distilspark.console import own_log, say
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
 from distilspark.tracking.store import (
@@ -238,7 +238,7 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | N
     try:
         if error:
             mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
-        with plain_name(log) as artifact:
+        with own_log(log) as artifact:
             mlflow.log_artifact(str(artifact))
     except Exception:
         logger.exception("the log is no artifact of the run")  # and does not hide why the run ended
