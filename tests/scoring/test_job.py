@@ -233,6 +233,19 @@ def test_an_output_is_never_replaced_unasked(score: Scoring) -> None:
     assert not list(score.folder.glob(".scored*"))
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+def test_an_output_that_was_edited_is_read_again(score: Scoring, kind: str) -> None:
+    """Hadoop keeps checksums of local files, and refuses a file that differs from its own."""
+    score(score.text(TEXTS), f"predict.format={kind}")
+    assert not list(score.output.glob(".*"))
+    (file,) = score.output.glob("part-*")
+    if kind == "parquet":
+        pd.read_parquet(file).head(2).to_parquet(file)
+    else:
+        file.write_text(file.read_text().replace("Birds", "Bees"))
+    assert score.read(kind)["sentence1"].tolist() == (TEXTS[:2] if kind == "parquet" else [*TEXTS[:3], "Bees"])
+
+
 def test_overwrite_only_replaces_what_scoring_wrote(score: Scoring) -> None:
     source = score.text(TEXTS)
     score.text(["precious"], "scored/notes.txt")
