@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scorings import Scoring, compose_predict
+from scorings import Scoring, compose_predict, count_jobs
 
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring import chunks, files
@@ -154,6 +154,24 @@ def test_one_row(score: Scoring) -> None:
     rows = score(score.text(["One."]))
     assert rows["error"].tolist() == [""]
     assert len(list(score.output.glob("part-*"))) == 1
+
+
+@pytest.mark.parametrize("name", ["rows.txt", "rows.csv"])
+def test_a_small_input_needs_few_spark_jobs(score: Scoring, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Each takes a good part of a second; with labels, too."""
+    source = score.text(["sentence,label", "One,0", "Two,1", "Three,1"][name == "rows.txt" :], name)
+    config, read, ingest = score.config(source), [], files.ingest
+
+    def counts(*arguments: Any) -> Any:
+        plan = ingest(*arguments)
+        read.append(count_jobs(score.spark))
+        return plan
+
+    monkeypatch.setattr(files, "ingest", counts)
+    before = count_jobs(score.spark)
+    score.run(config)
+    assert read[0] - before <= 2, "reading and numbering the rows"
+    assert count_jobs(score.spark) - read[0] <= 3, "scoring them, their figures, the output"
 
 
 def test_no_rows_is_an_output_without_rows(score: Scoring) -> None:
