@@ -25,6 +25,11 @@ def compose_predict(*overrides: str) -> PredictConfig:
         return from_hydra(PredictConfig, compose("predict", list(overrides)))
 
 
+def count_jobs(spark: SparkSession) -> int:
+    """How many jobs Spark has run so far."""
+    return int(spark._jsc.sc().dagScheduler().numTotalJobs())
+
+
 @dataclass(frozen=True)
 class Scoring:
     """Scores files below a folder in the tests' session."""

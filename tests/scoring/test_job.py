@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scorings import Scoring, compose_predict
+from scorings import Scoring, compose_predict, count_jobs
 
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring import chunks, files
@@ -156,6 +156,24 @@ def test_one_row(score: Scoring) -> None:
     assert len(list(score.output.glob("part-*"))) == 1
 
 
+@pytest.mark.parametrize("name", ["rows.txt", "rows.csv"])
+def test_a_small_input_needs_few_spark_jobs(score: Scoring, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Each takes a good part of a second; with labels, too."""
+    source = score.text(["sentence,label", "One,0", "Two,1", "Three,1"][name == "rows.txt" :], name)
+    config, read, ingest = score.config(source), [], files.ingest
+
+    def counts(*arguments: Any) -> Any:
+        plan = ingest(*arguments)
+        read.append(count_jobs(score.spark))
+        return plan
+
+    monkeypatch.setattr(files, "ingest", counts)
+    before = count_jobs(score.spark)
+    score.run(config)
+    assert read[0] - before <= 2, "reading and numbering the rows"
+    assert count_jobs(score.spark) - read[0] <= 3, "scoring them, their figures, the output"
+
+
 def test_no_rows_is_an_output_without_rows(score: Scoring) -> None:
     rows = score(score.text(["sentence,n"], "rows.csv"))
     assert rows.columns.tolist() == ["sentence", "n", *ANSWERS]
@@ -231,6 +249,19 @@ def test_an_output_is_never_replaced_unasked(score: Scoring) -> None:
         score(source)
     assert len(score(score.text(TEXTS[:2], "other.txt"), "predict.overwrite=true")) == 2
     assert not list(score.folder.glob(".scored*"))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+def test_an_output_that_was_edited_is_read_again(score: Scoring, kind: str) -> None:
+    """Hadoop keeps checksums of local files, and refuses a file that differs from its own."""
+    score(score.text(TEXTS), f"predict.format={kind}")
+    assert not list(score.output.glob(".*"))
+    (file,) = score.output.glob("part-*")
+    if kind == "parquet":
+        pd.read_parquet(file).head(2).to_parquet(file)
+    else:
+        file.write_text(file.read_text().replace("Birds", "Bees"))
+    assert score.read(kind)["sentence1"].tolist() == (TEXTS[:2] if kind == "parquet" else [*TEXTS[:3], "Bees"])
 
 
 def test_overwrite_only_replaces_what_scoring_wrote(score: Scoring) -> None:

@@ -120,7 +120,8 @@ def write_output(scored: DataFrame, chunks: int, config: PredictConfig, version:
     """
     together = max(1, ROWS_A_FILE // config.predict.rows_per_chunk)
     files = math.ceil(chunks / together)
-    placed = scored.repartitionById(files, F.expr(f"{CHUNK} div {together}")) if files > 1 else scored.coalesce(1)
+    file = F.expr(f"int({CHUNK} div {together})")
+    placed = scored.repartitionById(files, file) if files > 1 else scored.coalesce(1)
     shown = placed.sortWithinPartitions(ROW_NUMBER).select(*output_columns(scored, config, version))
     kind = config.predict.format
     try:
