@@ -9,12 +9,12 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
+from distilspark.evaluation.metrics import compute_metrics
 from pyspark.sql import SparkSession
 from scorings import count_jobs
 
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.errors import WorkError
-from distilspark.evaluation.metrics import compute_metrics
 from distilspark.scoring import summary
 from distilspark.scoring.chunks import Chunk, check_nothing_is_lost
 from distilspark.scoring.profile import labelled_metrics, profile_of
