@@ -103,7 +103,7 @@ def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Train
     counts = {"error": "string", "tokens": "long", "unknown_tokens": "long"}
     assert outputs == {"prediction": "long", "label": "string", "score": "double", **counts}
     params = {each["name"]: each["default"] for each in json.loads(described["signature"]["params"])}
-    assert params == {"max_characters": 10_000, "batch_tokens": 0}
+    assert params == {"max_characters": 1_000_000, "batch_tokens": 0}
 
 
 def test_the_profile_of_the_validation_rows_travels_with_the_model(

@@ -97,7 +97,8 @@ def test_whatever_stands_in_a_row_it_comes_out(score: Scoring) -> None:
         '{"n": 5}',
         '{"sentence": "fine", "sentence": "twice"}',
     ]
-    rows = score(score.text(lines, "rows.jsonl"), "predict.max_error_fraction=1")
+    bounds = ["predict.max_error_fraction=1", "predict.max_characters=10000"]
+    rows = score(score.text(lines, "rows.jsonl"), *bounds)
     assert len(rows) == len(lines)
     assert rows["error"].tolist() == [
         "",
@@ -128,7 +129,7 @@ def test_bytes_that_are_no_text(score: Scoring) -> None:
 def test_a_line_of_ten_megabytes(score: Scoring) -> None:
     long = "word " * 2_000_000
     rows = score(score.text(["before", long, "after"]), "predict.max_error_fraction=0.5")
-    assert rows["error"].tolist() == ["", "sentence1 has 10000000 characters, more than 10000", ""]
+    assert rows["error"].tolist() == ["", "sentence1 has 10000000 characters, more than 1000000", ""]
     assert len(rows["sentence1"][1]) == 10_000_000
     assert rows["prediction"].notna().tolist() == [True, False, True]
 

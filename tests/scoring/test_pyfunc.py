@@ -189,7 +189,7 @@ def test_params_change_the_limits(package: Package) -> None:
     for params in ({"max_characters": 0}, {"batch_tokens": -1}):
         with pytest.raises(UserError, match=next(iter(params))):
             scorer.predict(frame([GOOD]), params)
-    assert PARAMS == {"max_characters": 10_000, "batch_tokens": 0}
+    assert PARAMS == {"max_characters": 1_000_000, "batch_tokens": 0}
 
 
 def test_a_process_loads_a_package_once(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
-MAX_CHARACTERS = 10_000  # of a text, unless a config gives another bound
+MAX_CHARACTERS = 1_000_000  # of a text, unless a config gives another bound
 REPLACEMENT = "\ufffd"  # stands for bytes that are not UTF-8
 CONTROLS = re.compile("[\x00-\x08\x0e-\x1f]")
 
