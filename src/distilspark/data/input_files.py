@@ -78,7 +78,7 @@ def find_files(spark: SparkSession, path: str) -> list[InputFile]:
         raise UserError(f"{uri} is not there. Give a file, a folder, or a glob that fits some")
     files: dict[str, InputFile] = {}
     for root in roots:
-        _refuse_table_above(spark, root)
+        refuse_table(spark, root.rpartition("/")[0])
         with reading(root):
             listed = _local_files(root, base) if local_path(root) else _hadoop_files(spark, root, base)
             for identity, file in listed:
@@ -122,7 +122,7 @@ def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -
     seen[real] = None
     names = sorted(entry.name for entry in path.iterdir())
     metadata = path / "metadata"
-    _refuse_table(f"file:{path}", _table_of(names, [entry.name for entry in metadata.glob("*")]))
+    _refuse(f"file:{path}", _table_of(names, [entry.name for entry in metadata.glob("*")]))
     for name in names:
         if not name.startswith(HIDDEN):
             yield from _walk(path / name, base, seen)
@@ -141,12 +141,12 @@ def _hadoop_files(spark: SparkSession, root: str, base: str) -> Iterator[tuple[s
         status = listed.next()
         uri = status.getPath().toString()
         below = status.getPath().toUri().getPath()[start:].strip("/").split("/")
-        _refuse_table(root, _table_of(below[:-1], below[-1:] if below[-2:-1] == ["metadata"] else []))
+        _refuse(root, _table_of(below[:-1], below[-1:] if below[-2:-1] == ["metadata"] else []))
         if not any(part.startswith(HIDDEN) for part in below):
             yield uri, InputFile(uri, status.getLen(), status.getModificationTime(), base)
 
 
-def _refuse_table(folder: str, table: str | None) -> None:
+def _refuse(folder: str, table: str | None) -> None:
     """Raise `UserError` for a folder whose own log says which of its files count."""
     if table:
         raise UserError(
@@ -161,13 +161,13 @@ def _table_of(names: Iterable[str], metadata: Iterable[str]) -> str | None:
     return known or (ICEBERG if any(name.endswith(".metadata.json") for name in metadata) else None)
 
 
-def _refuse_table_above(spark: SparkSession, root: str) -> None:
-    """Raise `UserError` where a file or folder is a part of a table."""
-    folder = root.rpartition("/")[0]
+def refuse_table(spark: SparkSession, folder: str) -> None:
+    """Raise `UserError` where a folder is a table with a log of its own, or a part of one."""
+    folder = folder.rstrip("/")
     while folder.count("/") > 1:
         names = [name for name in TABLES if exists(spark, f"{folder}/{name}")]
         metadata = list_folder(spark, f"{folder}/metadata") if exists(spark, f"{folder}/metadata") else []
-        _refuse_table(folder, _table_of(names, [name_of(uri) for uri, _ in metadata]))
+        _refuse(folder, _table_of(names, [name_of(uri) for uri, _ in metadata]))
         name = name_of(folder)
         if "=" not in name and name != "data":
             return

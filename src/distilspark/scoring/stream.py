@@ -44,7 +44,7 @@ from distilspark.data.filesystem import (
     to_spark,
     to_uri,
 )
-from distilspark.data.input_files import InputFile
+from distilspark.data.input_files import InputFile, refuse_table
 from distilspark.data.read import group_files
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring.drift import measure_drift
@@ -138,6 +138,7 @@ def _open_output(spark: SparkSession, config: PredictConfig, places: Places) -> 
     source, target = normal(to_uri(config.input)), normal(places.output)
     if not is_folder(spark, source):
         raise UserError(f"input={config.input} is no folder, which predict.streaming=true watches. Give one")
+    refuse_table(spark, source)
     if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
         raise UserError(f"output={places.output} and input={config.input} are in one another. Choose another folder")
     file = f"{places.output}/_stream/stream.json"
