@@ -23,8 +23,10 @@ from distilspark.scoring.package import outputs_of, signature, write_package
 from distilspark.scoring.profile import profile_of_outputs
 from distilspark.scoring.pyfunc import Scorer
 from distilspark.scoring.quantization import measure_quantization
-from distilspark.training.fit import first_network, fit
+from distilspark.training.batches import Examples
+from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.prediction import Predictor
+from distilspark.training.targets import make_target_transform
 
 ROWS = 60
 
@@ -60,12 +62,17 @@ def made_rows() -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_a_third_head_needs_no_other_code(config: TrainConfig, tiny_folder: Path, tmp_path: Path) -> None:
-    task, head, rows, network = config.task, config.task.head_kind, made_rows(), first_network(config, tiny_folder)
+    task, head, rows, network = (
+        config.task,
+        config.task.head_kind,
+        made_rows(),
+        build_initial_network(config, tiny_folder),
+    )
     tokenizer, labels = load_tokenizer(tiny_folder), rows["label"].to_numpy()
     encoded = encode(tokenizer, rows["sentence1"].tolist(), rows["sentence2"].tolist(), 64)
-    result = fit(
-        network, (encoded, labels), (encoded, labels), task, config.training, 1024, lambda epoch, metrics: None
-    )
+    examples = Examples(encoded, labels)
+    data = TrainingData(examples, examples, make_target_transform(labels, task, config.training))
+    result = fit(network, data, config, lambda epoch, metrics: None)
     assert result.best_epoch == int(result.history["val/mse"].argmin()) + 1
     predictions = Predictions(rows, labels, head.activate(Predictor(network, 1024, 8).raw_outputs(encoded)))
 

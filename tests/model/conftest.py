@@ -13,6 +13,7 @@ import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from distilspark.heads import REGRESSION
 from distilspark.scoring.onnx_graph import Graph, build_graph
 
 TO_BERT = (
@@ -96,7 +97,7 @@ def onnx_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for name, shape in (("pre_classifier", (32, 32)), ("classifier", (3, 32))):
         arrays |= {f"{name}.weight": rng.normal(size=shape).astype(np.float32)}
         arrays |= {f"{name}.bias": rng.normal(size=shape[:1]).astype(np.float32)}
-    graph = build_graph(arrays, "regression", heads=2, pooling="mean", graph=QuantizedGraph())
+    graph = build_graph(arrays, REGRESSION, heads=2, pooling="mean", graph=QuantizedGraph())
     onnx.save(graph, folder / "tagger.onnx")
     shutil.copy(tiny_folder / "tokenizer.json", folder)
     return folder

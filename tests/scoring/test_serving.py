@@ -13,7 +13,7 @@ import pytest
 from mlflow.pyfunc import scoring_server
 from starlette.testclient import TestClient
 
-from distilspark.scoring.pyfunc import FAILED, HIGHEST
+from distilspark.scoring.pyfunc import HIGHEST
 from distilspark.scoring.serving import Answers
 
 GOOD = "It is the dog."
@@ -65,7 +65,7 @@ def test_values_that_are_no_text_are_errors_in_every_form(ask: Callable[..., Any
     assert [row["error"] for row in rows] == expected(ERRORS)
     for row in rows:
         failed = row["error"] != ""
-        assert (row["score"] is None) == failed == (row["prediction"] == FAILED) == (row["label"] == "")
+        assert (row["score"] is None) == failed == (row["prediction"] == -1) == (row["label"] == "")
 
 
 @pytest.mark.parametrize("form", FORMS)

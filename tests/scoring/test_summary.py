@@ -9,7 +9,6 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-from distilspark.evaluation.metrics import compute_metrics
 from pyspark.sql import SparkSession
 from scorings import count_jobs
 
@@ -98,7 +97,7 @@ def counts(values: pd.Series) -> dict[str, int]:
 def test_metrics_are_those_of_all_labelled_rows(spark: SparkSession, task: TaskConfig) -> None:
     rows = make_rows(task, 2)
     found = labelled_metrics(summary_of(spark, rows, task), to_spark(spark, rows, task), task)
-    wanted = compute_metrics(task.head, known(rows)["truth"].to_numpy(), outputs(known(rows), task))
+    wanted = task.head_kind.compute_metrics(known(rows)["truth"].to_numpy(), outputs(known(rows), task))
     assert found == pytest.approx(wanted, rel=1e-12)
 
 
@@ -114,7 +113,7 @@ def test_parts_add_up_to_the_whole(spark: SparkSession, task: TaskConfig) -> Non
     whole, every = add_up(Summary(**mark) for mark in marks), pd.concat(parts)
     assert whole == summary_of(spark, every, task)
     assert profile_of(whole, task) == profile_of(summary_of(spark, every, task), task)
-    wanted = compute_metrics(task.head, known(every)["truth"].to_numpy(), outputs(known(every), task))
+    wanted = task.head_kind.compute_metrics(known(every)["truth"].to_numpy(), outputs(known(every), task))
     assert labelled_metrics(whole, to_spark(spark, every, task), task) == pytest.approx(wanted, rel=1e-12)
 
 

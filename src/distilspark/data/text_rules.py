@@ -37,8 +37,9 @@ RULES = (
     TextRule("is not valid UTF-8", lambda text: not _is_utf8(text), f"contains({{text}}, '{REPLACEMENT}')"),
     TextRule(
         "is mostly control characters, as UTF-16 or binary content is",
-        lambda text: 5 * len(CONTROLS.findall(text)) >= 2 * len(text),
-        r"5 * (length({text}) - length(regexp_replace({text}, r'[\x00-\x08\x0e-\x1f]', ''))) >= 2 * length({text})",
+        lambda text: len(text) >= 8 and 5 * len(CONTROLS.findall(text)) >= 2 * len(text),
+        r"length({text}) >= 8 AND 5 * (length({text}) - length(regexp_replace({text}, r'[\x00-\x08\x0e-\x1f]', ''))) "
+        r">= 2 * length({text})",
     ),
 )
 
