@@ -7,15 +7,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 import yaml
 from mlflow.entities import Run
-from processes import TINY, Place
+from processes import TINY, Place, train_command
 
 from distilspark.config import TrainConfig
 from distilspark.paths import ROOT
+
+if TYPE_CHECKING:
+    from conftest import Trained
 
 pytestmark = pytest.mark.slow
 MLFLOW = str(Path(sys.executable).with_name("mlflow"))
@@ -101,3 +105,39 @@ def test_the_artifacts_are_where_mlflow_put_them(place: Place, passed: Any) -> N
     run = only_run(place, "passes")
     assert {"train.log", "config/config.yaml", "evaluation/metrics.png"} <= set(place.artifacts(run))
     assert run.data.metrics["dev/pearson_low"] <= run.data.metrics["dev/pearson_high"]
+
+
+def test_relative_paths_and_names_are_the_callers(cola_training: Trained) -> None:
+    """With a relative store too; the project's folder is another one."""
+    place = cola_training.place
+    caller = place.folder / "the caller \u65e5"
+    caller.mkdir()
+    (caller / "rows.txt").write_text("The dog sleeps.\nDog the.\n")
+    given = ["input=rows.txt", "output=out/scored", f"model_uri={cola_training.model_uri}", "hydra.run.dir=logs"]
+    given += ["spark.master=local[1]", "spark.driver_memory=1g"]
+    passed = [part for parameter in given for part in ("-P", parameter)]
+    options = ["--env-manager", "local", "--run-name", "my own name", "--experiment-name", "my experiment"]
+    ended = subprocess.run(
+        [MLFLOW, "run", str(ROOT), "-e", "predict", *options, *passed],
+        cwd=caller,
+        env=place.environment | {"MLFLOW_TRACKING_URI": "sqlite:///../mlflow.db"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(pd.read_parquet(caller / "out" / "scored")) == 2
+    assert f"written to {caller}/out/scored" in ended.stdout.replace("\n", "")
+    assert (caller / "logs" / "predict.log").is_file()
+    run = only_run(place, "my experiment")
+    assert (run.info.run_name, run.info.status) == ("my own name", "FINISHED")
+    config = yaml.safe_load(place.artifact(run, "config/config.yaml").read_text())
+    assert config["input"] == str(caller / "rows.txt")
+
+
+def test_the_callers_experiment_is_used_without_mlflow_run_too(place: Place, tmp_path: Path) -> None:
+    ended = place.run(
+        *train_command(f"hydra.run.dir={tmp_path}", "model.path=/nowhere"), MLFLOW_EXPERIMENT_NAME="theirs"
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert only_run(place, "theirs").info.status == "FAILED"

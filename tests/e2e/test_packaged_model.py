@@ -190,19 +190,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def ask(port: int, rows: dict[str, list[str]], process: subprocess.Popen[str], seconds: float = 120) -> Any:
-    """POST rows to the server as soon as it answers."""
-    body = json.dumps({"dataframe_split": {"columns": list(rows), "data": list(zip(*rows.values(), strict=True))}})
+def ask(port: int, body: dict[str, Any], process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, Any]:
+    """POST to the server as soon as it answers: the status, and the answer, which must be valid JSON."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/invocations", body.encode(), {"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     end = time.monotonic() + seconds
     while True:
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)["predictions"]
+                return answer.status, json.loads(answer.read(), parse_constant=pytest.fail)
         except urllib.error.HTTPError as error:
-            pytest.fail(error.read().decode())
+            return error.code, json.loads(error.read())
         except OSError:
             assert process.poll() is None and time.monotonic() < end, "the server does not answer"
             time.sleep(0.5)
@@ -215,10 +214,27 @@ def test_the_served_model_says_the_same(place: Place, cola_training: Trained) ->
     mlflow = str(Path(sys.executable).with_name("mlflow"))
     command = [mlflow, "models", "serve", "-m", cola_training.model_uri, "--env-manager", "local"]
     process = place.start(*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1", **SAFE)
+    table = {"columns": list(rows), "data": [[text] for text in rows["sentence1"]]}
+    faults = [None, 7, "", "None"]
     try:
-        served = pd.DataFrame(ask(port, rows, process))
+        _, answer = ask(port, {"dataframe_split": table}, process)
+        forms = [
+            ask(port, body, process)
+            for body in (
+                {"dataframe_records": [{"sentence1": value} for value in faults]},
+                {"inputs": {"sentence1": faults}},
+                {"instances": [{"sentence1": value} for value in faults]},
+            )
+        ]
+        refused, why = ask(port, {"inputs": rows, "params": {"max_characters": 10**6}}, process)
     finally:
         end_group(process)
+    served = pd.DataFrame(answer["predictions"])
     (loaded,) = score(cola_training, rows)
+    assert forms == [(200, forms[0][1])] * 3
+    errors = ["sentence1 is missing", "sentence1 is not text", "sentence1 is empty", ""]
+    assert [row["error"] for row in forms[0][1]["predictions"]] == errors
+    assert [row["score"] is None for row in forms[0][1]["predictions"]] == [True, True, True, False]
+    assert (refused, "max_characters=1000000" in why["message"], "stack_trace" in why) == (400, True, False)
     assert served["label"].tolist() == loaded["label"].tolist()
     np.testing.assert_allclose(served["score"], loaded["score"], atol=1e-6)

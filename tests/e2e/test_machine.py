@@ -1,0 +1,76 @@
+"""A machine on which Spark does not start: one line that names the cause, and the exit code of a caller's mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import Place, train_command
+
+pytestmark = pytest.mark.slow
+NO_ADDRESS = {"JAVA_TOOL_OPTIONS": "-Djdk.net.hosts.file=/dev/null"}  # the JVM then knows no host name
+COLLECTORS = "+spark.settings={spark.driver.extraJavaOptions: '-XX:+UseSerialGC -XX:+UseParallelGC'}"
+NOWHERE = "/proc/nowhere"
+
+
+@pytest.mark.parametrize(
+    "overrides, environment, named",
+    [
+        ([], NO_ADDRESS, ["has no address", "SPARK_LOCAL_IP=127.0.0.1"]),
+        (["spark.driver_memory=99999g"], {}, ["spark.driver_memory=99999g", "object heap"]),
+        ([COLLECTORS], {}, ["Multiple garbage collectors", "spark.settings"]),
+        (["spark.master=yarm"], {}, ["spark.master=yarm"]),
+        ([], {"SPARK_LOCAL_DIRS": NOWHERE}, ["SPARK_LOCAL_DIRS", NOWHERE]),
+        ([], {"SPARK_HOME": NOWHERE}, [f"SPARK_HOME={NOWHERE}", "Unset it"]),
+        ([], {"JAVA_HOME": NOWHERE}, [f"JAVA_HOME={NOWHERE}", "Install one"]),
+        ([], {"TMPDIR": NOWHERE}, [f"TMPDIR={NOWHERE}"]),
+    ],
+    ids=["host name", "memory", "options", "master", "local folders", "SPARK_HOME", "JAVA_HOME", "TMPDIR"],
+)
+def test_a_spark_that_does_not_start_names_its_cause(
+    place: Place, tmp_path: Path, overrides: list[str], environment: dict[str, str], named: list[str]
+) -> None:
+    ended = place.run(*train_command(*overrides, f"hydra.run.dir={tmp_path / 'out'}"), **environment)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("distilspark: ") and ended.stderr.count("\n") == 1, ended.stderr
+    assert all(name in ended.stderr for name in named), ended.stderr
+
+
+def test_a_cluster_that_does_not_answer_is_a_failure_of_the_work(place: Place, tmp_path: Path) -> None:
+    ended = place.run(*train_command("spark.master=spark://127.0.0.1:9", f"hydra.run.dir={tmp_path / 'out'}"))
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.startswith("distilspark: spark.master=spark://127.0.0.1:9 does not answer")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+
+
+def test_a_reader_of_the_output_that_goes_away_does_not_stop_a_training(place: Place, tmp_path: Path) -> None:
+    command = train_command("registry.name=unread", "training.epochs=1", f"hydra.run.dir={tmp_path / 'out'}")
+    with subprocess.Popen(
+        command, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline().startswith("CoLA")
+        process.stdout.close()
+        error = process.stderr.read()
+    assert (process.returncode, error) == (0, "")
+    assert place.client.get_registered_model("unread").aliases["challenger"] == "1"
+
+
+@pytest.mark.parametrize("arguments", [["train", "model=tiny", "--cfg", "all"], ["--help"]])
+def test_a_reader_of_what_is_only_printed_may_go_away(place: Place, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "distilspark", *arguments]
+    ended = place.run("bash", "-c", 'set -o pipefail; "$@" | true', "shell", *command)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_two_runs_in_one_folder_have_logs_of_their_own(place: Place, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        given = [f"registry.name={name}", f"model.path={NOWHERE}/{name}", f"hydra.run.dir={tmp_path}"]
+        ended = place.run(*train_command(*given), MLFLOW_EXPERIMENT_NAME=tmp_path.name)
+        assert ended.returncode == 2, ended.stderr
+    two, one = place.runs(tmp_path.name)
+    for run, own, other in ((one, "one", "two"), (two, "two", "one")):
+        log = place.artifact(run, "train.log").read_text()
+        assert f"{NOWHERE}/{own}" in log and f"{NOWHERE}/{other}" not in log
