@@ -226,7 +226,7 @@ def test_the_served_model_says_the_same(place: Place, cola_training: Trained) ->
                 {"instances": [{"sentence1": value} for value in faults]},
             )
         ]
-        refused, why = ask(port, {"inputs": rows, "params": {"max_characters": 10**6}}, process)
+        refused, why = ask(port, {"inputs": rows, "params": {"max_characters": 10**7}}, process)
     finally:
         end_group(process)
     served = pd.DataFrame(answer["predictions"])
@@ -235,6 +235,6 @@ def test_the_served_model_says_the_same(place: Place, cola_training: Trained) ->
     errors = ["sentence1 is missing", "sentence1 is not text", "sentence1 is empty", ""]
     assert [row["error"] for row in forms[0][1]["predictions"]] == errors
     assert [row["score"] is None for row in forms[0][1]["predictions"]] == [True, True, True, False]
-    assert (refused, "max_characters=1000000" in why["message"], "stack_trace" in why) == (400, True, False)
+    assert (refused, "max_characters=10000000" in why["message"], "stack_trace" in why) == (400, True, False)
     assert served["label"].tolist() == loaded["label"].tolist()
     np.testing.assert_allclose(served["score"], loaded["score"], atol=1e-6)
