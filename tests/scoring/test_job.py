@@ -18,7 +18,7 @@ import pytest
 from scorings import Scoring, compose_predict, count_jobs
 
 from distilspark.errors import UserError, WorkError
-from distilspark.scoring import chunks, files
+from distilspark.scoring import chunks, files, staging
 from distilspark.scoring.model_udf import make_udf
 from distilspark.scoring.packaged import load_task_model
 from distilspark.scoring.pyfunc import Scorer
@@ -305,6 +305,10 @@ def test_a_job_goes_on_where_it_stopped(score: Scoring, monkeypatch: pytest.Monk
     assert not score.output.exists()
     with pytest.raises(UserError, match=r"unfinished scoring that differs in its settings.*predict\.overwrite=true"):
         score(source, small, "predict.max_characters=50")
+    with monkeypatch.context() as newer:
+        newer.setattr(staging, "LAYOUT", staging.LAYOUT + 1)
+        with pytest.raises(UserError, match="differs in its layout"):
+            score(source, small)
     with pytest.raises(UserError, match="differs in its input"):
         score(score.text(["another"], "other.txt"), small)
 

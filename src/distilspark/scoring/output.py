@@ -73,7 +73,7 @@ def output_columns(scored: DataFrame, config: PredictConfig, version: str) -> li
     schema = scored.schema[INPUT].dataType
     assert isinstance(schema, StructType)
     names = free_names(schema.names, [*answers, "model_version", *([BATCH] if config.predict.streaming else [])])
-    shown = _SHINPUT[config.predict.format]
+    shown = _SHOWN[config.predict.format]
     own = [shown(F.col(INPUT).getField(field.name), field.dataType) for field in schema.fields]
     kept = [value.alias(name) for value, name in zip(own, names, strict=True)]
     return [*kept, *map(F.col, answers), F.lit(version).alias("model_version")]
@@ -110,7 +110,7 @@ def _holds_variant(kind: DataType) -> bool:
     return _holds_variant(kind.elementType) if isinstance(kind, ArrayType) else isinstance(kind, VariantType)
 
 
-_SHINPUT = {"parquet": _as_parquet, "csv": _as_csv, "json": _as_json}
+_SHOWN = {"parquet": _as_parquet, "csv": _as_csv, "json": _as_json}
 
 
 def write_output(scored: DataFrame, chunks: int, config: PredictConfig, version: str, target: str) -> None:

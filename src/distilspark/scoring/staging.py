@@ -31,6 +31,7 @@ from distilspark.errors import UserError
 from distilspark.scoring.packaged import TaskModel
 
 MANIFEST = "_manifest.json"
+LAYOUT = 2  # of the staging folder: a job does not go on with one of another version
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict
     parts = {
         "task": config.task.name,
         "input": [asdict(file) for file in inputs.files],
+        "layout": LAYOUT,
         "model": {"uri": model.found.uri, "version": model.found.version, "digest": model.digest},
         "settings": {
             "max_characters": settings.max_characters,
