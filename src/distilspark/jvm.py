@@ -16,6 +16,8 @@ from distilspark.errors import UserError, WorkError, one_line
 
 UTF8 = "C.UTF-8"  # the locale that systems with any UTF-8 locale have
 LANGUAGE = "-Duser.language=en -Duser.country=US"
+# The second compiler takes half of the CPU of a short job, and the JVM of a long one is seldom its bottleneck: Python is
+FIRST_COMPILER = "-XX:TieredStopAtLevel=1"
 UNREACHABLE = re.compile(r"All masters are unresponsive|Failed to connect to master \S+|Connection refused[^\n]*")
 OPTIONS = "spark.settings, spark-defaults.conf, SPARK_SUBMIT_OPTS, PYSPARK_SUBMIT_ARGS and JAVA_TOOL_OPTIONS"
 # What the JVM writes, or raises, when it does not start: the first that is found is the cause. {0} is what was found,
@@ -42,14 +44,15 @@ CAUSES = {
 }
 
 
-def java_options(given: Mapping[str, str]) -> dict[str, str]:
+def java_options(given: Mapping[str, str], *, local: bool = False) -> dict[str, str]:
     """Settings for the options of the driver's and the executors' JVMs, joined with those that are given.
 
-    Temporary files go where Python's go. Letters are lower-cased as in English, last so that it holds. Options that
+    A driver that has no executors beside it does without the second compiler. Temporary files go where Python's go. Letters are lower-cased as in English, last so that it holds. Options that
     stand in `spark-defaults.conf` stay: where none are given, ours take the key that Spark puts before those.
     """
     settings = {}
-    for side, first in (("driver", f'"-Djava.io.tmpdir={tempfile.gettempdir()}"'), ("executor", "")):
+    driver = " ".join([f'"-Djava.io.tmpdir={tempfile.gettempdir()}"', *([FIRST_COMPILER] if local else [])])
+    for side, first in (("driver", driver), ("executor", "")):
         extra = f"spark.{side}.extraJavaOptions"
         key = extra if extra in given else f"spark.{side}.defaultJavaOptions"
         settings[key] = " ".join(filter(None, [first, given.get(key), LANGUAGE]))

@@ -56,7 +56,7 @@ def _settings(config: SparkConfig) -> dict[str, str]:
         **flatten(config.settings),
     }
     texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
-    return texts | java_options(texts)
+    return texts | java_options(texts, local=config.master.partition("[")[0] == "local")
 
 
 def with_retries(config: SparkConfig, attempts: int = 4) -> SparkConfig:
