@@ -16,7 +16,7 @@ from distilspark.errors import UserError, WorkError, one_line
 
 UTF8 = "C.UTF-8"  # the locale that systems with any UTF-8 locale have
 LANGUAGE = "-Duser.language=en -Duser.country=US"
-# The second compiler takes half of the CPU of a short job, and the JVM of a long one is seldom its bottleneck: Python is
+# the second compiler takes half of a short job's CPU; a long job waits for Python
 FIRST_COMPILER = "-XX:TieredStopAtLevel=1"
 UNREACHABLE = re.compile(r"All masters are unresponsive|Failed to connect to master \S+|Connection refused[^\n]*")
 OPTIONS = "spark.settings, spark-defaults.conf, SPARK_SUBMIT_OPTS, PYSPARK_SUBMIT_ARGS and JAVA_TOOL_OPTIONS"
@@ -47,8 +47,9 @@ CAUSES = {
 def java_options(given: Mapping[str, str], *, local: bool = False) -> dict[str, str]:
     """Settings for the options of the driver's and the executors' JVMs, joined with those that are given.
 
-    A driver that has no executors beside it does without the second compiler. Temporary files go where Python's go. Letters are lower-cased as in English, last so that it holds. Options that
-    stand in `spark-defaults.conf` stay: where none are given, ours take the key that Spark puts before those.
+    A driver without executors does without the second compiler. Temporary files go where Python's go. Letters are
+    lower-cased as in English, last so that it holds. Options that stand in `spark-defaults.conf` stay: where none are
+    given, ours take the key that Spark puts before those.
     """
     settings = {}
     driver = " ".join([f'"-Djava.io.tmpdir={tempfile.gettempdir()}"', *([FIRST_COMPILER] if local else [])])
