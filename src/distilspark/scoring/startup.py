@@ -56,7 +56,7 @@ def _importer() -> Callable[[str], Column]:
     """Build a Spark function that imports what a model needs; nested, so that workers import nothing of ours for it."""
     modules = IN_WORKERS
 
-    def import_modules(ids: pd.Series[int]) -> pd.Series[int]:
+    def import_modules(ids: pd.Series) -> pd.Series:  # without subscripts: PySpark evaluates them
         for module in modules:
             importlib.import_module(module)
         return ids
