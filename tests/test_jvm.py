@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,11 +50,6 @@ def local(compose_config: Composer) -> SparkConfig:
         ("java.io.IOException: No space left on device", UserError, "TMPDIR"),
         ('in thread "main" org.apache.spark.SparkException: Master must be', UserError, "spark.master=local[*]"),
         ("SparkIllegalArgumentException: [X] Insufficient executor memory", UserError, "Insufficient executor memory"),
-        (
-            "WARN x: Failed to connect to master 127.0.0.1:1\njava.lang.IllegalArgumentException: y",
-            WorkError,
-            "127.0.0.1:1",
-        ),
         ("/usr/bin/env: 'bash': No such file or directory", UserError, "PATH"),
         ("# A fatal error has been detected by the Java Runtime Environment", WorkError, "the reason"),
     ],
@@ -62,6 +58,15 @@ def test_the_cause_is_named(local: SparkConfig, text: str, kind: type[Exception]
     error = explain(f"WARNING: Using incubator modules\n{text}\n\tat x.y", local, ValueError("the reason"))
     assert type(error) is kind
     assert named in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("master, kind", [("spark://127.0.0.1:1", WorkError), ("local[2]", UserError)])
+def test_only_a_cluster_can_be_away(local: SparkConfig, master: str, kind: type[Exception]) -> None:
+    """Where a local JVM has died, PySpark's own connection to it is refused, too."""
+    text = "ERROR x: Failed to create any local dir.\n[Errno 111] Connection refused"
+    error = explain(text, replace(local, master=master), ValueError("the reason"))
+    assert type(error) is kind
+    assert (f"spark.master={master} does not answer" in str(error)) == (kind is WorkError)
 
 
 @pytest.mark.parametrize("side, first", [("driver", "-Djava.io.tmpdir="), ("executor", LANGUAGE)])

@@ -78,7 +78,8 @@ def starting_jvm(config: SparkConfig) -> Iterator[None]:
 
 def explain(text: str, config: SparkConfig, error: Exception) -> Exception:
     """Find the cause in what a JVM wrote and raised."""
-    if found := UNREACHABLE.search(text):
+    is_elsewhere = not config.master.startswith("local") or "PYSPARK_GATEWAY_PORT" in os.environ
+    if is_elsewhere and (found := UNREACHABLE.search(text)):
         return WorkError(
             f"spark.master={config.master} does not answer: {found[0]}. Start the cluster, set another spark.master, "
             "or unset PYSPARK_GATEWAY_PORT where it is set"

@@ -55,7 +55,7 @@ def test_a_reader_of_the_output_that_goes_away_does_not_stop_a_training(place: P
         process.stdout.close()
         error = process.stderr.read()
     assert (process.returncode, error) == (0, "")
-    assert place.client.get_registered_model("unread").aliases["challenger"] == "1"
+    assert str(place.client.get_registered_model("unread").aliases["challenger"]) == "1"
 
 
 @pytest.mark.parametrize("arguments", [["train", "model=tiny", "--cfg", "all"], ["--help"]])

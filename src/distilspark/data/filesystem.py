@@ -17,9 +17,9 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from distilspark.errors import UserError, WorkError
+from distilspark.paths import SCHEME
 
 SPARK_ERRORS = (Py4JJavaError, PySparkException)
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 BUFFER = 1 << 20  # bytes that one call to the JVM brings
 
 
