@@ -24,7 +24,7 @@ INPUT = "input"
 
 
 def quoted(name: str) -> Column:
-    """Return a column by its exact name, whatever stands in it."""
+    """Return a column by its exact name, which may hold any character."""
     return F.col(f"`{name.replace('`', '``')}`")
 
 

@@ -66,7 +66,7 @@ def find_files(spark: SparkSession, path: str) -> list[InputFile]:
 
     Raises:
         UserError: nothing is there, or what is there is no file of rows: a pipe, a device, a link to nothing, or a
-            table whose format has a log of its own (Delta, Iceberg, Hudi).
+            table format with a transaction log (Delta, Iceberg, Hudi).
 
     """
     uri = to_uri(path)
@@ -162,7 +162,7 @@ def _table_of(names: Iterable[str], metadata: Iterable[str]) -> str | None:
 
 
 def refuse_table(spark: SparkSession, folder: str) -> None:
-    """Raise `UserError` where a folder is a table with a log of its own, or a part of one."""
+    """Raise `UserError` where a folder is a table with a transaction log, or a part of one."""
     folder = folder.rstrip("/")
     while folder.count("/") > 1:
         names = [name for name in TABLES if exists(spark, f"{folder}/{name}")]

@@ -1,4 +1,4 @@
-"""What a comparison of variants found: scores, paired differences, and the sentence that states them."""
+"""Findings of a comparison of variants: scores, paired differences, and the sentence that states them."""
 
 from __future__ import annotations
 
