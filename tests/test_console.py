@@ -229,7 +229,7 @@ def test_a_log_that_cannot_be_written_is_the_callers_mistake(tmp_path: Path) -> 
         new_log(tmp_path / "file" / "out" / "train.log")
 
 
-def test_what_is_written_to_standard_error_can_be_read_back(tmp_path: Path) -> None:
+def test_standard_error_can_be_read_back(tmp_path: Path) -> None:
     code = """
 import os, subprocess, sys
 from pathlib import Path

@@ -44,7 +44,7 @@ class Probability(Regression):
 
 @pytest.fixture
 def config(compose_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
-    """What `task=` a YAML of the new head gives, and a recipe, which no checkpoint has for it."""
+    """The config that `task=` a YAML of the new head gives, and a recipe, which no checkpoint has for it."""
     monkeypatch.setitem(HEADS, Probability.name, Probability())
     task = ["task.head=probability", "task.label_range=[0,1]", "task.metric=mse"]
     recipe = ["training.epochs=2", "training.batch_size=16", "training.learning_rate=1e-3"]

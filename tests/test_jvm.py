@@ -62,7 +62,7 @@ def test_the_cause_is_named(local: SparkConfig, text: str, kind: type[Exception]
 
 @pytest.mark.parametrize("master, kind", [("spark://127.0.0.1:1", WorkError), ("local[2]", UserError)])
 def test_only_a_cluster_can_be_away(local: SparkConfig, master: str, kind: type[Exception]) -> None:
-    """Where a local JVM has died, PySpark's own connection to it is refused, too."""
+    """After a local JVM has died, PySpark's own connection to it is refused, too."""
     text = "ERROR x: Failed to create any local dir.\n[Errno 111] Connection refused"
     error = explain(text, replace(local, master=master), ValueError("the reason"))
     assert type(error) is kind
@@ -78,7 +78,7 @@ def test_options_are_joined_with_those_that_are_given(side: str, first: str) -> 
         assert f"-Dx=y {LANGUAGE}" in java_options({key: "-Dx=y"})[key]
 
 
-def test_what_the_user_sets_is_not_changed(compose_config: Composer) -> None:
+def test_settings_of_the_user_are_not_changed(compose_config: Composer) -> None:
     given = "+spark.settings={spark.executorEnv.LC_ALL: de_DE.UTF-8, spark.driver.extraJavaOptions: '-Dx=y'}"
     settings = _settings(compose_config("model=tiny", given).spark)
     assert settings["spark.executorEnv.LC_ALL"] == "de_DE.UTF-8"

@@ -26,7 +26,7 @@ def caller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", [*WHOLE, "x.txt", "../x", "."])
-def test_what_a_person_started_has_its_paths_as_they_are(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_paths_of_a_command_without_mlflow_run_stay(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.delenv(CALLER, raising=False)
     assert from_caller(path) == path
 

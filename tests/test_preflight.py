@@ -125,7 +125,7 @@ def test_options_that_java_refuses_are_named(tmp_path: Path, monkeypatch: pytest
 
 
 def spark_home(folder: Path, version: str) -> Path:
-    """What is looked at of a Spark of that version."""
+    """The parts of a Spark of that version that are checked."""
     for file in (folder / "bin/spark-submit", folder / f"jars/spark-core_2.13-{version}.jar"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()

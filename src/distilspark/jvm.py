@@ -1,4 +1,4 @@
-"""How Spark's JVM is started, and why it did not start."""
+"""Options of Spark's JVM, and the cause where it does not start."""
 
 from __future__ import annotations
 

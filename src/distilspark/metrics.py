@@ -116,7 +116,7 @@ def _over_classes(scores: Array, occurs: Array) -> Array:
 def regression_metrics(weights: Array, labels: Array, predicted: Array) -> dict[str, Array]:
     """Pearson, Spearman, MSE, MAE and R² of resamples in which row i occurs `weights[:, i]` times.
 
-    Spearman is that of the resample itself: rows are ranked anew in each resample, ties (and with them the copies of
+    Spearman is that of the resample itself: rows are ranked again in each resample, ties (and with them the copies of
     one row) share their mean rank.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where the project is, and where the caller is."""
+"""The folders of the project and of the caller."""
 
 from __future__ import annotations
 

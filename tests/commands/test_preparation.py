@@ -42,7 +42,7 @@ def begin(
     compose_config: Callable[..., TrainConfig],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Begun]:
-    """`begin(partitions, *overrides)` prepares the data in a run of its own."""
+    """`begin(partitions, *overrides)` prepares the data in its own run."""
     folder = tmp_path_factory.mktemp("preparing")
 
     def prepare(partitions: str, *overrides: str) -> Begun:

@@ -203,7 +203,7 @@ def test_a_file_is_read_once_however_many_ways_lead_to_it(rows: Read, tmp_path: 
     assert texts(rows(tmp_path / "in" / "link.csv")) == ["A cat."]
 
 
-def test_what_is_no_file_is_refused_at_once(rows: Read, tmp_path: Path) -> None:
+def test_pipes_devices_and_dangling_links_are_refused(rows: Read, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "gone.csv").symlink_to(tmp_path / "nothing.csv")
     os.mkfifo(tmp_path / "pipe")

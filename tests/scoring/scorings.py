@@ -26,7 +26,7 @@ def compose_predict(*overrides: str) -> PredictConfig:
 
 
 def count_jobs(spark: SparkSession) -> int:
-    """How many jobs Spark has run so far."""
+    """Count the jobs that Spark has run so far."""
     return int(spark._jsc.sc().dagScheduler().numTotalJobs())
 
 

@@ -1,4 +1,4 @@
-"""What MLflow's scoring server answers: valid JSON in every form of a request, one answer for every row."""
+"""Answers of MLflow's scoring server: valid JSON in every form of a request, one answer for every row."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_other_shapes_of_the_form_inputs_are_read_alike(ask: Callable[..., Any])
 
 @pytest.mark.parametrize("body", [GOOD, {"sentence1": [GOOD], "sentence2": ["who", "she"]}, [[GOOD], ["who"]], {}, []])
 @pytest.mark.parametrize("form", ["inputs", "instances"])
-def test_what_is_no_table_is_a_bad_request(ask: Callable[..., Any], form: str, body: Any) -> None:
+def test_a_body_that_is_no_table_is_a_bad_request(ask: Callable[..., Any], form: str, body: Any) -> None:
     status, answer = ask("stsb", {form: body})
     assert status == 400 and "Traceback" not in json.dumps(answer)
 

@@ -92,7 +92,7 @@ def test_it_says_what_the_run_says(compose_config: Composer, run: Run) -> None:
     assert f'load_model("models:/{model.model_id}").predict(pandas.DataFrame({{"sentence1": [...]}}))' in card
 
 
-def test_it_has_the_origin_of_a_wheels_checkpoint(compose_config: Composer, run: Run) -> None:
+def test_card_has_the_origin_of_a_wheels_checkpoint(compose_config: Composer, run: Run) -> None:
     config = compose_config("task=cola", "model=grammar")
     card = model_card(config, evaluation(config, 1), run)
     checkpoint = config.model.checkpoint

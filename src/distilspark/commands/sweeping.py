@@ -66,7 +66,7 @@ class Plan:
     settings: Mapping[str, Any]
 
     def label(self, own: Overrides) -> str:
-        """Return the `sweep.job` of a job with these overrides of its own."""
+        """Return the `sweep.job` of a job with these overrides."""
         return " ".join(own_overrides(own, self.varied))
 
 

@@ -21,7 +21,7 @@ TINY_SEED = 0
 
 
 def is_available(model: ModelConfig) -> bool:
-    """Whether the checkpoint is here, or a source answers that has it; costs at most the probes' seconds."""
+    """Return whether the checkpoint is here, or a source answers that has it; costs at most the probes' seconds."""
     checkpoint = model.checkpoint
     if model.path or checkpoint.architecture == "random":
         return model.path is None or Path(model.path).expanduser().is_dir()

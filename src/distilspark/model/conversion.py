@@ -277,7 +277,7 @@ def _write_tokenizer(source: Path, target: Path, vocab_size: int) -> None:
 
 
 def _tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What transformers reads beside the vocabulary; by its own default it lower-cases."""
+    """Return the settings that transformers reads beside the vocabulary; its default lower-cases."""
     normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
     known = {
         "do_lower_case": "lowercase",

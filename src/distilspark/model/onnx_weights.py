@@ -30,7 +30,7 @@ class OnnxGraph:
     def __init__(self, file: Path) -> None:
         try:
             graph = onnx.load(file).graph
-        except Exception as error:  # protobuf raises types of its own
+        except Exception as error:  # protobuf raises its own types
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise UserError(f"{file} is missing, damaged or no ONNX graph ({reason[0]}); fetch it again") from error
         self._file = file

@@ -26,7 +26,7 @@ class WheelError(Exception):
 
 
 def is_offered(requirement: str) -> bool:
-    """Whether the package index answers within a few seconds and has the wheel `requirement` (name==version)."""
+    """Return whether the package index answers within a few seconds and has the wheel `requirement` (name==version)."""
     pip = _pip()
     name, _, version = requirement.partition("==")
     if pip is None:

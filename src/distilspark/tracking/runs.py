@@ -159,7 +159,7 @@ def _take_over(before: Run, run: mlflow.ActiveRun) -> None:
 
 
 def _is_generated(name: str) -> bool:
-    """Whether MLflow made the name up, which it does where nobody gives one.
+    """Return whether MLflow made the name up, which it does where nobody gives one.
 
     >>> _is_generated("bedecked-boar-817"), _is_generated("my-run-1"), _is_generated("")
     (True, False, True)

@@ -23,7 +23,7 @@ from distilspark.training.checkpoint.store import Checkpoint, CheckpointFolder
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """Where checkpoints are written, how often, and the run and data that they belong to."""
+    """The folder and interval of checkpoints, and the run and data that they belong to."""
 
     folder: CheckpointFolder
     every: str  # "N steps" or "N seconds"

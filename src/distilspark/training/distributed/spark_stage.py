@@ -133,7 +133,7 @@ def find_worker_error(error: Exception) -> str:
 
 
 def _run_worker(settings: WorkerSettings, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Run a Spark task: train on its rows, with a log file of its own."""
+    """Run a Spark task: train on its rows, with its own log file."""
     context = BarrierTaskContext.get()
     rank, folder = context.partitionId(), Path(settings.checkpoint_folder)
     if not folder.is_dir():

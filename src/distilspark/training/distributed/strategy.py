@@ -53,7 +53,7 @@ class Strategy(Protocol):
         """Return this process's callbacks but for checkpoints; only the chief has `chief_callbacks`."""
 
     def offset_dropout_seeds(self, network: keras.Model) -> None:
-        """Give every process dropout masks of its own, in place."""
+        """Give every process its own dropout masks, in place."""
 
 
 @dataclass(frozen=True)
