@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from distilspark.data.sample import sample_corpus
+from distilspark.corpus.sample import sample_corpus
 from distilspark.paths import ROOT
 
 GLUE = ROOT.parent / "shared" / "glue" / "CoLA"

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distilspark.scoring.pyfunc import Scorer
+from distilspark.package.pyfunc import Scorer
 
 BATCH = 10_000  # rows
 

@@ -25,8 +25,8 @@ from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.heads import CLASSIFICATION
 from distilspark.model.checkpoints import fetch
 from distilspark.model.network import build_network, export_arrays
+from distilspark.package.build import log_package, write_package
 from distilspark.paths import CONF
-from distilspark.scoring.package import log_package, write_package
 from distilspark.training.prediction import Predictor
 
 SEED = 1
@@ -51,7 +51,7 @@ class Material:
         return self.folder / "network"
 
     def package(self, precision: str) -> Path:
-        """What `distilspark.scoring.pyfunc.Scorer` loads."""
+        """What `distilspark.package.pyfunc.Scorer` loads."""
         return self.folder / precision
 
     @property

@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 import distilspark.config
-from distilspark.command_line import hydra_arguments
+from distilspark.cli import hydra_arguments
 from distilspark.config import (
     CompareConfig,
     EvaluateConfig,
@@ -26,7 +26,7 @@ from distilspark.config import (
     flatten,
     from_hydra,
 )
-from distilspark.data.sample import corpora
+from distilspark.corpus.sample import corpora
 from distilspark.errors import UserError
 from distilspark.paths import CONF, ROOT
 
@@ -72,7 +72,7 @@ def test_the_files_of_conf_are_those_we_know() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_is_composed_for_every_task(compose_config: Composer, group: str) -> None:
-    # model=auto lends its keys only: `commands.composition` puts another file in its place
+    # model=auto lends its keys only: `workflows.composition` puts another file in its place
     pairs = [(task, choice) for task in choices("task") for choice in choices(group) if (group, choice) != MODEL_AUTO]
     composed = 0
     for task, choice in pairs:

@@ -123,7 +123,7 @@ def test_metrics_on_one_line() -> None:
     assert format_metrics({"val/mcc": 0.45514, "loss": 2}) == "val/mcc 0.4551  loss 2.0000"
 
 
-@pytest.mark.parametrize("name", ["command_line", "preflight", "console"])
+@pytest.mark.parametrize("name", ["cli", "preflight", "console"])
 def test_nothing_heavy_is_imported_first(name: str) -> None:
     """Mistakes are found before the seconds that TensorFlow and Spark take."""
     heavy = ["tensorflow", "keras", "pyspark", "mlflow", "pandas", "transformers", "hydra"]

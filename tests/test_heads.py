@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from distilspark.config import TrainConfig
+from distilspark.drift.profile import profile_of_outputs
 from distilspark.evaluation.findings import Variant, find
 from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import evaluate
@@ -19,10 +20,9 @@ from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.heads import HEADS, Regression
 from distilspark.metrics import METRICS, Array
 from distilspark.model.network import export_arrays
-from distilspark.scoring.package import outputs_of, signature, write_package
-from distilspark.scoring.profile import profile_of_outputs
-from distilspark.scoring.pyfunc import Scorer
-from distilspark.scoring.quantization import measure_quantization
+from distilspark.package.build import outputs_of, signature, write_package
+from distilspark.package.pyfunc import Scorer
+from distilspark.package.quantization import measure_quantization
 from distilspark.training.batches import Examples
 from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.prediction import Predictor

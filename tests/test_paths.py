@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from distilspark.command_line import hydra_arguments, main
+from distilspark.cli import hydra_arguments, main
 from distilspark.config import CompareConfig, EvaluateConfig, PredictConfig, TrainConfig, from_hydra
 from distilspark.errors import UserError
 from distilspark.paths import CALLER, CONF, from_caller, set_caller

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from distilspark.command_line import COMMANDS, SERVICES
+from distilspark.cli import COMMANDS, SERVICES
 from distilspark.paths import ROOT
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from distilspark.command_line import hydra_arguments
+from distilspark.cli import hydra_arguments
 from distilspark.config import CompareConfig, EvaluateConfig, PredictConfig, PromoteConfig, TrainConfig, from_hydra
 
 ROOT = Path(__file__).parents[1]

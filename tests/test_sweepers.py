@@ -12,11 +12,11 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from distilspark.commands.searching import distribution, plan_search
-from distilspark.commands.sweeping import Plan
 from distilspark.config import SearchConfig
 from distilspark.errors import UserError
 from distilspark.metrics import METRICS
+from distilspark.workflows.search import distribution, plan_search
+from distilspark.workflows.sweep import Plan
 from hydra_plugins.distilspark.sweepers import GridSweeper
 
 SPACE = ("training.learning_rate=tag(log,interval(1e-5,3e-4))", "model.pooling=choice(cls,mean)")

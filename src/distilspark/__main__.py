@@ -12,7 +12,7 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
 
 import logging
 
-from distilspark.command_line import main
+from distilspark.cli import main
 from distilspark.console import keep_standard_streams
 
 if __name__ == "__main__":

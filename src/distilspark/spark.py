@@ -74,7 +74,7 @@ def for_workers(config: SparkConfig, workers: int) -> SparkConfig:
     """The same resources for a barrier stage: so many tasks at once, each with an executor's cores, tried again.
 
     A barrier stage does not work with dynamic allocation. Every task has a Python process of its own, as TensorFlow's
-    collectives can be set up once in a process.
+    collectives can be set up once in a process. With one worker nothing changes.
 
     >>> local = for_workers(SparkConfig("local[2]", "1g", "1g", 1, 8, False, {}), 2)
     >>> local.master, local.settings["spark.python.worker.reuse"]
@@ -84,6 +84,8 @@ def for_workers(config: SparkConfig, workers: int) -> SparkConfig:
         UserError: this machine runs fewer tasks at once.
 
     """
+    if workers == 1:
+        return config
     local, cores = config.master.startswith("local"), workers * config.executor_cores
     if local and (there := _local_cores(config.master)) < workers:
         raise UserError(

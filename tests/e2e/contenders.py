@@ -22,7 +22,7 @@ from distilspark.data.fingerprints import text_hashes
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.network import build_network, export_arrays
-from distilspark.scoring.package import log_package, write_package
+from distilspark.package.build import log_package, write_package
 from distilspark.tracking.datasets import log_datasets, log_training_texts
 from distilspark.tracking.registry import register
 from distilspark.training.prediction import Predictor

@@ -14,7 +14,7 @@ import pandas as pd
 from mlflow.entities import Run
 from processes import Place
 
-from distilspark.scoring.pyfunc import Scorer
+from distilspark.package.pyfunc import Scorer
 
 if TYPE_CHECKING:
     from conftest import Trained

@@ -117,7 +117,7 @@ def test_a_sweeps_parent_shows_the_answer(stored: Stored, tmp_path: Path) -> Non
 import sys
 from pathlib import Path
 import mlflow
-from distilspark.commands.comparison import answer_sweep
+from distilspark.workflows.compare import answer_sweep
 from distilspark.config import EvaluationConfig
 config = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=20)
 with mlflow.start_run(run_id=sys.argv[1]) as parent:

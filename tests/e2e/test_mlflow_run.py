@@ -121,7 +121,8 @@ def test_relative_paths_and_names_are_the_callers(cola_training: Trained, tmp_pa
     ended = subprocess.run(
         [MLFLOW, "run", str(ROOT), "-e", "predict", *options, *passed],
         cwd=caller,
-        env=place.environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{os.path.relpath(place.folder / 'mlflow.db', caller)}"},
+        env=place.environment
+        | {"MLFLOW_TRACKING_URI": f"sqlite:///{os.path.relpath(place.folder / 'mlflow.db', caller)}"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -97,7 +97,7 @@ def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Train
         f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnxruntime", "pandas", "psutil", "tokenizers")
     }
     described = yaml.safe_load((root / "MLmodel").read_text())
-    assert described["flavors"]["python_function"]["loader_module"] == "distilspark.scoring.pyfunc"
+    assert described["flavors"]["python_function"]["loader_module"] == "distilspark.package.pyfunc"
     assert [each["name"] for each in json.loads(described["signature"]["inputs"])] == ["sentence1"]
     outputs = {each["name"]: each["type"] for each in json.loads(described["signature"]["outputs"])}
     counts = {"error": "string", "tokens": "long", "unknown_tokens": "long"}

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from distilspark.heads import REGRESSION
-from distilspark.scoring.onnx_graph import Graph, build_graph
+from distilspark.package.graph import Graph, build_graph
 
 TO_BERT = (
     ("distilbert.", ""),

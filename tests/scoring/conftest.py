@@ -14,14 +14,14 @@ from scorings import Scoring, compose_predict
 
 from distilspark.config import Precision, TrainConfig
 from distilspark.model.network import export_arrays
-from distilspark.scoring.package import SOURCE, signature, write_package
+from distilspark.package.build import SOURCE, signature, write_package
 
 
 @pytest.fixture(scope="session")
 def package(
     tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, compose_config: Callable[..., TrainConfig]
 ) -> Callable[..., Path]:
-    """`package(task, stop_words, precision)`: the folder that `distilspark.scoring.pyfunc` loads; read only."""
+    """`package(task, stop_words, precision)`: the folder that `distilspark.package.pyfunc` loads; read only."""
 
     @cache
     def write(task: str, stop_words: Sequence[str] = (), precision: Precision = "float32") -> Path:
@@ -44,7 +44,7 @@ def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
         folder = tmp_path_factory.mktemp("saved") / task
         mlflow.pyfunc.save_model(
             str(folder),
-            loader_module="distilspark.scoring.pyfunc",
+            loader_module="distilspark.package.pyfunc",
             data_path=str(package(task)),
             code_paths=[str(SOURCE)],
             signature=signature(compose_predict(f"task={task}", "input=x", "output=y").task),

@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig, from_hydra
+from distilspark.package.load import TaskModel, load_task_model
 from distilspark.paths import CONF
-from distilspark.scoring.job import score_in
-from distilspark.scoring.packaged import TaskModel, load_task_model
+from distilspark.workflows.predict import score_in
 
 
 def compose_predict(*overrides: str) -> PredictConfig:

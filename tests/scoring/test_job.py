@@ -18,10 +18,10 @@ import pytest
 from scorings import Scoring, compose_predict, count_jobs
 
 from distilspark.errors import UserError, WorkError
-from distilspark.scoring import chunks, files, staging
+from distilspark.package.load import load_task_model
+from distilspark.package.pyfunc import Scorer
+from distilspark.scoring import chunks, job, staging
 from distilspark.scoring.model_udf import make_udf
-from distilspark.scoring.packaged import load_task_model
-from distilspark.scoring.pyfunc import Scorer
 
 pytestmark = pytest.mark.slow
 TEXTS = ["A cat sleeps.", "Cat a the sleeps on.", "The dog, 3 birds & a cow", "Birds"]
@@ -161,14 +161,14 @@ def test_one_row(score: Scoring) -> None:
 def test_a_small_input_needs_few_spark_jobs(score: Scoring, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Each takes a good part of a second; with labels, too."""
     source = score.text(["sentence,label", "One,0", "Two,1", "Three,1"][name == "rows.txt" :], name)
-    config, read, ingest = score.config(source), [], files.ingest
+    config, read, ingest = score.config(source), [], job.ingest
 
     def counts(*arguments: Any) -> Any:
         plan = ingest(*arguments)
         read.append(count_jobs(score.spark))
         return plan
 
-    monkeypatch.setattr(files, "ingest", counts)
+    monkeypatch.setattr(job, "ingest", counts)
     before = count_jobs(score.spark)
     score.run(config)
     assert read[0] - before <= 2, "reading and numbering the rows"
@@ -358,9 +358,9 @@ def test_an_output_that_cannot_be_written(score: Scoring, mount: Callable[[str],
 @pytest.mark.parametrize(
     "module, step, call, left",
     [
-        (files, "ingest", 1, ["00000", "00001"]),
+        (job, "ingest", 1, ["00000", "00001"]),
         (chunks, "_score_chunk", 2, ["00001"]),
-        (files, "write_output", 1, []),
+        (job, "write_output", 1, []),
     ],
 )
 def test_a_full_disk_loses_nothing(

@@ -20,7 +20,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scorings import compose_predict
 
-from distilspark.scoring import files, output
+from distilspark.scoring import job, output
 from distilspark.scoring.output import write_output
 
 UGLY = [
@@ -51,7 +51,7 @@ def ugly_texts(count: int = 400) -> list[str | None]:
 @pytest.fixture
 def written(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., list[Path]]]:
     """`written(rows, kind)`: the files that scored rows become, sorted by name."""
-    changed = {"spark.sql.caseSensitive": "true", **files.PARQUET}
+    changed = {"spark.sql.caseSensitive": "true", **job.PARQUET}
     before = {key: spark.conf.get(key) for key in changed}
     for key, value in changed.items():
         spark.conf.set(key, value)

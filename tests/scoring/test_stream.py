@@ -17,7 +17,7 @@ from scorings import Scoring, compose_predict
 
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring import chunks
-from distilspark.scoring.files import Scored
+from distilspark.scoring.job import Scored
 from distilspark.scoring.stream import score_stream
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,8 @@ import pytest
 from distilspark.config import TrainConfig
 from distilspark.heads import CLASSIFICATION
 from distilspark.model.network import build_network, export_arrays
-from distilspark.scoring.package import write_package
-from distilspark.scoring.pyfunc import Scorer
+from distilspark.package.build import write_package
+from distilspark.package.pyfunc import Scorer
 from distilspark.training.prediction import Predictor
 from distilspark.training.threshold import fold_threshold
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from distilspark.config import DataConfig, TaskConfig
+from distilspark.corpus.sample import sample_corpus
 from distilspark.data.filesystem import is_folder, list_folder, name_of, to_uri
-from distilspark.data.sample import sample_corpus
 from distilspark.errors import UserError
 from distilspark.hub import cached_file, fetch_file, hub_answers, hub_endpoint
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
-from distilspark.data.sample import vocabulary
+from distilspark.corpus.sample import vocabulary
 from distilspark.model.conversion import distilbert_config, distilbert_shapes, write_checkpoint
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -1,1 +1,1 @@
-"""The packaged model: raw text in, predictions out, without TensorFlow."""
+"""The Spark job that scores files with a packaged model."""

@@ -21,11 +21,11 @@ from distilspark.data.columns import INPUT
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of, exists, list_folder, name_of, reading, to_spark
 from distilspark.data.read import Inputs, read_inputs
 from distilspark.data.text_rules import text_problem_column
+from distilspark.drift.summary import ROW_NUMBER, Summary, add_up, count_cells, summarize
 from distilspark.errors import UserError, WorkError
+from distilspark.package.load import TaskModel
 from distilspark.scoring.model_udf import MEASURED, Udf
-from distilspark.scoring.packaged import TaskModel
 from distilspark.scoring.staging import Places, read_json, write_json
-from distilspark.scoring.summary import ROW_NUMBER, Summary, add_up, count_cells, summarize
 
 FILES_A_CHUNK = 8  # at least: chunks are made of whole files
 LEAST_ROWS = 256  # a partition of fewer rows costs more than it gains

@@ -1,119 +1,65 @@
-"""Scoring with a registered model: files that are there, or a stream of them; and what MLflow is told of it."""
+"""Scoring some files into a folder that appears whole: read once, score in chunks, check, publish."""
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
-import mlflow
-from mlflow.exceptions import MlflowException
 from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig
-from distilspark.console import format_metrics, say, working
-from distilspark.data.read import find_inputs
-from distilspark.errors import WorkError
-from distilspark.figures import count_rows
-from distilspark.scoring.files import Scored, score_files
-from distilspark.scoring.model_udf import make_udf
-from distilspark.scoring.packaged import TaskModel, load_task_model
-from distilspark.scoring.staging import check_output, only_scoring, places_of
-from distilspark.scoring.startup import BackgroundSession
-from distilspark.scoring.stream import score_stream
-from distilspark.tracking.registry import link_model
-from distilspark.tracking.store import first_line
+from distilspark.console import working
+from distilspark.data.read import Inputs
+from distilspark.drift.indices import Drift, measure_drift
+from distilspark.drift.profile import profile_of
+from distilspark.drift.summary import Summary
+from distilspark.package.load import TaskModel
+from distilspark.scoring.chunks import ingest, read_scored, score_chunks
+from distilspark.scoring.labelled import labelled_metrics
+from distilspark.scoring.manifest import check_errors, make_manifest
+from distilspark.scoring.model_udf import Udf
+from distilspark.scoring.output import write_output
+from distilspark.scoring.staging import MANIFEST, Places, fingerprint, open_staging, publish, write_json
+
+PARQUET = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}  # INT96, the default, ends in 2262 for others
 
 
-def score(config: PredictConfig, session: BackgroundSession) -> None:
-    """Score `input` into `output`, inside the active run; the session is stopped after it."""
-    with tempfile.TemporaryDirectory(prefix="distilspark-") as scratch:
-        folder = Path(scratch) / "model"
-        folder.mkdir()
-        with working("fetching the model"):
-            model = load_task_model(config.model_uri, config.task, folder)
-        link_model(model.found)
-        with working("starting Spark"):
-            spark = session.wait()
-        scored = (stream_in if config.predict.streaming else score_in)(spark, config, model)
-        session.stop()
-    if scored:
-        with _telling(config):
-            report(scored, model, config)
+@dataclass(frozen=True)
+class Scored:
+    """A scoring's figures, once its output is in its place."""
+
+    manifest: dict[str, Any]
+    summary: Summary
+    profile: dict[str, Any]  # as `profile_of`
+    drift: Drift
+    metrics: dict[str, float]  # on the rows that have a label
 
 
-def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Scored:
-    """The whole job in a running session."""
-    started = time.perf_counter()
-    assert config.input and config.output
-    places = places_of(config.output)
-    with only_scoring(places):
-        with working("reading the input"):
-            inputs = find_inputs(spark, config.task, config.input)
-            check_output(spark, places, inputs, config.predict.overwrite)
-        return score_files(spark, config, model, make_udf(spark, config, model), inputs, places, started)
-
-
-def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Scored | None:
-    """A stream in a running session, told batch by batch; all of them together, None where nothing was new."""
-
-    def tell(number: int, batch: Scored, total: Scored) -> None:
-        rows = batch.manifest["rows"]
-        say(f"batch {number}: {count_rows(rows['in'])}, {rows['failed']} with an error")
-        with _telling(config):
-            log_scored(replace(total, metrics=batch.metrics), number)
-
-    total = score_stream(spark, config, model, tell)
-    if not total:
-        say(f"nothing new in {config.input}")
-    return total
-
-
-@contextmanager
-def _telling(config: PredictConfig) -> Iterator[None]:
-    """Say that the rows are safe where the store is gone."""
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        raise WorkError(
-            f"what was scored is in {config.output}, but MLflow could not be told: {first_line(error)}. "
-            "The manifest there has the figures"
-        ) from error
-
-
-def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
-    """Tell the person, and MLflow, what came out; the output is in its place whatever happens here."""
-    from distilspark.scoring.drift_report import report_drift  # matplotlib, which is not needed before
-    from distilspark.scoring.profile_report import profile_figures
-    from distilspark.tracking.results import log_figures
-
-    manifest = scored.manifest
-    rows = manifest["rows"]
-    say(f"{count_rows(rows['in'])}, {rows['failed']} with an error, {manifest['rows_a_second']:g} a second")
-    say(f"written to {config.output}")
-    if scored.metrics:
-        say(f"on the rows with a label: {format_metrics(scored.metrics)}")
-    log_scored(scored, manifest.get("last_batch", 0))
-    mlflow.log_dict(manifest, "manifest.json")
-    mlflow.log_dict(scored.profile, "profile/profile.json")
-    log_figures(profile_figures(scored.profile, model.max_length), "profile")
-    report_drift(scored.drift, model)
-
-
-def log_scored(scored: Scored, step: int) -> None:
-    """Counts, speed, drift, and metrics on the rows with a label; of a stream at the step of each batch."""
-    manifest = scored.manifest
-    mlflow.log_metrics(
-        {
-            **{f"rows/{name}": count for name, count in manifest["rows"].items()},
-            **{f"scored/{name}": value for name, value in scored.metrics.items()},
-            **{f"drift/{name}": shift.psi for name, shift in scored.drift.items()},
-            "time/job": manifest["seconds"],
-            "time/scoring": manifest["scoring_seconds"],
-            "speed/scoring": manifest["rows_a_second"],
-        },
-        step=step,
-    )
+def score_files(
+    spark: SparkSession,
+    config: PredictConfig,
+    model: TaskModel,
+    udf: Udf,
+    inputs: Inputs,
+    places: Places,
+    started: float,
+) -> Scored:
+    """Score the files into `places.output`; `started` is when the work on them was, by `time.perf_counter`."""
+    for key, value in PARQUET.items():
+        spark.conf.set(key, value)
+    with working("reading the input"):
+        wanted = fingerprint(config, inputs, model)
+        open_staging(spark, places, wanted, config.predict.overwrite)
+        plan = ingest(spark, config, inputs, places)
+    summary = score_chunks(spark, config, model, udf, places, plan)
+    with working("writing the output"):
+        check_errors(summary, config, places)
+        rows = read_scored(spark, config, places, plan)
+        profile, metrics = profile_of(summary, config.task), labelled_metrics(summary, rows, config.task)
+        drift = measure_drift(model.profile, profile)
+        write_output(rows, len(plan.chunks), config, model.found.version, places.of("output"))
+        manifest = make_manifest(config, model, wanted, summary, drift, time.perf_counter() - started)
+        write_json(spark, places.of("output", MANIFEST), manifest)
+        publish(spark, places)
+    return Scored(manifest, summary, profile, drift, metrics)

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from distilspark.config import PredictConfig
+from distilspark.drift.indices import Drift, as_records
+from distilspark.drift.summary import Summary
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
-from distilspark.scoring.drift import Drift, as_records
-from distilspark.scoring.packaged import TaskModel
+from distilspark.package.load import TaskModel
 from distilspark.scoring.staging import Places
-from distilspark.scoring.summary import Summary
 
 MOST_KINDS = 20  # of errors that are listed
 

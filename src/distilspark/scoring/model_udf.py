@@ -8,7 +8,7 @@ import mlflow
 from pyspark.sql import Column, SparkSession
 
 from distilspark.config import PredictConfig
-from distilspark.scoring.packaged import TaskModel
+from distilspark.package.load import TaskModel
 
 Udf = Callable[[Column], Column]
 MEASURED = ("tokens", "unknown_tokens")  # what the model answers beside its predictions

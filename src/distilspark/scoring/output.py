@@ -20,9 +20,9 @@ from pyspark.sql.types import (
 from distilspark.config import PredictConfig
 from distilspark.data.columns import INPUT
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of
+from distilspark.drift.summary import ROW_NUMBER
 from distilspark.errors import WorkError
 from distilspark.scoring.chunks import CHUNK
-from distilspark.scoring.summary import ROW_NUMBER
 
 ROWS_A_FILE = 1_000_000
 BATCH = "batch"  # the column that readers make of a stream's folders, `batch=00000`

@@ -6,7 +6,7 @@
   rows/              the input as parquet, read once
   chunks.json        their schema, and which files are scored together; there once the input is read
   scored/00000/      a chunk's rows with their predictions
-  done/00000.json    its figures (`distilspark.scoring.summary`); there once the chunk is whole
+  done/00000.json    its figures (`distilspark.drift.summary`); there once the chunk is whole
   output/            what becomes the output
 ```
 """
@@ -28,7 +28,7 @@ from distilspark.config import PredictConfig
 from distilspark.data.filesystem import delete, exists, make_folder, name_of, read_text, rename, to_uri, write_text
 from distilspark.data.read import Inputs
 from distilspark.errors import UserError
-from distilspark.scoring.packaged import TaskModel
+from distilspark.package.load import TaskModel
 
 MANIFEST = "_manifest.json"
 LAYOUT = 2  # of the staging folder: a job does not go on with one of another version

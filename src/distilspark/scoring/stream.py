@@ -46,14 +46,15 @@ from distilspark.data.filesystem import (
 )
 from distilspark.data.input_files import InputFile, refuse_table
 from distilspark.data.read import group_files
+from distilspark.drift.indices import measure_drift
+from distilspark.drift.profile import profile_of
+from distilspark.drift.summary import add_up
 from distilspark.errors import UserError, WorkError
-from distilspark.scoring.drift import measure_drift
-from distilspark.scoring.files import Scored, score_files
+from distilspark.package.load import TaskModel
+from distilspark.scoring.job import Scored, score_files
 from distilspark.scoring.manifest import sum_up
 from distilspark.scoring.model_udf import Udf, make_udf
 from distilspark.scoring.output import BATCH
-from distilspark.scoring.packaged import TaskModel
-from distilspark.scoring.profile import profile_of
 from distilspark.scoring.staging import (
     MANIFEST,
     Places,
@@ -65,7 +66,6 @@ from distilspark.scoring.staging import (
     read_json,
     write_json,
 )
-from distilspark.scoring.summary import add_up
 
 LOOK = 0.2  # seconds: how often the driver looks whether a batch is published
 FILES = "path string, modificationTime timestamp, length long, content binary"  # Spark's `binaryFile`

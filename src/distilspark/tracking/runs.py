@@ -109,6 +109,11 @@ def active_run_id() -> str:
     return str(run.info.run_id)
 
 
+def active_experiment_id() -> str:
+    """Return the id of the open run's experiment."""
+    return str(mlflow.get_run(active_run_id()).info.experiment_id)
+
+
 def logged_model(run: Run) -> str:
     """Return the URI of the model that a run has logged; the last one, where it was killed and resumed."""
     models = mlflow.MlflowClient().search_logged_models(

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from distilspark.commands.sweeping import Plan
+    from distilspark.workflows.sweep import Plan
 
 
 class TrackedSweeper(Sweeper):
@@ -45,7 +45,7 @@ class TrackedSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep that the experiment and the command line describe."""
-        from distilspark.commands.sweeping import Hydra, run_sweep
+        from distilspark.workflows.sweep import Hydra, run_sweep
 
         lines = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         loader = self.hydra_context.config_loader
@@ -68,9 +68,9 @@ class GridSweeper(TrackedSweeper):
 
     def plan(self, overrides: Sequence[Override]) -> Plan:
         """All jobs in one batch, the values of the first key the slowest to change."""
-        from distilspark.commands.sweeping import Plan
         from distilspark.errors import UserError
         from distilspark.tracking.sweeps import key_of
+        from distilspark.workflows.sweep import Plan
 
         if endless := [each.input_line for each in overrides if each.is_interval_sweep()]:
             raise UserError(f"{endless[0]}: a grid has no intervals. A search has: hydra/sweeper=optuna")
@@ -104,7 +104,7 @@ class OptunaSweeper(TrackedSweeper):
 
     def plan(self, overrides: Sequence[Override]) -> Plan:
         """The trials, as many at a time as run in parallel."""
-        from distilspark.commands.searching import plan_search
         from distilspark.config import SearchConfig, from_hydra
+        from distilspark.workflows.search import plan_search
 
         return plan_search(overrides, from_hydra(SearchConfig, self.search))

@@ -1,0 +1,187 @@
+"""From the command line to a Hydra job: arguments, exit codes, errors on one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from distilspark.console import log_to_stderr, logger, new_log, output_to, say
+from distilspark.errors import UserError, WorkError, as_foreseen, one_line
+from distilspark.paths import CONF, from_caller, set_caller
+from distilspark.preflight import check_machine
+
+COMMANDS = {
+    "train": "fine-tune, evaluate, log and register one model",
+    "evaluate": "judge a registered model on labelled rows",
+    "promote": "let the challenger take the champion's place, if it has earned it",
+    "predict": "score files with a registered model in Spark",
+    "compare": "a sweep, runs or models side by side: what differs, and how surely",
+    "server": "serve the tracking store and its UI to a team",
+}
+SERVICES = {"server"}  # need no Java, keep the terminal, end when they are stopped, and are no MLflow entry points
+STARTED_BY = "--started-by"  # in MLproject, with the process id of `mlflow run`
+HYDRA_FOLDERS = {"hydra.run.dir", "hydra.sweep.dir"}
+HYDRA_FLAGS = {
+    *("--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--shell-completion"),
+    *("--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; the exit code: 0 success, 1 the work failed, 2 a mistake of the caller's, 130 interrupted."""
+    try:
+        command, *rest = _without_caller(arguments) or ["--help"]
+        if command in ("--help", "-h"):
+            return _usage()
+        if command not in COMMANDS:
+            raise UserError(f"no command {command!r}; there are: {', '.join(COMMANDS)}")
+        run_hydra(command, hydra_arguments(rest))
+    except UserError as error:
+        return _fail(str(error), 2)
+    except WorkError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return 0
+
+
+def _without_caller(arguments: Sequence[str]) -> list[str]:
+    """The arguments without the one that MLproject adds, which is heeded here."""
+    if STARTED_BY not in arguments:
+        return list(arguments)
+    place = arguments.index(STARTED_BY)
+    set_caller("".join(arguments[place + 1 : place + 2]))
+    return [*arguments[:place], *arguments[place + 2 :]]
+
+
+def hydra_arguments(arguments: Sequence[str]) -> list[str]:
+    """Turn the `--key value` pairs that MLflow appends into Hydra's `key=value`; all else stays as it is.
+
+    Empty ones are dropped. A value that Hydra's grammar cannot read is a plain string in both forms, and is quoted.
+    Overrides come first: Hydra does not take them on both sides of a flag.
+
+    >>> hydra_arguments(["task=cola", "--training.epochs", "1", "--data.path", "a b$(id)", "--features.text", ""])
+    ['task=cola', 'training.epochs=1', "data.path='a b$(id)'"]
+    >>> hydra_arguments(["--multirun", "training.seed=1,2", "--cfg", "job"])
+    ['training.seed=1,2', '--multirun', '--cfg', 'job']
+    """
+    overrides: list[str] = []
+    flags: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument.partition("=")[0] in HYDRA_FLAGS:
+            flags.append(argument)
+        elif argument.startswith("--"):
+            key, separator, value = argument[2:].partition("=")
+            given = value if separator else next(rest, None)
+            if given is None:
+                raise UserError(f"{argument} has no value: write {key}=VALUE")
+            overrides += [_override(key, given)] if given else []
+        elif "=" in argument:
+            overrides.append(_override(*argument.split("=", 1)))
+        else:
+            (overrides if argument.startswith("~") else flags).append(argument)
+    return [*overrides, *flags]
+
+
+def _override(key: str, value: str) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if key in HYDRA_FOLDERS and value[:1] not in "$'\"":  # an interpolation, or what Hydra's grammar takes apart
+        value = from_caller(value)
+    with suppress(HydraException):
+        OverridesParser.create().parse_override(f"{key}={value}")
+        if value == value.strip():
+            return f"{key}={value}"
+    # only before a quote does Hydra's grammar read a backslash as an escape
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"{key}='{escaped}'"
+
+
+def run_hydra(command: str, arguments: list[str]) -> None:
+    """Compose `conf/COMMAND.yaml` with the arguments and run the command on it, in one or several Hydra jobs."""
+    import hydra
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here, instead of Hydra's own report and exit code
+    sys.argv = [f"distilspark {command}", *arguments]
+    failures: list[Exception] = []
+    job = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(_job(command, failures))
+    try:
+        job()
+    except (UserError, WorkError):  # a sweep's: it has all that its jobs noted
+        raise
+    except Exception as error:  # the job keeps its own: what comes here, Hydra found in the arguments
+        raise UserError(f"{one_line(error)} (`python -m distilspark {command} --cfg job` shows all keys)") from error
+    if failures:
+        raise failures[0] if len(failures) == 1 else WorkError(_several(failures))
+
+
+def _job(command: str, failures: list[Exception]) -> Callable[[object], Exception | None]:
+    """The Hydra job. It notes its failure, so that the other jobs of a multirun go on and Hydra prints nothing.
+
+    It returns the failure too: a launcher that has processes of its own brings back nothing else.
+    """
+
+    def job(composed: Any) -> Exception | None:
+        from hydra.core.hydra_config import HydraConfig
+
+        log = Path(HydraConfig.get().runtime.output_dir) / f"{command}.log"
+        try:
+            from distilspark.workflows.runner import run_command, run_service
+
+            if command in SERVICES:
+                run_service(composed)
+            else:
+                with _batch(log):
+                    run_command(command, composed, log)
+        except Exception as error:
+            failures.append(as_foreseen(error, log))
+            return failures[-1]
+        return None
+
+    return job
+
+
+def _several(failures: list[Exception]) -> str:
+    return "\n".join([f"{len(failures)} jobs failed", *(f"- {failure}" for failure in failures)])
+
+
+@contextmanager
+def _batch(log: Path) -> Iterator[None]:
+    """What the commands have around them that start Spark and write to a log."""
+    check_machine()
+    new_log(log)
+    with output_to(log):
+        log_to_stderr()
+        with _unforeseen_to_log():
+            yield
+
+
+@contextmanager
+def _unforeseen_to_log() -> Iterator[None]:
+    try:
+        yield
+    except (UserError, WorkError):
+        raise
+    except Exception:
+        logger.exception("the command failed")
+        raise
+
+
+def _usage() -> int:
+    say("usage: python -m distilspark COMMAND [key=value ...]\n\ncommands:")
+    for command, purpose in COMMANDS.items():
+        say(f"  {command:<10}{purpose}")
+    say("\nEvery key of conf/COMMAND.yaml can be set; `python -m distilspark COMMAND --help` lists them.")
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"distilspark: {message}", file=sys.stderr)
+    return code

@@ -1,1 +1,0 @@
-"""One small file a command; they alone tie the packages together."""

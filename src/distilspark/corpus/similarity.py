@@ -1,0 +1,425 @@
+"""Pairs of sentences with a graded overlap of meaning.
+
+A scene (who does what to whom, where and how) is edited into a second one; each is put into words of its own. The score
+is that of the scenes, never of the words:
+
+    share = sum(weight * agreement) / sum(weight)      over the roles that either scene fills (WEIGHTS)
+    score = 5 * share ** 2, times DENIAL where one of the scenes is negated and the other is not
+
+plus a judge's noise (JITTER), in steps of 0.2 from 0 to 5. A role agrees by 1 where both scenes hold
+the same concept, whatever the synonym; `agreement_*` say what else counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TypeVar
+
+from distilspark.corpus.concepts import (
+    MANNERS,
+    NOUNS,
+    PLACES,
+    QUALITIES,
+    Action,
+    Detail,
+    Thing,
+    actions,
+    manners,
+    places,
+    qualities,
+    things,
+)
+from distilspark.corpus.lexicon import SPLITS
+from distilspark.corpus.morphology import Verb, forms, noun, with_article
+from distilspark.corpus.template import WORD
+
+T = TypeVar("T")
+
+TOP = 5.0
+STEP = 0.2
+JITTER = 0.2  # standard deviation
+DENIAL = 0.35
+PATIENCE = 1000  # draws in a row that give nothing new
+
+WEIGHTS = {
+    "action": 4.0,
+    "agent": 3.0,
+    "patient": 3.0,
+    "place": 2.5,
+    "manner": 1.5,
+    "agent_quality": 1.5,
+    "patient_quality": 1.5,
+}
+SAME_DOMAIN = SAME_TOPIC = 0.25
+OTHER_NUMBER = 0.7
+BY_HYPERNYM = 0.75
+UNMENTIONED = 0.4  # a detail in one scene only
+
+GRAMMAR_WORDS = "a an the some it there is are was were who that by not did being been and of"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A thing as a scene shows it: how many, what it is like, and whether it is called by its hypernym."""
+
+    thing: Thing
+    plural: bool = False
+    quality: Detail | None = None
+    general: bool = False
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Who does what to whom, where and how."""
+
+    agent: Mention
+    action: Action
+    patient: Mention | None = None
+    place: Detail | None = None
+    manner: Detail | None = None
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """One row: the score is from 0 (unrelated) to 5 (equivalent)."""
+
+    sentence1: str
+    sentence2: str
+    score: float
+
+
+Edit = Callable[[Scene, str, Random], Scene | None]  # None: the scene has nothing to apply the edit to
+
+
+def agreement_of_things(one: Mention | None, other: Mention | None) -> float:
+    """1 for the same thing; less for another of its domain, another number, or a mere hypernym."""
+    if one is None or other is None:
+        return 0.0
+    agreement = 1.0 if one.thing == other.thing else SAME_DOMAIN * (one.thing.domain == other.thing.domain)
+    agreement *= OTHER_NUMBER if one.plural != other.plural else 1.0
+    return agreement * (BY_HYPERNYM if one.general != other.general else 1.0)
+
+
+def agreement_of_actions(one: Action, other: Action) -> float:
+    """1 for the same action, whatever it is done to; less for another on the same topic."""
+    if set(one.words) & set(other.words):
+        return 1.0
+    return SAME_TOPIC if one.topic == other.topic else 0.0
+
+
+def agreement_of_details(one: Detail | None, other: Detail | None) -> float:
+    """1 for the same detail, 0 for another, in between where one scene leaves it open."""
+    return UNMENTIONED if one is None or other is None else float(one == other)
+
+
+def meaning(one: Scene, other: Scene) -> float:
+    """The score of two scenes by the module's formula, before the noise."""
+    agreements = {"action": agreement_of_actions(one.action, other.action)}
+    agreements["agent"] = agreement_of_things(one.agent, other.agent)
+    if one.patient or other.patient:
+        agreements["patient"] = agreement_of_things(one.patient, other.patient)
+    details = zip(_details(one).items(), _details(other).values(), strict=True)
+    agreements |= {role: agreement_of_details(here, there) for (role, here), there in details if here or there}
+    total = sum(WEIGHTS[role] for role in agreements)
+    share = sum(WEIGHTS[role] * agreement for role, agreement in agreements.items()) / total
+    return TOP * share**2 * (DENIAL if one.negated != other.negated else 1.0)
+
+
+def _details(scene: Scene) -> dict[str, Detail | None]:
+    return {
+        "place": scene.place,
+        "manner": scene.manner,
+        "agent_quality": scene.agent.quality,
+        "patient_quality": scene.patient.quality if scene.patient else None,
+    }
+
+
+def judge(one: Scene, other: Scene, rng: Random) -> float:
+    """A judge's score: `meaning` with noise, in steps of 0.2, from 0 to 5."""
+    noisy = round((meaning(one, other) + rng.gauss(0, JITTER)) / STEP) * STEP
+    return round(min(TOP, max(0.0, noisy)), 1)
+
+
+def imagine(split: str, rng: Random) -> Scene:
+    """A scene of things that the split owns."""
+    action = rng.choice([known for known in actions() if known.patients or rng.random() < 0.5])
+    agent = rng.choice([thing for domain in action.agents for thing in things(split)[domain]])
+    patient = None
+    if action.patients:
+        patient = _mention(rng.choice([thing for thing in things(split)[action.patients] if thing != agent]), rng)
+    place = rng.choice(places()) if rng.random() < 0.45 else None
+    manner = rng.choice(manners()) if rng.random() < 0.2 else None
+    return Scene(_mention(agent, rng), action, patient, place, manner)
+
+
+def _mention(thing: Thing, rng: Random) -> Mention:
+    quality = rng.choice(qualities(thing.domain)) if rng.random() < 0.3 else None
+    return Mention(thing, plural=rng.random() < 0.25, quality=quality)
+
+
+def keep(scene: Scene, split: str, rng: Random) -> Scene:
+    """The same scene: only its words will differ."""
+    return scene
+
+
+def unrelated(scene: Scene, split: str, rng: Random) -> Scene:
+    """Another scene, sometimes in the same place."""
+    other = imagine(split, rng)
+    return replace(other, place=scene.place) if rng.random() < 0.4 else other
+
+
+def negate(scene: Scene, split: str, rng: Random) -> Scene:
+    """It does not happen."""
+    return replace(scene, negated=True)
+
+
+def swap_roles(scene: Scene, split: str, rng: Random) -> Scene | None:
+    """Whom it was done to does it."""
+    if not scene.patient or scene.patient.thing.domain not in scene.action.agents:
+        return None
+    return replace(scene, agent=scene.patient, patient=scene.agent)
+
+
+def change_number(scene: Scene, split: str, rng: Random) -> Scene:
+    """One becomes several, or several one."""
+    return _edit_mention(scene, rng, lambda mention: replace(mention, plural=not mention.plural))
+
+
+def generalize(scene: Scene, split: str, rng: Random) -> Scene | None:
+    """One of two things is called by its hypernym; the other keeps the sentence in its split."""
+    return _edit_mention(scene, rng, lambda mention: replace(mention, general=True)) if scene.patient else None
+
+
+def _edit_mention(scene: Scene, rng: Random, edit: Callable[[Mention], Mention]) -> Scene:
+    if scene.patient and rng.random() < 0.5:
+        return replace(scene, patient=edit(scene.patient))
+    return replace(scene, agent=edit(scene.agent))
+
+
+def drop_detail(scene: Scene, split: str, rng: Random) -> Scene | None:
+    """One detail is left out."""
+    present = [role for role, detail in _details(scene).items() if detail]
+    return _with_detail(scene, rng.choice(present), None) if present else None
+
+
+def change_detail(scene: Scene, split: str, rng: Random) -> Scene | None:
+    """Another place, manner or quality."""
+    present = [role for role, detail in _details(scene).items() if detail]
+    if not present:
+        return None
+    role = rng.choice(present)
+    known = _details(scene)[role]
+    return _with_detail(scene, role, rng.choice([other for other in _alternatives(scene, role) if other != known]))
+
+
+def _alternatives(scene: Scene, role: str) -> Sequence[Detail]:
+    if role in ("place", "manner"):
+        return {"place": places, "manner": manners}[role]()
+    mention: Mention = getattr(scene, role.removesuffix("_quality"))
+    return qualities(mention.thing.domain)
+
+
+def _with_detail(scene: Scene, role: str, detail: Detail | None) -> Scene:
+    if role in ("place", "manner"):
+        return replace(scene, **{role: detail})  # type: ignore[arg-type]
+    holder = role.removesuffix("_quality")
+    return replace(scene, **{holder: replace(getattr(scene, holder), quality=detail)})
+
+
+def change_agent(scene: Scene, split: str, rng: Random) -> Scene:
+    """Another of the same domain does it."""
+    return replace(scene, agent=_another(scene.agent, scene, split, rng))
+
+
+def change_patient(scene: Scene, split: str, rng: Random) -> Scene | None:
+    """It is done to another of the same domain."""
+    return replace(scene, patient=_another(scene.patient, scene, split, rng)) if scene.patient else None
+
+
+def _another(mention: Mention, scene: Scene, split: str, rng: Random) -> Mention:
+    present = [scene.agent.thing, *([scene.patient.thing] if scene.patient else [])]
+    others = [thing for thing in things(split)[mention.thing.domain] if thing not in present]
+    return replace(mention, thing=rng.choice(others))
+
+
+def change_action(scene: Scene, split: str, rng: Random) -> Scene | None:
+    """The same agent does something else, to the same patient if there is one."""
+    fitting = [
+        other
+        for other in actions()
+        if other.patients == scene.action.patients
+        and not set(other.words) & set(scene.action.words)
+        and scene.agent.thing.domain in other.agents
+    ]
+    return replace(scene, action=rng.choice(fitting)) if fitting else None
+
+
+def change_event(scene: Scene, split: str, rng: Random) -> Scene | None:
+    """The same agent in the same place, in another event."""
+    other = imagine(split, rng)
+    fits = scene.agent.thing.domain in other.action.agents and other.action.topic != scene.action.topic
+    clashes = other.patient is not None and other.patient.thing == scene.agent.thing
+    return replace(other, agent=scene.agent, place=scene.place) if fits and not clashes else None
+
+
+# how often, and which edits one after another
+PLANS: Sequence[tuple[float, Sequence[Edit]]] = (
+    (11, (keep,)),
+    (8, (drop_detail,)),
+    (5, (generalize,)),
+    (4, (change_number,)),
+    (9, (change_detail,)),
+    (5, (drop_detail, change_number)),
+    (5, (change_detail, drop_detail)),
+    (8, (change_agent,)),
+    (8, (change_patient,)),
+    (9, (change_action,)),
+    (5, (swap_roles,)),
+    (5, (negate,)),
+    (5, (change_agent, change_detail)),
+    (5, (change_patient, change_number)),
+    (4, (change_agent, change_patient)),
+    (4, (change_agent, change_action)),
+    (4, (change_patient, change_action)),
+    (5, (change_event,)),
+    (12, (unrelated,)),
+)
+
+
+def derive(scene: Scene, edits: Sequence[Edit], split: str, rng: Random) -> Scene | None:
+    """The scene after all edits, or None where one of them does not apply."""
+    for edit in edits:
+        edited = edit(scene, split, rng)
+        if edited is None:
+            return None
+        scene = edited
+    return scene
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a scene is put into words: which synonyms, which article, which tense, which construction."""
+
+    register: int  # which of a concept's synonyms, counted round
+    definite: bool
+    past: bool
+    construction: str
+
+
+def style(scene: Scene, rng: Random) -> Style:
+    """A style that suits the scene."""
+    constructions = ["active", "active", "active"]
+    if scene.patient:
+        constructions += ["passive"]
+    if scene.place:
+        constructions += ["fronted"]
+    return Style(rng.randrange(2), rng.random() < 0.5, rng.random() < 0.3, rng.choice(constructions))
+
+
+def restyle(scene: Scene, first: Style, rng: Random) -> Style:
+    """A style for the second sentence: half of the time its words, mostly its tense, seldom its construction."""
+    fresh = style(scene, rng)
+    register = first.register if rng.random() < 0.5 else fresh.register
+    definite = first.definite if rng.random() < 0.6 else fresh.definite
+    return Style(register, definite, first.past if rng.random() < 0.9 else fresh.past, fresh.construction)
+
+
+def express(scene: Scene, chosen: Style) -> str:
+    """The scene as a sentence."""
+    words = _passive(scene, chosen) if chosen.construction == "passive" else _active(scene, chosen)
+    place = _detail(scene.place, chosen)
+    words = f"{place}, {words}" if place and chosen.construction == "fronted" else _join(words, place)
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _active(scene: Scene, chosen: Style) -> str:
+    used = _pick(scene.action.words, chosen)
+    patient = _phrase(scene.patient, chosen) if scene.patient else ""
+    verb = _active_verb(scene, used, chosen)
+    return _join(_phrase(scene.agent, chosen), verb, used.particle, patient, _detail(scene.manner, chosen))
+
+
+def _active_verb(scene: Scene, used: Verb, chosen: Style) -> str:
+    if chosen.past:
+        return f"did not {used.base}" if scene.negated else used.past
+    return _join(_be(scene.agent, chosen), "not" * scene.negated, used.ing)
+
+
+def _passive(scene: Scene, chosen: Style) -> str:
+    assert scene.patient is not None, "only a scene with a patient has a passive"
+    used = _pick(scene.action.words, chosen)
+    auxiliaries = _join(_be(scene.patient, chosen), "not" * scene.negated, "being" * (not chosen.past))
+    verb = _join(auxiliaries, used.participle, used.particle, _detail(scene.manner, chosen))
+    return f"{_phrase(scene.patient, chosen)} {verb} by {_phrase(scene.agent, chosen)}"
+
+
+def _join(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
+
+
+def _detail(detail: Detail | None, chosen: Style) -> str:
+    return _pick(detail.words, chosen) if detail else ""
+
+
+def _be(subject: Mention, chosen: Style) -> str:
+    present, past = ("are", "were") if subject.plural else ("is", "was")
+    return past if chosen.past else present
+
+
+def _phrase(mention: Mention, chosen: Style) -> str:
+    named = noun(mention.thing.kind) if mention.general else _pick(mention.thing.words, chosen)
+    quality = f"{_pick(mention.quality.words, chosen)} " if mention.quality else ""
+    words = quality + (named.pl if mention.plural else named.sg)
+    if chosen.definite:
+        return f"the {words}"
+    return f"some {words}" if mention.plural else with_article(words)
+
+
+def _pick(words: Sequence[T], chosen: Style) -> T:
+    return words[chosen.register % len(words)]
+
+
+def scored_pair(split: str, rng: Random) -> ScoredPair:
+    """One pair in words that the split (`train`, `dev`) owns."""
+    edits = rng.choices([edits for _, edits in PLANS], [weight for weight, _ in PLANS])[0]
+    scene = imagine(split, rng)
+    while (other := derive(scene, edits, split, rng)) is None:
+        scene = imagine(split, rng)
+    first = style(scene, rng)
+    one, two = express(scene, first), express(other, restyle(other, first, rng))
+    if rng.random() < 0.5:
+        one, two = two, one
+    return ScoredPair(one, two, judge(scene, other, rng))
+
+
+def scored_pairs(split: str, rows: int, rng: Random) -> list[ScoredPair]:
+    """As many different pairs of different sentences.
+
+    Raises:
+        ValueError: the grammar has no more pairs to give.
+
+    """
+    seen: dict[frozenset[str], ScoredPair] = {}
+    misses = 0
+    while len(seen) < rows:
+        pair = scored_pair(split, rng)
+        key = frozenset((pair.sentence1, pair.sentence2))
+        misses = 0 if len(key) == 2 and key not in seen else misses + 1
+        if misses == 0:
+            seen[key] = pair
+        if misses == PATIENCE:
+            raise ValueError(f"{split} holds every pair that the grammar has")
+    return list(seen.values())
+
+
+def words() -> Iterator[str]:
+    """The lower-case words of all sentences, with repetitions; hyphens and marks split words."""
+    texts = [GRAMMAR_WORDS, PLACES, MANNERS, *QUALITIES.values()]
+    texts += [form for kinds in NOUNS.values() for kind in kinds for form in forms(noun(kind))]
+    nouns = [word for split in SPLITS for domain in things(split).values() for thing in domain for word in thing.words]
+    verbs = [word for action in actions() for word in action.words]
+    for text in [*texts, *(form for word in [*nouns, *verbs] for form in forms(word))]:
+        yield from WORD.findall(text)

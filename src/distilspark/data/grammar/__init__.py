@@ -1,1 +1,0 @@
-"""The seeded grammar behind `data=sample`: words, templates, acceptability contrasts and graded scenes."""

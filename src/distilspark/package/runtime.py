@@ -1,0 +1,74 @@
+"""What a scoring process may use: threads, memory, and the ONNX session that keeps to them.
+
+The one place that chooses how a graph is run: another processor or a GPU would be chosen here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import onnxruntime
+import psutil
+
+PROVIDERS = ("CPUExecutionProvider",)
+TOKENS_A_THREAD = 512  # padded tokens a call: larger batches leave the processor's cache and are slower
+MAX_BATCH_TOKENS = 4096
+TOKEN_BYTES = 2**18  # what one padded token takes while it runs, generously
+MEMORY_SHARE = 8  # a batch takes at most this part of the memory that is there
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def spark_cpus() -> int | None:
+    """The cores of the Spark task that this process works for, if it does."""
+    spark = sys.modules.get("pyspark")
+    context = spark.TaskContext.get() if spark else None
+    return context.cpus() if context else None
+
+
+def available_threads() -> int:
+    """The Spark task's cores, else all that this process may run on."""
+    return spark_cpus() or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def limit_tokenizer() -> None:
+    """Keep the tokenizer to the Spark task's cores; outside Spark, and where the user has set it, all stays."""
+    if cpus := spark_cpus():
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", str(cpus > 1).lower())
+        os.environ.setdefault("RAYON_NUM_THREADS", str(cpus))
+
+
+def open_graph(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    """The graph, ready to run on that many threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # it keeps a plan for every shape of batch that it has ever seen
+    return onnxruntime.InferenceSession(graph, options, providers=list(PROVIDERS))
+
+
+def derive_batch_tokens(threads: int, memory: int) -> int:
+    """Padded tokens a call, from threads and bytes of memory.
+
+    >>> derive_batch_tokens(2, 2**34), derive_batch_tokens(64, 2**34), derive_batch_tokens(2, 2**29)
+    (1024, 4096, 256)
+    """
+    return max(1, min(TOKENS_A_THREAD * threads, MAX_BATCH_TOKENS, memory // MEMORY_SHARE // TOKEN_BYTES))
+
+
+def available_memory() -> int:
+    """Bytes: the machine's, or what is left of the container's or process's own limit, whichever is less."""
+    room = [psutil.virtual_memory().available]
+    with suppress(OSError, ValueError):  # no control group, or no limit in it
+        room.append(_read_bytes("memory.max") - _read_bytes("memory.current"))
+    process = psutil.Process()
+    if hasattr(process, "rlimit"):  # Spark sets it for spark.executor.pyspark.memory
+        limit = process.rlimit(psutil.RLIMIT_AS)[0]
+        room += [limit - process.memory_info().vms] if limit != psutil.RLIM_INFINITY else []
+    return max(0, min(room))
+
+
+def _read_bytes(name: str) -> int:
+    return int((CGROUP / name).read_text())

@@ -1,0 +1,1 @@
+"""The story of each command; only here are the packages tied together."""

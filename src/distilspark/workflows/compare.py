@@ -1,0 +1,111 @@
+"""`compare`: a sweep, runs or models side by side, in a report in a folder and in a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Run
+
+from distilspark.config import CompareConfig, EvaluationConfig
+from distilspark.console import say, show_table
+from distilspark.errors import UserError
+from distilspark.evaluation.agreement import agreement, disagreements
+from distilspark.evaluation.comparison_plots import comparison_plots
+from distilspark.evaluation.findings import Findings, find, format_p
+from distilspark.evaluation.findings_report import comparison_report, comparison_summary
+from distilspark.tracking.compared_runs import Compared, compared_models, compared_runs, compared_sweep
+from distilspark.tracking.results import log_images, log_tables, write_figures
+from distilspark.workflows.runner import Context, Job
+
+PREFIX = "comparison"
+
+
+@contextmanager
+def prepare(config: CompareConfig, context: Context) -> Iterator[Job]:
+    """Yield the comparison."""
+    compared = read_compared(config)
+    folder = Path(config.output or context.log.parent)
+
+    def work() -> None:
+        report_comparison(compared, config.evaluation, folder)
+        say(f"written to {folder / 'comparison.md'}")
+
+    name = compared.topic or f"{len(compared.variants)} variants"
+    yield Job(
+        title=f"{compared.task.title}: {name}",
+        experiment=f"distilspark-{compared.task.name}",
+        run_name=f"{compared.task.name} compare {name}",
+        work=work,
+    )
+
+
+def read_compared(config: CompareConfig) -> Compared:
+    """Read what the caller wants compared."""
+    if config.sweep:
+        return compared_sweep(config.sweep)
+    return compared_runs(config.runs) if config.runs else compared_models(config.models)
+
+
+def answer_sweep(parent: Run, config: EvaluationConfig, folder: Path) -> str:
+    """Report on a sweep as `report_comparison` does, in the sweep's parent run, which is active.
+
+    Returns the sentence, or why its jobs cannot be compared: that is no reason for the sweep to fail.
+    """
+    try:
+        return report_comparison(compared_sweep(parent.info.run_id), config, folder)
+    except UserError as error:
+        mlflow.set_tag("finding", f"nothing: {error}")
+        say(f"not compared: {error}")
+        return str(error)
+
+
+def report_comparison(compared: Compared, config: EvaluationConfig, folder: Path) -> str:
+    """Write the findings to the folder, log them to the active run, and print them; returns the sentence."""
+    found = find(compared.task, compared.topic, compared.variants, config)
+    tables = _tables(compared, found, config)
+    figures = comparison_plots(found, compared.histories, tables["agreement"].set_index("variant"))
+    folder.mkdir(parents=True, exist_ok=True)
+    images = write_figures(figures, folder)
+    text = comparison_report(found, tables, figures, compared.missing)
+    (folder / "comparison.md").write_text(text, encoding="utf-8")
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    log_images(images, PREFIX)
+    log_tables({name: table for name, table in tables.items() if len(table)}, PREFIX)
+    mlflow.log_artifact(str(folder / "comparison.md"), PREFIX)
+    mlflow.log_text(json.dumps({label: list(ids) for label, ids in compared.run_ids.items()}), f"{PREFIX}/runs.json")
+    mlflow.set_tags({"mlflow.note.content": comparison_summary(found, compared.missing), "finding": found.sentence})
+    _show(found, compared.missing)
+    return found.sentence
+
+
+def _tables(compared: Compared, found: Findings, config: EvaluationConfig) -> dict[str, pd.DataFrame]:
+    agreed = agreement(compared.task.head_kind, compared.variants)
+    return {
+        "differences": found.table(),
+        "metrics": found.metrics_table(),
+        "agreement": agreed.rename_axis("variant").reset_index(),
+        "disagreements": disagreements(compared.task, compared.variants, config.examples),
+        "settings": compared.settings,
+    }
+
+
+def _show(found: Findings, missing: str) -> None:
+    rows = []
+    for variant in found.variants:
+        score, other = found.scores[variant.label][found.task.metric], found.comparison_of(variant)
+        difference = f"{other.difference.value:+.4f}" if other else ""
+        interval = f"{other.difference.low:+.4f} to {other.difference.high:+.4f}" if other else ""
+        scored = (variant.label, str(len(variant.seeds)), f"{score.mean:.4f}", f"{score.low:.4f} to {score.high:.4f}")
+        rows.append((*scored, difference, interval, format_p(other.p_value) if other else ""))
+    interval = f"{found.confidence:.0%} interval"
+    columns = ("variant", "seeds", found.task.metric, interval, "difference", interval, "p")
+    show_table(f"{found.task.title}: {found.topic or 'comparison'}", columns, rows)
+    say(found.sentence)
+    if missing:
+        say(missing)

@@ -1,0 +1,141 @@
+"""`predict`: score files that are there, or a stream of them, with a registered model in Spark."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from pyspark.sql import SparkSession
+
+from distilspark.background_session import BackgroundSession
+from distilspark.config import PredictConfig
+from distilspark.console import format_metrics, say, working
+from distilspark.data.read import find_inputs
+from distilspark.errors import WorkError
+from distilspark.figures import count_rows
+from distilspark.package.load import TaskModel, load_task_model
+from distilspark.scoring.job import Scored, score_files
+from distilspark.scoring.model_udf import make_udf
+from distilspark.scoring.staging import check_output, only_scoring, places_of
+from distilspark.scoring.stream import score_stream
+from distilspark.tracking.registry import link_model
+from distilspark.tracking.store import first_line
+from distilspark.workflows.runner import Context, Job
+
+IN_WORKERS = ("mlflow.pyfunc", "onnxruntime", "tokenizers")  # slow imports of a packaged model
+FOR_PLOTS = (
+    "distilspark.drift.profile_report",
+    "distilspark.drift.report",
+    "matplotlib.backends.backend_agg",
+)
+
+
+@contextmanager
+def prepare(config: PredictConfig, context: Context) -> Iterator[Job]:
+    """Yield the scoring."""
+    assert context.session
+    session = context.session
+    session.warm_up(IN_WORKERS, FOR_PLOTS)
+    yield Job(
+        title=f"{config.task.title}: {config.input} with {config.model_uri}",
+        experiment=f"distilspark-{config.task.name}-scoring",
+        run_name=f"{config.task.name} {Path(str(config.output)).name}",
+        work=lambda: score(config, session),
+    )
+
+
+def score(config: PredictConfig, session: BackgroundSession) -> None:
+    """Score `input` into `output`, inside the active run; the session is stopped after it."""
+    with tempfile.TemporaryDirectory(prefix="distilspark-") as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        with working("fetching the model"):
+            model = load_task_model(config.model_uri, config.task, folder)
+        link_model(model.found)
+        with working("starting Spark"):
+            spark = session.wait()
+        scored = (stream_in if config.predict.streaming else score_in)(spark, config, model)
+        session.stop()
+    if scored:
+        with _telling(config):
+            report(scored, model, config)
+
+
+def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Scored:
+    """The whole job in a running session."""
+    started = time.perf_counter()
+    assert config.input and config.output
+    places = places_of(config.output)
+    with only_scoring(places):
+        with working("reading the input"):
+            inputs = find_inputs(spark, config.task, config.input)
+            check_output(spark, places, inputs, config.predict.overwrite)
+        return score_files(spark, config, model, make_udf(spark, config, model), inputs, places, started)
+
+
+def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Scored | None:
+    """A stream in a running session, told batch by batch; all of them together, None where nothing was new."""
+
+    def tell(number: int, batch: Scored, total: Scored) -> None:
+        rows = batch.manifest["rows"]
+        say(f"batch {number}: {count_rows(rows['in'])}, {rows['failed']} with an error")
+        with _telling(config):
+            log_scored(replace(total, metrics=batch.metrics), number)
+
+    total = score_stream(spark, config, model, tell)
+    if not total:
+        say(f"nothing new in {config.input}")
+    return total
+
+
+@contextmanager
+def _telling(config: PredictConfig) -> Iterator[None]:
+    """Say that the rows are safe where the store is gone."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise WorkError(
+            f"what was scored is in {config.output}, but MLflow could not be told: {first_line(error)}. "
+            "The manifest there has the figures"
+        ) from error
+
+
+def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
+    """Tell the person, and MLflow, what came out; the output is in its place whatever happens here."""
+    from distilspark.drift.profile_report import profile_figures
+    from distilspark.drift.report import report_drift  # matplotlib, which is not needed before
+    from distilspark.tracking.results import log_figures
+
+    manifest = scored.manifest
+    rows = manifest["rows"]
+    say(f"{count_rows(rows['in'])}, {rows['failed']} with an error, {manifest['rows_a_second']:g} a second")
+    say(f"written to {config.output}")
+    if scored.metrics:
+        say(f"on the rows with a label: {format_metrics(scored.metrics)}")
+    log_scored(scored, manifest.get("last_batch", 0))
+    mlflow.log_dict(manifest, "manifest.json")
+    mlflow.log_dict(scored.profile, "profile/profile.json")
+    log_figures(profile_figures(scored.profile, model.max_length), "profile")
+    report_drift(scored.drift, model)
+
+
+def log_scored(scored: Scored, step: int) -> None:
+    """Counts, speed, drift, and metrics on the rows with a label; of a stream at the step of each batch."""
+    manifest = scored.manifest
+    mlflow.log_metrics(
+        {
+            **{f"rows/{name}": count for name, count in manifest["rows"].items()},
+            **{f"scored/{name}": value for name, value in scored.metrics.items()},
+            **{f"drift/{name}": shift.psi for name, shift in scored.drift.items()},
+            "time/job": manifest["seconds"],
+            "time/scoring": manifest["scoring_seconds"],
+            "speed/scoring": manifest["rows_a_second"],
+        },
+        step=step,
+    )

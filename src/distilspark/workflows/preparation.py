@@ -1,0 +1,133 @@
+"""From a config to the rows that a training reads: loaded, tokenized once, profiled, logged, and handed over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tokenizers import Tokenizer
+
+from distilspark.config import TrainConfig
+from distilspark.console import say
+from distilspark.data.fingerprints import distinct_text_hashes
+from distilspark.data.loading import Datasets, load_datasets
+from distilspark.evaluation.predictions import Array
+from distilspark.features.encoding import Encoded
+from distilspark.features.pipeline import stop_words, with_model_texts, with_token_ids
+from distilspark.features.profile import profile_rows
+from distilspark.tracking.datasets import log_datasets, log_training_texts
+from distilspark.tracking.results import log_figures, log_tables
+from distilspark.training.batches import Examples
+from distilspark.training.targets import TargetTransform, make_target_transform
+from distilspark.workflows.reporting import bad_rows_kept, report_bad_rows
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split's rows and their token ids."""
+
+    rows: pd.DataFrame  # id, sentence1, sentence2, label, source, split, text1, (text2), tokens
+    encoded: Encoded
+
+    @property
+    def labels(self) -> Array:
+        """(n,) float."""
+        return self.rows["label"].to_numpy(dtype=float)
+
+    @property
+    def examples(self) -> Examples:
+        """The network's view of the rows."""
+        return Examples(self.encoded, self.labels)
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The data in the driver's memory and in Spark."""
+
+    splits: dict[str, Split]  # without train where Spark's workers train: it need not fit into the driver's memory
+    train_labels: pd.DataFrame  # of all rows of train: id, label and source at least
+    training_rows: DataFrame  # train and validation with token ids, for as long as the session lives
+    stop_words: list[str]  # removed from the text that the network reads
+    digest: str  # of train and validation
+    target: TargetTransform
+
+
+def prepare_data(config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path) -> PreparedData:
+    """Load, tokenize, profile and log the data, and collect what the driver needs of it."""
+    datasets = load_and_report(config, spark, folder / "bad_rows.csv")
+    rows = tokenize(config, datasets, tokenizer)
+    log_profile(config, rows)
+    prepared = collect(config, rows, datasets)
+    log_data(config, datasets, prepared)
+    return prepared
+
+
+def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
+    """Load the data; print and log its source, sizes and bad rows, the bad rows also when they end the run."""
+    with bad_rows_kept(bad_rows):
+        datasets = load_datasets(spark, config.task, config.data, bad_rows)
+    sizes = ", ".join(f"{size} {name}" for name, size in datasets.sizes.items())
+    say(f"data: {datasets.source} ({sizes} rows)")
+    report_bad_rows(len(datasets.bad_rows), bad_rows)
+    if repeated := datasets.counts["data/duplicates_train_dev"]:
+        say(f"{repeated} rows of dev stand in train too: their metrics flatter the model")
+    mlflow.set_tag("data.source", datasets.source)
+    mlflow.log_metrics({name: float(count) for name, count in datasets.counts.items()})
+    return datasets
+
+
+def tokenize(config: TrainConfig, datasets: Datasets, tokenizer: Tokenizer) -> DataFrame:
+    """Return the rows of all splits with the text that the network reads and its token ids, persisted."""
+    rows = reduce(DataFrame.unionByName, datasets.splits.values())
+    texts = with_model_texts(rows, config.task, config.features.text)
+    return with_token_ids(texts, tokenizer, config.model.max_length).persist()
+
+
+def log_profile(config: TrainConfig, rows: DataFrame) -> None:
+    """Log the profile's metrics, figures and tables."""
+    profile = profile_rows(rows, config.task, config.model.max_length)
+    mlflow.log_metrics(profile.metrics)
+    log_figures(profile.figures, "profile")
+    log_tables(profile.tables, "profile")
+
+
+def collect(config: TrainConfig, rows: DataFrame, datasets: Datasets) -> PreparedData:
+    """Collect the splits that the driver needs: all of them, or where Spark's workers train, all but train."""
+    in_driver = [name for name in datasets.splits if name != "train" or config.training.workers == 1]
+    splits = {name: collect_split(rows, name) for name in in_driver}
+    train = splits["train"].rows if "train" in splits else _collect(_of_split(rows, "train"), "id", "label", "source")
+    return PreparedData(
+        splits=splits,
+        train_labels=train,
+        training_rows=rows.where(F.col("split") != "dev"),
+        stop_words=stop_words() if config.features.text == "filtered" else [],
+        digest=" ".join(datasets.digests[name] for name in ("train", "validation")),
+        target=make_target_transform(train["label"].to_numpy(dtype=float), config.task, config.training),
+    )
+
+
+def collect_split(rows: DataFrame, name: str) -> Split:
+    """Collect a split, and take its token ids out of its rows."""
+    collected = _collect(_of_split(rows, name), *rows.columns)
+    return Split(collected.drop(columns=["token_ids", "unknown_tokens"]), Encoded.from_frame(collected))
+
+
+def log_data(config: TrainConfig, datasets: Datasets, prepared: PreparedData) -> None:
+    """Log the splits as datasets of the run, and hashes of the texts that the model learns from or is chosen on."""
+    example, name = prepared.splits["dev"].rows.drop(columns="tokens"), f"{config.task.name}-{datasets.source}"
+    log_datasets(datasets.sizes, example, datasets.files, datasets.digests, name)
+    log_training_texts(distinct_text_hashes(prepared.training_rows))
+
+
+def _of_split(rows: DataFrame, name: str) -> DataFrame:
+    return rows.where(F.col("split") == name)
+
+
+def _collect(rows: DataFrame, *columns: str) -> pd.DataFrame:
+    """Collect columns in an order that does not depend on partitions: batches and the bootstrap draw by position."""
+    return rows.select(*columns).toPandas().sort_values("id", ignore_index=True)

@@ -1,0 +1,258 @@
+"""A training from its data to its registered model: the project's main story."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import keras
+import mlflow
+import pandas as pd
+
+from distilspark.background_session import BackgroundSession
+from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig
+from distilspark.console import say, speak_as, working
+from distilspark.drift.profile import profile_of_outputs
+from distilspark.evaluation.plots import history_plot
+from distilspark.evaluation.predictions import Array, Predictions
+from distilspark.evaluation.report import Evaluation, evaluate
+from distilspark.evaluation.threshold import tune_threshold
+from distilspark.features.encoding import load_tokenizer
+from distilspark.model.checkpoints import fetch
+from distilspark.model.network import export_arrays
+from distilspark.package.build import (
+    GRAPHS,
+    check_parity,
+    largest_difference,
+    log_package,
+    outputs_of,
+    size_of,
+    write_package,
+    write_profile,
+)
+from distilspark.package.quantization import choose_precision, measure_quantization
+from distilspark.tracking.model_card import CARD, model_card
+from distilspark.tracking.registry import register_run
+from distilspark.tracking.results import describe_run, epoch_log, log_evaluation, log_figures, log_predictions
+from distilspark.tracking.runs import active_experiment_id, active_run_id, timed
+from distilspark.tracking.sweeps import job_of
+from distilspark.tracking.views import save_experiment_view
+from distilspark.training.checkpoint.state import CheckpointOptions, TrainedState, weights_digest
+from distilspark.training.checkpoint.store import CheckpointFolder, interrupted_run_id, open_checkpoints
+from distilspark.training.loop import FitResult, TrainingData, build_initial_network, fit, load_trained_state
+from distilspark.training.prediction import Predictor
+from distilspark.training.threshold import fold_threshold
+from distilspark.workflows.composition import has_neighbours, overrides, sweep_parent
+from distilspark.workflows.distributed import train_on_workers
+from distilspark.workflows.preparation import PreparedData, Split, prepare_data
+from distilspark.workflows.reporting import show_evaluation
+from distilspark.workflows.runner import Context, Job, Outcome
+
+
+@contextmanager
+def prepare(config: TrainConfig, context: Context) -> Iterator[Job]:
+    """Yield the training; in a sweep as a child of the sweep's run, which registers the best of its jobs itself."""
+    assert context.session
+    session, folder = context.session, context.log.parent
+    job = job_of(sweep_parent(), overrides())
+    own = job.name if job else f"seed {config.training.seed}"
+    speak_as(own if has_neighbours() else None)
+    with open_checkpoints(config) as checkpoints:
+
+        def work() -> Outcome:
+            fine_tune(config, session, folder, checkpoints, registered=job is None)
+            return Outcome(save_experiment_view(active_experiment_id(), config.task.headline) if job is None else "")
+
+        yield Job(
+            title=f"{config.task.title}: {config.model.name}, {config.training.epochs} epochs, {own}",
+            experiment=f"distilspark-{config.task.name}",
+            run_name=f"{config.task.name} {config.model.name} {own}",
+            work=work,
+            tags={"task": config.task.name, "model.checkpoint": config.model.name, **(job.tags if job else {})},
+            interrupted=interrupted_run_id(checkpoints),
+            parent=job.parent if job else None,
+        )
+
+
+def fine_tune(
+    config: TrainConfig,
+    session: BackgroundSession,
+    folder: Path,
+    checkpoint_folder: CheckpointFolder | None,
+    *,
+    registered: bool,
+) -> None:
+    """Load, fine-tune, evaluate, log and register, inside the active run.
+
+    Args:
+        config: of the training.
+        session: it is stopped once the data is read.
+        folder: takes files on their way.
+        checkpoint_folder: has the checkpoints of an interrupted training, and takes those of this one.
+        registered: whether the model gets a version.
+
+    """
+    with timed("checkpoint"):
+        checkpoint = fetch(config.model)
+        tokenizer = load_tokenizer(checkpoint)
+    with timed("data"), working("reading, checking and profiling the data in Spark"):
+        data = prepare_data(config, session.wait(), tokenizer, folder)
+    checkpoints = checkpoint_options(config, checkpoint_folder, data.digest)
+    trained = None
+    if config.training.workers > 1:
+        with timed("workers"):
+            trained = train_on_workers(config, data.training_rows, data.target, checkpoints)
+    session.stop()
+    network, dev = build_initial_network(config, checkpoint), data.splits["dev"]
+    with timed("train"):
+        result = train(config, network, data, checkpoints, trained)
+    with timed("predict", rows=len(dev.rows)):
+        predictions = predict(config, network, dev)
+    with timed("evaluate"), working("drawing plots and intervals"):
+        evaluation = evaluate_dev(config, predictions, data.train_labels)
+    log_predictions(predictions)
+    log_evaluation(evaluation, config.task, result.best_epoch)
+    with timed("package"), working("packaging the model"):
+        package(config, network, checkpoint, data, predictions, result)
+    publish(config, evaluation, result, registered=registered)
+
+
+def checkpoint_options(
+    config: TrainConfig, folder: CheckpointFolder | None, data_digest: str
+) -> CheckpointOptions | None:
+    """Return the options of the active run's checkpoints; print and log the position that the training resumes from."""
+    if folder is None:
+        return None
+    if folder.latest:
+        say(f"going on after {folder.latest.state['after']}, from a checkpoint (training.resume=false starts anew)")
+        mlflow.set_tag("resumed.after", folder.latest.state["after"])
+    return CheckpointOptions(folder, str(config.training.checkpoint_every), active_run_id(), data_digest)
+
+
+def train(
+    config: TrainConfig,
+    network: keras.Model,
+    data: PreparedData,
+    checkpoints: CheckpointOptions | None,
+    trained: TrainedState | None,
+) -> FitResult:
+    """Fit `network` on train, or load the workers' result; choose epoch and threshold on validation, never on dev."""
+    if trained:
+        result = load_trained_state(network, trained, data.target)
+    else:
+        training_data = TrainingData(data.splits["train"].examples, data.splits["validation"].examples, data.target)
+        result = fit(network, training_data, config, epoch_log(active_run_id()), checkpoints)
+    log_training(config, network, result, rows=len(data.train_labels))
+    return replace(result, threshold=choose_threshold(config, network, data.splits["validation"]))
+
+
+def log_training(config: TrainConfig, network: keras.Model, result: FitResult, rows: int) -> None:
+    """Log the trained weights' digest, the best epoch, the speed and the curves; `rows` are those of an epoch."""
+    mlflow.set_tag("model.weights_sha256", weights_digest(network))
+    best = result.history.loc[result.history["epoch"] == result.best_epoch, f"val/{config.task.metric}"].item()
+    mlflow.log_metrics(
+        {
+            "train/best_epoch": result.best_epoch,
+            f"val/kept_{config.task.metric}": best,
+            "speed/train": rows * len(result.history) / result.history["time/epoch"].sum(),
+        }
+    )
+    mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
+    log_figures({"history": history_plot(result.history, config.task.headline, result.best_epoch)}, "training")
+    say(f"kept epoch {result.best_epoch}, the best on the validation split")
+
+
+def choose_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
+    """Choose the decision threshold on validation, where it is to be tuned, and fold it into the network."""
+    threshold, metric = config.training.threshold, config.task.metric
+    if threshold == DEFAULT_THRESHOLD:
+        return DEFAULT_THRESHOLD
+    if threshold == "tuned":
+        tuned_on = predict(config, network, validation)
+        threshold = tune_threshold(tuned_on.labels, tuned_on.outputs[:, 1], config.task.headline)
+    fold_threshold(network, threshold)
+    decided = predict(config, network, validation)
+    score = config.task.head_kind.compute_metrics(decided.labels, decided.outputs)[metric]
+    mlflow.log_metrics({"train/threshold": threshold, f"val/threshold_{metric}": score})
+    say(f"{config.task.labels[1]} above a probability of {threshold:.4f}: {metric} {score:.4f} on the validation split")
+    return threshold
+
+
+def predict(config: TrainConfig, network: keras.Model, split: Split) -> Predictions:
+    """Predict a split with the network."""
+    predictor = Predictor(network, config.evaluation.batch_tokens, config.training.bucket_width)
+    return Predictions(split.rows, split.labels, config.task.head_kind.activate(predictor.raw_outputs(split.encoded)))
+
+
+def evaluate_dev(config: TrainConfig, predictions: Predictions, train_labels: pd.DataFrame) -> Evaluation:
+    """Compute metrics, intervals, slices and plots on dev, and the baseline from the labels of train."""
+    labels, sources = train_labels["label"].to_numpy(dtype=float), set(train_labels["source"].dropna())
+    return evaluate(config.task, predictions, labels, sources, config.evaluation)
+
+
+def package(
+    config: TrainConfig,
+    network: keras.Model,
+    checkpoint: Path,
+    data: PreparedData,
+    predictions: Predictions,
+    result: FitResult,
+) -> None:
+    """Log the network for scoring, once it says the same as the network about every row of dev.
+
+    What the package says about validation travels with it, as a profile that scoring compares its own rows with.
+    """
+    arrays, rows, outputs = export_arrays(network), predictions.rows, predictions.outputs
+    validation = data.splits["validation"]
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {precision: Path(scratch) / precision / "scorer" for precision in GRAPHS}
+        for precision, folder in folders.items():
+            write_package(
+                folder,
+                arrays,
+                checkpoint,
+                config.task,
+                config.model,
+                data.stop_words,
+                precision,
+                threshold=result.threshold,
+            )
+        mlflow.log_metric("package/max_difference", check_parity(folders["float32"], rows, outputs))
+        said = {name: outputs_of(folder, config.task, validation.rows) for name, folder in folders.items()}
+        chosen = settle_precision(config, said, validation.labels)
+        if chosen != "float32":
+            mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
+        write_profile(folders[chosen], profile_of_outputs(validation.encoded, said[chosen], config.task))
+        mlflow.log_metric("package/bytes", size_of(folders[chosen]))
+        log_package(folders[chosen], config.task, rows.head(5), result.best_epoch)
+
+
+def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array) -> Precision:
+    """Compare what the packages say about validation, log what int8 costs, and choose."""
+    cost = measure_quantization(config.task, labels, outputs["float32"], outputs["int8"])
+    mlflow.log_metrics({f"parity/{name}": value for name, value in asdict(cost).items()})
+    chosen = choose_precision(cost, config.scoring)
+    mlflow.set_tag("model.precision", chosen)
+    say(
+        f"packaged in {chosen}: on the validation split int8 has {config.task.metric} {cost.int8:.4f}, "
+        f"float32 {cost.float32:.4f} (flips: {cost.flips:.4f})"
+    )
+    return chosen
+
+
+def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, registered: bool) -> None:
+    """Write the model's card, register it, describe the run, and show the result."""
+    task, run_id = config.task, active_run_id()
+    mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)
+    lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch)}
+    if registered:
+        version, aliases = register_run(run_id, config.registry.name, task.headline)
+        lines["registered"] = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
+    mlflow.set_tag("mlflow.note.content", describe_run(lines, evaluation, task, config.evaluation.confidence))
+    show_evaluation(evaluation, task, config.evaluation.confidence)
+    if registered:
+        say(f"registered {lines['registered']}")

@@ -1,0 +1,179 @@
+"""Population stability, what chance does to it, and what is found in text that differs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distilspark.config import TaskConfig, TrainConfig
+from distilspark.corpus.acceptability import judgements
+from distilspark.drift.indices import (
+    Shift,
+    chance_bound,
+    describe_drift,
+    measure_drift,
+    population_stability,
+    quantile_bins,
+    worst,
+)
+from distilspark.drift.profile import profile_of_outputs
+from distilspark.drift.report import drift_figure, report_drift
+from distilspark.features.encoding import encode, load_tokenizer
+from distilspark.package.build import outputs_of
+from distilspark.package.load import TaskModel
+from distilspark.tracking.registry import FoundModel
+
+Profiler = Callable[[list[str]], dict[str, Any]]
+
+
+def shift(psi: float, bound: float) -> Shift:
+    return Shift(pd.DataFrame(), psi, bound)
+
+
+def test_psi_of_an_example_worked_by_hand() -> None:
+    reference, now = np.array([1, 1, 1]), np.array([4, 1, 1])  # with half a row more in each: 1/3 each; .6, .2, .2
+    worked = (0.6 - 1 / 3) * math.log(0.6 * 3) + 2 * (0.2 - 1 / 3) * math.log(0.2 * 3)
+    assert population_stability(reference, now) == pytest.approx(worked)
+    assert population_stability(now, reference) == pytest.approx(worked)
+    assert population_stability(now, now) == 0
+
+
+@pytest.mark.parametrize("sizes", [(1700, 100_000), (1700, 300), (60, 60), (1700, 10)])
+@pytest.mark.parametrize("shares", [[0.1] * 10, [0.7, 0.3], [0.4, 0.3, 0.2, 0.07, 0.03]])
+def test_chance_exceeds_the_bound_at_most_one_time_in_twenty(sizes: tuple[int, int], shares: list[float]) -> None:
+    rng = np.random.default_rng(1)
+    bound = chance_bound(len(shares), *sizes)
+    pairs = [[rng.multinomial(size, shares) for size in sizes] for _ in range(2000)]
+    exceeded = np.mean([population_stability(*pair) > bound for pair in pairs])
+    assert exceeded < 0.065  # .05, and three standard errors of it
+    assert exceeded > 0.035 or min(sizes) < 100
+
+
+def test_bins_of_quantiles_hold_a_tenth_each() -> None:
+    rows = np.full(200, 5)
+    assert np.bincount(quantile_bins(rows), weights=rows).tolist() == [100.0] * 10
+
+
+def test_what_leaves_a_frequent_value_shows_on_either_side() -> None:
+    """All of the reference is one value: with quantiles as edges alone there would be one bin, and never a drift."""
+    rows = np.array([0, 0, 100, 0, 0])
+    assert quantile_bins(rows).tolist() == [0, 0, 1, 2, 2]
+    assert quantile_bins(np.array([100])).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "psi, bound, verdict",
+    [(0.1, 0, "none"), (0.11, 0.05, "moved"), (0.25, 0, "moved"), (0.26, 0.1, "drifted"), (0.9, 0.95, "none")],
+)
+def test_a_verdict_needs_more_than_the_convention_and_more_than_chance(psi: float, bound: float, verdict: str) -> None:
+    assert shift(psi, bound).verdict == verdict
+
+
+def test_what_was_found_is_said_farthest_first() -> None:
+    drift = {"tokens": shift(0.12, 0), "unknown_share": shift(0.31, 0), "scores": shift(0.4, 0.5)}
+    assert describe_drift(drift) == "unknown share drifted (PSI .310), tokens moved (PSI .120)"
+    assert worst(drift) == "drifted"
+    assert worst({"tokens": shift(0.12, 0)}) == "moved"
+    assert describe_drift({"tokens": shift(0, 0)}) == worst({"tokens": shift(0, 0)}) == "none"
+
+
+@pytest.fixture(scope="module")
+def cola(compose_config: Callable[..., TrainConfig]) -> TaskConfig:
+    return compose_config("task=cola", "model=tiny").task
+
+
+@pytest.fixture(scope="module")
+def profile(package: Callable[..., Path], cola: TaskConfig) -> Profiler:
+    """What the tiny model's package says about sentences."""
+
+    def measure(texts: list[str]) -> dict[str, Any]:
+        folder = package("cola")
+        encoded = encode(load_tokenizer(folder), texts, None, max_length=16)
+        return profile_of_outputs(encoded, outputs_of(folder, cola, pd.DataFrame({"sentence1": texts})), cola)
+
+    return measure
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[str]:
+    """A thousand different sentences in random order."""
+    sentences = [row.sentence for row in judgements("train", 1000, Random(3))]
+    Random(4).shuffle(sentences)
+    return sentences
+
+
+@pytest.fixture(scope="module")
+def reference(profile: Profiler, corpus: list[str]) -> dict[str, Any]:
+    return profile(corpus[:500])
+
+
+def verdicts(reference: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, str]:
+    return {name: shift.verdict for name, shift in measure_drift(reference, profile).items()}
+
+
+def test_other_rows_of_the_same_corpus_do_not_drift(
+    profile: Profiler, reference: dict[str, Any], corpus: list[str]
+) -> None:
+    names = ("tokens", "unknown_share", "predictions", "scores")
+    for rows in (500, 20, 1):
+        assert verdicts(reference, profile(corpus[500 : 500 + rows])) == dict.fromkeys(names, "none")
+    assert {shift.psi for shift in measure_drift(reference, reference).values()} == {0}
+
+
+def test_longer_sentences_drift(profile: Profiler, reference: dict[str, Any], corpus: list[str]) -> None:
+    longer = [f"{one} {other}" for one, other in zip(corpus[500:750], corpus[750:], strict=True)]
+    found = verdicts(reference, profile(longer))
+    assert found["tokens"] == "drifted"
+    assert found["unknown_share"] == "none"
+
+
+def test_unknown_words_drift(profile: Profiler, reference: dict[str, Any], corpus: list[str]) -> None:
+    foreign = [text.replace(" ", " \u6587 ", 1) for text in corpus[500:]]
+    assert verdicts(reference, profile(foreign))["unknown_share"] == "drifted"
+
+
+def test_another_mix_of_labels_drifts(reference: dict[str, Any]) -> None:
+    counts = reference["predictions"]
+    swapped = dict(zip(counts, reversed(counts.values()), strict=True))
+    assert swapped != counts
+    found = verdicts(reference, {**reference, "predictions": swapped})
+    assert {name for name, verdict in found.items() if verdict != "none"} == {"predictions"}
+
+
+def test_a_label_that_is_never_predicted_changes_nothing(reference: dict[str, Any]) -> None:
+    profile = {**reference, "predictions": {"unacceptable": 200, "acceptable": 300}}
+    before = measure_drift(reference, profile)["predictions"]
+    more = [{**each, "predictions": {**each["predictions"], "never": 0}} for each in (reference, profile)]
+    after = measure_drift(*more)["predictions"]
+    assert (after.psi, after.bound) == (before.psi, before.bound)
+
+
+def test_without_a_reference_or_rows_there_is_nothing_to_compare(reference: dict[str, Any]) -> None:
+    empty = {**reference, "rows": 0, "tokens": {}}
+    assert measure_drift(None, reference) == measure_drift(reference, empty) == measure_drift(empty, reference) == {}
+
+
+def test_a_model_without_a_profile_is_said_to_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+    found = FoundModel("models:/m/1", "m", "1", None, None, Path(), Path())
+    report_drift({}, TaskModel(found, digest="", max_length=16, threshold=0.5, profile=None))
+    said = "drift is not measured: the model was packaged without a profile of its validation rows\n"
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_figure_says_what_drifted(profile: Profiler, reference: dict[str, Any], corpus: list[str]) -> None:
+    calm = drift_figure(measure_drift(reference, profile(corpus[500:])))
+    assert calm.get_suptitle() == "No drift from the model's validation rows"
+    figure = drift_figure(measure_drift(reference, profile(["cat " * 30] * 40)))
+    assert figure.get_suptitle().startswith("Tokens drifted (PSI")
+    assert len(figure.axes) == 4
+    values = {"edges": [0.0, 2.5, 5.0], "rows": [400, 100]}
+    pairs = {name: value for name, value in reference.items() if name != "scores"} | {"predictions": values}
+    assert len(drift_figure(measure_drift(pairs, pairs)).axes) == 3

@@ -1,0 +1,82 @@
+"""`model=auto` becomes the task's first candidate that can be had; another choice stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from distilspark.config import TrainConfig
+from distilspark.paths import CONF
+from distilspark.workflows.composition import with_model
+from fake_hub import serve_hub
+from fake_index import write_wheel
+
+TASKS = ("cola", "stsb", "mnli")
+
+
+@pytest.fixture(autouse=True)
+def index(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty caches, no hub, and a package index in a folder."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def offered(index: Path, compose_config: Callable[..., TrainConfig]) -> None:
+    """The index has the wheel of `model=grammar`; nobody opens it here."""
+    write_wheel(index, index, (), str(compose_config("model=grammar").model.checkpoint.wheel))
+
+
+def composed_with(overrides: list[str]) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides)
+
+
+def chosen(*overrides: str) -> list[str]:
+    return with_model(composed_with([*overrides]), [*overrides], composed_with)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_distilbert_comes_first_where_the_hub_answers(
+    task: str, offered: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_hub(tmp_path) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        assert chosen(f"task={task}") == [f"task={task}", "model=distilbert"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_without_the_hub_only_cola_takes_grammar(task: str, offered: None) -> None:
+    model = "grammar" if task == "cola" else "minilm"
+    assert chosen(f"task={task}", "model=auto") == [f"task={task}", f"model={model}"]
+
+
+def test_a_task_of_ones_own_takes_what_most_tasks_do(offered: None) -> None:
+    assert chosen("task=sst2", "task.name=reviews")[-1] == "model=minilm"
+
+
+def test_without_hub_and_index_cola_takes_minilm() -> None:
+    assert chosen("task=cola") == ["task=cola", "model=minilm"]
+
+
+def test_without_hub_and_index_cola_takes_grammar_where_it_is_cached(
+    cache: Path, compose_config: Callable[..., TrainConfig]
+) -> None:
+    digest = str(compose_config("model=grammar").model.checkpoint.sha256)
+    (cache / "checkpoints" / f"grammar-{digest[:12]}").mkdir(parents=True)
+    assert chosen("task=cola") == ["task=cola", "model=grammar"]
+
+
+@pytest.mark.parametrize("model", ["distilbert", "grammar", "minilm"])
+def test_an_explicit_choice_stays_as_it_is(model: str, offered: None) -> None:
+    assert chosen("task=cola", f"model={model}") == ["task=cola", f"model={model}"]
