@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from pyspark.sql import SparkSession
 
-from distilspark.config import SparkConfig, TrainConfig, from_hydra
+from distilspark.config import Precision, SparkConfig, TrainConfig, from_hydra
 from distilspark.spark import session
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +71,51 @@ def compose_config() -> Callable[..., TrainConfig]:
             return from_hydra(TrainConfig, compose("train", [*overrides]))
 
     return compose_
+
+
+@pytest.fixture(scope="session")
+def package(
+    tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, compose_config: Callable[..., TrainConfig]
+) -> Callable[..., Path]:
+    """`package(task, stop_words, precision)`: the folder that `distilspark.package.pyfunc` loads; read only."""
+    from distilspark.model.network import export_arrays
+    from distilspark.package.build import write_package
+    from helpers.packages import make_network
+
+    @lru_cache(None)
+    def write(task: str, stop_words: Sequence[str] = (), precision: Precision = "float32") -> Path:
+        config = compose_config(f"task={task}", "model=tiny", "model.max_length=16")
+        folder = tmp_path_factory.mktemp(task)
+        network = make_network(tiny_folder, config.task.head, len(config.task.labels) or 1, "cls")
+        arrays = export_arrays(network)
+        write_package(folder, arrays, tiny_folder, config.task, config.model, stop_words, precision)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A task's package as an MLflow model in a folder."""
+    import mlflow
+
+    from distilspark.package.build import SOURCE, signature
+    from helpers.scorings import compose_predict
+
+    @lru_cache(None)
+    def save(task: str) -> Path:
+        folder = tmp_path_factory.mktemp("saved") / task
+        mlflow.pyfunc.save_model(
+            str(folder),
+            loader_module="distilspark.package.pyfunc",
+            data_path=str(package(task)),
+            code_paths=[str(SOURCE)],
+            signature=signature(compose_predict(f"task={task}", "input=x", "output=y").task),
+            pip_requirements=[],
+        )
+        return folder
+
+    return save
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rich.console import Console
 import distilspark.console
 from distilspark import hub
 from distilspark.errors import UserError
-from fake_hub import serve_hub, silent_hub
+from helpers.fake_hub import serve_hub, silent_hub
 
 REVISION = "a" * 40
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,12 @@ def _job(command: str, failures: list[Exception]) -> Callable[[object], Exceptio
 
         log = Path(HydraConfig.get().runtime.output_dir) / f"{command}.log"
         try:
-            from distilspark.workflows.runner import run_command, run_service
+            with nullcontext() if command in SERVICES else _batch(log):
+                from distilspark.workflows.runner import run_command, run_service  # imports Spark
 
-            if command in SERVICES:
-                run_service(composed)
-            else:
-                with _batch(log):
+                if command in SERVICES:
+                    run_service(composed)
+                else:
                     run_command(command, composed, log)
         except Exception as error:
             failures.append(as_foreseen(error, log))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from glue_rows import cola_lines, cola_rows, write_cola, write_lines
 from pyspark.sql import SparkSession
 
 from distilspark.config import DataConfig, TaskConfig
 from distilspark.data.loading import Datasets, LabelledRows, load_labelled
 from distilspark.errors import UserError
+from helpers.glue_rows import cola_lines, cola_rows, write_cola, write_lines
 
 Configure = Callable[..., DataConfig]
 Load = Callable[..., LabelledRows]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from glue_rows import write_json_lines, write_lines
 from pyspark.sql import SparkSession
 
 from distilspark.config import TaskConfig
 from distilspark.data.read import find_inputs, read_inputs, read_rows
 from distilspark.errors import UserError
+from helpers.glue_rows import write_json_lines, write_lines
 
 SENTENCES = ['Say "no", twice.', 'A lone " quote, and a comma', "'Tis naïve — 東京", "plain"]
 LABELS = [1, 0, 1, 0]

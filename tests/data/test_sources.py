@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from glue_rows import cola_rows, write_cola, write_lines
 from pyspark.sql import SparkSession
 
 from distilspark.config import DataConfig, TaskConfig
 from distilspark.data.loading import load_datasets
 from distilspark.data.sources import find_splits, locate
 from distilspark.errors import UserError
-from fake_hub import serve_hub, silent_hub
+from helpers.fake_hub import serve_hub, silent_hub
+from helpers.glue_rows import cola_rows, write_cola, write_lines
 
 Configure = Callable[..., DataConfig]
 SAMPLE = "data.sample_rows={train: 60, dev: 20}"

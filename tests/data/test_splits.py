@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from glue_rows import cola_rows, write_cola, write_lines
 from pyspark.sql import DataFrame, SparkSession
 
 from distilspark.config import TaskConfig
 from distilspark.data.loading import Datasets
 from distilspark.data.splits import digests_and_counts, split_train, with_ids
 from distilspark.errors import UserError
+from helpers.glue_rows import cola_rows, write_cola, write_lines
 
 Load = Callable[..., Datasets]
 SCHEMA = "id string, sentence1 string, sentence2 string, label double, source string, split string"

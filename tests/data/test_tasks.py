@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from glue_rows import write_lines
 from pyspark.sql import SparkSession
 
 from distilspark.config import TaskConfig
 from distilspark.data.read import read_rows
+from helpers.glue_rows import write_lines
 
 CONF = Path(__file__).parents[2] / "conf" / "task"
 TASKS = sorted(file.stem for file in CONF.glob("[!_]*.yaml"))

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from glue_rows import cola_lines, cola_rows, write_cola, write_lines
 from pyspark.sql import SparkSession
 
 from distilspark.config import TaskConfig
 from distilspark.data.loading import Datasets
 from distilspark.data.read import read_rows
 from distilspark.errors import UserError
+from helpers.glue_rows import cola_lines, cola_rows, write_cola, write_lines
 
 Load = Callable[..., Datasets]
 BAD_COLA = {

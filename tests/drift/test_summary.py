@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
-from scorings import count_jobs
 
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.drift import summary
@@ -19,6 +18,7 @@ from distilspark.drift.summary import BINS, Summary, add_up, count_cells, summar
 from distilspark.errors import WorkError
 from distilspark.scoring.chunks import Chunk, check_nothing_is_lost
 from distilspark.scoring.labelled import labelled_metrics
+from helpers.scorings import count_jobs
 
 MAX_LENGTH = 16
 ROWS = 500

@@ -11,18 +11,16 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from browsers import Ui, chromium, looking
 from mlflow.entities import Run
 from playwright.sync_api import Browser, Locator, expect
-from processes import Place
-from serving import serving
-from sweeping import Swept, parents
 
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.browsers import Ui, chromium, looking
+from helpers.processes import Place
+from helpers.serving import serving
+from helpers.sweeping import Swept, parents
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 VARIANTS = ("off", "balanced")

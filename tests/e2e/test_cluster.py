@@ -5,15 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from clusters import DRIVER, Cluster, on_cluster, two_workers
-from predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
-from processes import end_group
 
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.clusters import DRIVER, Cluster, on_cluster, two_workers
+from helpers.predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
+from helpers.processes import end_group
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 

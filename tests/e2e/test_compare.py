@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 from PIL import Image
-from processes import Place
 
 from distilspark.config import TaskConfig, TrainConfig
-from made_runs import MadeStore, made_classifier, made_regressor
+from helpers.made_runs import MadeStore, made_classifier, made_regressor
+from helpers.processes import Place
 
 pytestmark = pytest.mark.slow
 Composer = Callable[..., TrainConfig]

@@ -5,18 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
-from processes import TINY, Place
 
 from distilspark.evaluation.predictions import Predictions
 from distilspark.heads import CLASSIFICATION
-
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.processes import TINY, Place
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 OF_TRAINING_ONLY = ("model=", "scoring.")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
-from processes import end_group
-from serving import serving
 
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
+from helpers.processes import end_group
+from helpers.serving import serving
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 CRASHED = "Python worker exited unexpectedly (crashed)"

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import Place, end_group, train_command
+
+from helpers.processes import Place, end_group, train_command
 
 pytestmark = pytest.mark.slow
 ENDLESS = ("task=cola", "training.epochs=100000", "training.early_stopping.patience=100000")

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow.entities import Run
-from processes import Place, end_group, train_command
+
+from helpers.processes import Place, end_group, train_command
 
 pytestmark = pytest.mark.slow
 TRAINING = ("task=cola", "training.epochs=5", "training.batch_size=8", "training.early_stopping.patience=5")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from processes import TINY, Place, train_command
-from sweeping import Swept, parents
 
 from distilspark.tracking.views import SAVED_VIEW
+from helpers.processes import TINY, Place, train_command
+from helpers.sweeping import Swept, parents
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

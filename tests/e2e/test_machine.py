@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import Place, train_command
+
+from helpers.processes import Place, train_command
 
 pytestmark = pytest.mark.slow
 NO_ADDRESS = {"JAVA_TOOL_OPTIONS": "-Djdk.net.hosts.file=/dev/null"}  # the JVM then knows no host name

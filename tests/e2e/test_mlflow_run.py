@@ -8,19 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 from mlflow.entities import Run
-from processes import TINY, Place, train_command
 
 from distilspark.config import TrainConfig
 from distilspark.paths import ROOT
-
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.processes import TINY, Place, train_command
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 MLFLOW = str(Path(sys.executable).with_name("mlflow"))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 from mlflow.entities import Run
-from processes import TINY, Place
 
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.processes import TINY, Place
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 OF_TRAINING_ONLY = ("model=", "scoring.")

@@ -12,16 +12,15 @@ import urllib.error
 import urllib.request
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from processes import Place, end_group
 
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.processes import Place, end_group
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 

@@ -7,16 +7,14 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
-from predicting import done_chunks, last_run, predict, predict_command, wait_for
-from processes import Place, end_group
 
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.predicting import done_chunks, last_run, predict, predict_command, wait_for
+from helpers.processes import Place, end_group
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 

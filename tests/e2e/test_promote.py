@@ -11,13 +11,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from contenders import NAME, Stable, open_stable, write_rows
 from mlflow.entities import Run
-from processes import TINY, Place, end_group
 from pyspark.sql import SparkSession
 
 from distilspark.config import TrainConfig
 from distilspark.tracking.aliases import only_mover
+from helpers.contenders import NAME, Stable, open_stable, write_rows
+from helpers.processes import TINY, Place, end_group
 
 pytestmark = pytest.mark.slow
 FAIR, EQUAL, WORSE, BETTER, ELSEWHERE, LEAKY = "1", "2", "3", "4", "5", "6"

@@ -16,8 +16,9 @@ import pandas as pd
 import psutil
 import pytest
 import requests
-from postgres import PASSWORD, binaries, cluster, free_port
-from processes import TINY, Place, end_group, train_command
+
+from helpers.postgres import PASSWORD, binaries, cluster, free_port
+from helpers.processes import TINY, Place, end_group, train_command
 
 pytestmark = pytest.mark.slow
 SMALL = ("spark.master=local[1]", "spark.driver_memory=1g", "spark.shuffle_partitions=1")

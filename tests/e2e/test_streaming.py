@@ -6,10 +6,10 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from predicting import (
+
+from helpers.predicting import (
     SIX_CHUNKS,
     TEXTS,
     check_rows,
@@ -20,10 +20,8 @@ from predicting import (
     wait_for,
     write_lines,
 )
-from processes import end_group
-
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.processes import end_group
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 STREAM = ("predict.streaming=true", "predict.trigger_seconds=1", SIX_CHUNKS)

@@ -6,18 +6,15 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from clusters import DRIVER, on_cluster, two_workers
-from processes import Place, end_group, train_command
-from sweeping import Swept, children, parents
 
 from distilspark.evaluation.predictions import Predictions
 from distilspark.tracking.views import SAVED_VIEW
-
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.clusters import DRIVER, on_cluster, two_workers
+from helpers.processes import Place, end_group, train_command
+from helpers.sweeping import Swept, children, parents
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

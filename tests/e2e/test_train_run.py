@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,15 +13,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
-from processes import TINY, Place
 
 from distilspark.config import TrainConfig, flatten, from_hydra
 from distilspark.data.fingerprints import overlap
 from distilspark.evaluation.predictions import Predictions
 from distilspark.paths import CONF
-
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.processes import TINY, Place
+from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clusters import DRIVER, on_cluster, two_workers
 from mlflow.entities import Run
-from processes import Place, end_group, train_command
+
+from helpers.clusters import DRIVER, on_cluster, two_workers
+from helpers.processes import Place, end_group, train_command
 
 pytestmark = pytest.mark.slow
 TOGETHER = (

@@ -10,7 +10,7 @@ from distilspark.evaluation.agreement import agreement, disagreements
 from distilspark.evaluation.findings import Variant
 from distilspark.evaluation.predictions import Predictions
 from distilspark.heads import CLASSIFICATION, REGRESSION
-from made_runs import made_regressor, made_rows
+from helpers.made_runs import made_regressor, made_rows
 
 LABELS = np.array([0.0, 0, 1, 1])
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reference_metrics import reference_metrics
 from scipy import stats
 
 from distilspark.config import EvaluationConfig
 from distilspark.evaluation.bootstrap import Difference, holm, mean_scores, paired_difference
 from distilspark.evaluation.predictions import Predictions
 from distilspark.heads import CLASSIFICATION, HEADS, REGRESSION
+from helpers.reference_metrics import reference_metrics
 
 Builder = Callable[..., Predictions]
 SETTINGS = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=5)

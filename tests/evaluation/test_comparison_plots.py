@@ -18,7 +18,7 @@ from distilspark.evaluation.comparison_plots import comparison_plots
 from distilspark.evaluation.findings import Findings, Variant, find
 from distilspark.evaluation.findings_report import comparison_report, comparison_summary, markdown_table
 from distilspark.figures import save_png
-from made_runs import made_classifier, made_regressor
+from helpers.made_runs import made_classifier, made_regressor
 
 pytestmark = pytest.mark.filterwarnings("error")
 CONFIG = EvaluationConfig(confidence=0.95, resamples=200, seed=1, examples=3)

@@ -13,7 +13,7 @@ from distilspark.config import EvaluationConfig, TaskConfig
 from distilspark.evaluation.bootstrap import holm, paired_difference
 from distilspark.evaluation.findings import Findings, Variant, find
 from distilspark.heads import CLASSIFICATION
-from made_runs import made_classifier, made_regressor
+from helpers.made_runs import made_classifier, made_regressor
 
 CONFIG = EvaluationConfig(confidence=0.95, resamples=1000, seed=1, examples=5)
 ROWS = 600

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reference_metrics import reference_metrics
 from scipy import stats
 from sklearn.metrics import confusion_matrix
 
@@ -16,6 +15,7 @@ from distilspark.evaluation.bootstrap import _draw, mean_scores
 from distilspark.evaluation.predictions import Predictions
 from distilspark.heads import CLASSIFICATION, HEADS, REGRESSION, Head
 from distilspark.metrics import classification_metrics, regression_metrics
+from helpers.reference_metrics import reference_metrics
 
 Builder = Callable[..., Predictions]
 SETTINGS = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=5)

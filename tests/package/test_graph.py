@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
-from packages import make_network
 from scipy.special import softmax
 
 from distilspark.features.buckets import pad
 from distilspark.heads import HEADS
 from distilspark.model.network import export_arrays
 from distilspark.package.graph import build_graph
+from helpers.packages import make_network
 
 UNITS = {"classification": 3, "regression": 1}
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scorings import Scoring, compose_predict, count_jobs
 
 from distilspark.errors import UserError, WorkError
 from distilspark.package.load import load_task_model
 from distilspark.package.pyfunc import Scorer
 from distilspark.scoring import chunks, job, staging
 from distilspark.scoring.model_udf import make_udf
+from helpers.scorings import Scoring, compose_predict, count_jobs
 
 pytestmark = pytest.mark.slow
 TEXTS = ["A cat sleeps.", "Cat a the sleeps on.", "The dog, 3 birds & a cow", "Birds"]

@@ -18,10 +18,10 @@ import pyarrow.parquet
 import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from scorings import compose_predict
 
 from distilspark.scoring import job, output
 from distilspark.scoring.output import write_output
+from helpers.scorings import compose_predict
 
 UGLY = [
     *("", " ", "  both  ", "\ttab\t", "\t", "\xa0nbsp\xa0", "\u2003wide\u2003"),

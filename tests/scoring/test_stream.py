@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from scorings import Scoring, compose_predict
 
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring import chunks
 from distilspark.scoring.job import Scored
 from distilspark.scoring.stream import score_stream
+from helpers.scorings import Scoring, compose_predict
 
 pytestmark = pytest.mark.slow
 SMALL = "predict.rows_per_chunk=20"

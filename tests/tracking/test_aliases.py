@@ -11,7 +11,7 @@ import pytest
 
 from distilspark.errors import UserError, WorkError
 from distilspark.tracking.aliases import move_aliases, only_mover, read_aliases
-from stores import tracking_in
+from helpers.stores import tracking_in
 
 NAME = "a model"
 

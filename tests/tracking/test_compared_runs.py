@@ -18,7 +18,7 @@ from distilspark.tracking.compared_runs import (
     find_sweep,
     name_variants,
 )
-from made_runs import MadeStore, made_classifier, made_regressor
+from helpers.made_runs import MadeStore, made_classifier, made_regressor
 
 Composer = Callable[..., TrainConfig]
 

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from distilspark.tracking.registry import register
-from stores import tracking_in
+from helpers.stores import tracking_in
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from distilspark.tracking.results import (
     log_figures,
     log_tables,
 )
-from stores import tracking_in
+from helpers.stores import tracking_in
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from distilspark.tracking.sweeps import (
     kept_metric,
     sweep_identity,
 )
-from stores import tracking_in
+from helpers.stores import tracking_in
 
 SWEEP = Sweep("class_weights", ("training.class_weights", "training.seed"), "0123456789ab")
 

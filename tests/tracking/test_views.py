@@ -22,7 +22,7 @@ from distilspark.tracking.views import (
     sweep_state,
     varied_params,
 )
-from stores import tracking_in
+from helpers.stores import tracking_in
 
 SWEEP = Sweep("loss", ("model", "training.seed"), "0123456789ab")
 

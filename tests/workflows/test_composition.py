@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from distilspark.config import TrainConfig
 from distilspark.paths import CONF
 from distilspark.workflows.composition import with_model
-from fake_hub import serve_hub
-from fake_index import write_wheel
+from helpers.fake_hub import serve_hub
+from helpers.fake_index import write_wheel
 
 TASKS = ("cola", "stsb", "mnli")
 

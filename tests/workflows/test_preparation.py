@@ -20,7 +20,7 @@ from distilspark.config import TrainConfig
 from distilspark.features.encoding import load_tokenizer
 from distilspark.workflows import preparation
 from distilspark.workflows.preparation import PreparedData, prepare_data
-from stores import tracking_in
+from helpers.stores import tracking_in
 
 pytestmark = pytest.mark.slow
 PARTITIONS = "spark.sql.shuffle.partitions"

@@ -13,7 +13,7 @@ from distilspark.evaluation.findings import Variant, find
 from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import evaluate
 from distilspark.workflows.promote import decide
-from made_runs import made_classifier, made_regressor
+from helpers.made_runs import made_classifier, made_regressor
 
 CONFIG = EvaluationConfig(confidence=0.9, resamples=300, seed=7, examples=3)
 MODELS = {"cola": made_classifier(200, 0.8, 1), "stsb": made_regressor(200, 0.7, 1)}

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
-from processes import Place
 from pyspark.sql import SparkSession
 
 from distilspark.config import TrainConfig
@@ -26,6 +25,7 @@ from distilspark.package.build import log_package, write_package
 from distilspark.tracking.datasets import log_datasets, log_training_texts
 from distilspark.tracking.registry import register
 from distilspark.training.prediction import Predictor
+from helpers.processes import Place
 
 NAME = "contenders"
 WORDS = ("the", "that", "it", "she", "was", "who", "not")

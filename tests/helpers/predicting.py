@@ -7,17 +7,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from mlflow.entities import Run
-from processes import Place
 
 from distilspark.package.pyfunc import Scorer
-
-if TYPE_CHECKING:
-    from conftest import Trained
+from helpers.processes import Place
+from helpers.trained import Trained
 
 TEXTS = [f"The {'big ' * (number % 9)}cat number {number} sleeps." for number in range(2400)]
 SIX_CHUNKS = "predict.rows_per_chunk=400"

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
-from postgres import free_port
-from predicting import wait_for
-from processes import Place, end_group
+
+from helpers.postgres import free_port
+from helpers.predicting import wait_for
+from helpers.processes import Place, end_group
 
 
 @contextmanager

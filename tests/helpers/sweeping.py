@@ -6,7 +6,8 @@ import subprocess
 from dataclasses import dataclass
 
 from mlflow.entities import Run
-from processes import Place
+
+from helpers.processes import Place
 
 EXPERIMENT = "distilspark-cola"
 
