@@ -125,6 +125,20 @@ def test_a_file_is_scored_once_however_often_the_stream_is_started(
         stream.score(stream.inbox)
 
 
+def test_a_file_with_several_links_is_scored_once(stream: Stream) -> None:
+    inbox, outside = stream.inbox, stream.score.text(lines("cat", 4), "outside.txt")
+    file = stream.put("m.txt", lines("dog", 3))
+    (inbox / "a.txt").symlink_to(file)
+    (inbox / "b.txt").symlink_to(outside)
+    (inbox / "c.txt").symlink_to(outside)
+    assert len(stream("predict.files_per_batch=1")) == 7
+    (inbox / "d.txt").symlink_to(outside)
+    (inbox / "n.txt").hardlink_to(stream.put("e.txt", lines("fox", 2)))
+    assert len(stream()) == 9
+    known = json.loads((stream.memory / "links.json").read_text())
+    assert len(known) == 3
+
+
 def test_a_batch_that_is_there_is_not_scored_again(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a kill between its publication and Spark's note of it."""
     stream.put("a.txt", lines("dog", 3))

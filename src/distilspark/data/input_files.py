@@ -114,7 +114,7 @@ def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -
     if not stat.S_ISDIR(status.st_mode):
         if not stat.S_ISREG(status.st_mode) or real.startswith(("/dev/", "/proc/")):
             raise UserError(f"file:{path} is {_special(status.st_mode)}, not a file. Write its content to a file first")
-        identity = f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else real
+        identity = _identity(status) if status.st_nlink > 1 else real
         yield identity, InputFile(f"file:{path}", status.st_size, status.st_mtime_ns // 1_000_000, base)
         return
     if real in seen:  # a loop, or a folder that two links lead to
@@ -126,6 +126,21 @@ def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -
     for name in names:
         if not name.startswith(HIDDEN):
             yield from _walk(path / name, base, seen)
+
+
+def linked_identity(file: InputFile) -> str | None:
+    """Identify a local file below its base folder that links lead to; None for a file with a single path there."""
+    path, base = local_path(file.uri), local_path(file.base)
+    if path is None or base is None or not path.exists():
+        return None
+    status, real = path.stat(), os.path.realpath(path)
+    if status.st_nlink > 1:
+        return _identity(status)
+    return real if real != os.path.join(os.path.realpath(base), path.relative_to(base)) else None  # noqa: PTH118
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _special(mode: int) -> str:

@@ -11,17 +11,20 @@ OUTPUT/
   _stream/           the memory of the stream, hidden from whoever reads the rows
     stream.json      what it reads, for which task, into which format
     checkpoint/      Spark's
+    links.json       files that were read by a link, and in which batch
     batch=00001/     the staging folder of the batch that is being scored
 ```
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
 from types import FrameType
@@ -40,11 +43,12 @@ from distilspark.data.filesystem import (
     exists,
     is_folder,
     list_folder,
+    local_path,
     name_of,
     to_spark,
     to_uri,
 )
-from distilspark.data.input_files import InputFile, refuse_table
+from distilspark.data.input_files import HIDDEN, InputFile, linked_identity, refuse_table
 from distilspark.data.read import group_files
 from distilspark.drift.indices import measure_drift
 from distilspark.drift.profile import profile_of
@@ -101,6 +105,18 @@ def score_stream(spark: SparkSession, config: PredictConfig, model: TaskModel, t
         if not stop.is_set():
             _check_end(query, batches)
         return batches.total
+
+
+def is_streamed(path: str, folder: str) -> bool:
+    """Return whether a path lies in the watched folder and is not hidden there.
+
+    >>> [is_streamed(path, "file:/in") for path in ("/in/a/b.txt", "/in/_a/b.txt", "/out/b.txt", "7:1234")]
+    [True, False, False, False]
+    """
+    base = Path(os.path.realpath(local_path(folder) or ""))
+    if not Path(path).is_relative_to(base):
+        return False
+    return not any(part.startswith(HIDDEN) for part in Path(path).relative_to(base).parts)
 
 
 def _advice(config: PredictConfig) -> str:
@@ -221,12 +237,29 @@ class _Batches:
             InputFile(row["path"], row["length"], row["modified"], to_uri(str(self.config.input)))
             for row in sorted(files.collect())
         ]
-        inputs = group_files(self.spark, self.config.task, listed)
+        inputs = group_files(self.spark, self.config.task, self._drop_known_links(listed, number))
         if not inputs.groups:
             return None
         scored = score_files(self.spark, self.config, self.model, self.udf, inputs, places, started)
         self._add_to_sums(self._sums, scored.manifest)
         return scored
+
+    def _drop_known_links(self, files: list[InputFile], number: int) -> list[InputFile]:
+        """Drop links to files that the stream reads by another path; remembers the paths outside its folder."""
+        file = f"{self.output}/_stream/links.json"
+        batches: dict[str, int] = read_json(self.spark, file) if exists(self.spark, file) else {}
+        known = {identity for identity, batch in batches.items() if batch != number}
+        kept = []
+        for each in files:
+            identity = linked_identity(each)
+            if identity is None or not (identity in known or is_streamed(identity, each.base)):
+                kept.append(each)
+            if identity:
+                known.add(identity)
+                batches.setdefault(identity, number)
+        if batches:
+            write_json(self.spark, file, batches)
+        return kept
 
     def _add_to_sums(self, *manifests: dict[str, Any]) -> None:
         self._sums = sum_up(manifests)
