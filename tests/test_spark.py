@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from pyspark.sql import SparkSession
 import distilspark.spark
 from distilspark.config import SparkConfig, TrainConfig
 from distilspark.errors import UserError
+from distilspark.paths import ROOT
 from distilspark.spark import _settings, for_workers, open_session
 
 Composer = Callable[..., TrainConfig]
@@ -93,3 +96,30 @@ def test_more_workers_than_this_machine_runs_are_refused(local: SparkConfig, mas
     assert for_workers(replace(local, master=master), there).master.startswith("local")
     with pytest.raises(UserError, match=rf"training\.workers=3: .* runs {there} tasks at once.*local\[3\]"):
         for_workers(replace(local, master=master), 3)
+
+
+@pytest.mark.slow
+def test_workers_of_a_scoring_have_the_models_imports(tmp_path: Path) -> None:
+    code = """
+import sys
+import pyarrow as pa
+from distilspark.config import SparkConfig
+from distilspark.spark import for_scoring, open_session
+
+def modules(batches):
+    import sys
+    for batch in batches:
+        yield pa.RecordBatch.from_pydict({"there": ["mlflow.pyfunc" in sys.modules and "onnxruntime" in sys.modules]})
+
+with open_session(for_scoring(SparkConfig("local[1]", "1g", "1g", 1, 2, False, {})), "workers") as spark:
+    print("there:", spark.range(0, 1, 1, 1).mapInArrow(modules, "there boolean").collect()[0]["there"])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "there: True" in ended.stdout

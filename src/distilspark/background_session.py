@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-import pandas as pd
-from pyspark.sql import Column, SparkSession
-from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql import SparkSession
 
 from distilspark.config import SparkConfig
-from distilspark.spark import session
+from distilspark.spark import is_local, session
 
 
 class BackgroundSession:
@@ -28,9 +26,9 @@ class BackgroundSession:
         """Return the session once it has started; raise why it has not."""
         return self._started.result()
 
-    def warm_up(self, in_workers: Sequence[str], here: Sequence[str]) -> None:
-        """Import modules in the background, in Spark's workers on this machine and then in this process."""
-        self._warm = self._pool.submit(self._import, in_workers, here)
+    def warm_up(self, modules: Sequence[str]) -> None:
+        """Start Spark's Python workers on this machine in the background, and then import modules in this process."""
+        self._warm = self._pool.submit(self._warm_up, modules)
 
     def stop(self) -> None:
         """Let the session stop: the memory of its JVM is free for what follows."""
@@ -40,24 +38,13 @@ class BackgroundSession:
             self._stopped = True
             self._pool.submit(self.wait().stop)
 
-    def _import(self, in_workers: Sequence[str], here: Sequence[str]) -> None:
+    def _warm_up(self, modules: Sequence[str]) -> None:
         spark = self.wait()
         with suppress(Exception):  # the job does without it
-            if str(spark.sparkContext.master).startswith("local["):  # of a cluster's workers, this would reach one
-                spark.range(0, 1, 1, 1).select(_importer(in_workers)("id")).collect()
-        for module in here:
-            importlib.import_module(module)
-
-
-def _importer(modules: Sequence[str]) -> Callable[[str], Column]:
-    """Build a Spark function that imports modules; nested, so that workers import nothing of ours for it."""
-
-    def import_modules(ids: pd.Series) -> pd.Series:  # without subscripts: PySpark evaluates them
+            if is_local(str(spark.sparkContext.master)):  # of a cluster's workers, this would reach one
+                spark.range(0, 1, 1, 1).mapInArrow(lambda batches: batches, "id long").collect()
         for module in modules:
             importlib.import_module(module)
-        return ids
-
-    return pandas_udf(import_modules, "long")  # type: ignore[call-overload]
 
 
 @contextmanager

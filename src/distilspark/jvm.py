@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from distilspark.class_archive import archive_options
 from distilspark.config import SparkConfig
 from distilspark.console import written_to_stderr
 from distilspark.errors import UserError, WorkError, one_line
@@ -47,12 +48,14 @@ CAUSES = {
 def java_options(given: Mapping[str, str], *, local: bool = False) -> dict[str, str]:
     """Settings for the options of the driver's and the executors' JVMs, joined with those that are given.
 
-    A driver without executors does without the second compiler. Temporary files go where Python's go. Letters are
-    lower-cased as in English, last so that it holds. Options that stand in `spark-defaults.conf` stay: where none are
-    given, ours take the key that Spark puts before those.
+    A driver without executors does without the second compiler, and takes its classes from an archive. Temporary files
+    go where Python's go. Letters are lower-cased as in English, last so that it holds. Options that stand in
+    `spark-defaults.conf` stay: where none are given, ours take the key that Spark puts before those.
     """
     settings = {}
-    driver = " ".join([f'"-Djava.io.tmpdir={tempfile.gettempdir()}"', *([FIRST_COMPILER] if local else [])])
+    driver = " ".join(
+        [f'"-Djava.io.tmpdir={tempfile.gettempdir()}"', *([FIRST_COMPILER, *archive_options()] if local else [])]
+    )
     for side, first in (("driver", driver), ("executor", "")):
         extra = f"spark.{side}.extraJavaOptions"
         key = extra if extra in given else f"spark.{side}.defaultJavaOptions"

@@ -56,7 +56,22 @@ def _settings(config: SparkConfig) -> dict[str, str]:
         **flatten(config.settings),
     }
     texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
-    return texts | java_options(texts, local=config.master.partition("[")[0] == "local")
+    return texts | java_options(texts, local=is_local(config.master))
+
+
+def is_local(master: str) -> bool:
+    """Return whether Spark runs its tasks in the driver's JVM.
+
+    >>> is_local("local[*]"), is_local("local"), is_local("local-cluster[2,1,1024]")
+    (True, True, False)
+    """
+    return master.partition("[")[0] == "local"
+
+
+def for_scoring(config: SparkConfig) -> SparkConfig:
+    """The same resources with retries, and on this machine with workers that have a model's slow imports already."""
+    daemon = {"spark.python.daemon.module": "distilspark.scoring.worker_daemon"} if is_local(config.master) else {}
+    return replace(with_retries(config), settings={**daemon, **config.settings})  # type: ignore[type-var]
 
 
 def with_retries(config: SparkConfig, attempts: int = 4) -> SparkConfig:

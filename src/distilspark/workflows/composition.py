@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from distilspark.config import ModelConfig, from_hydra
 from distilspark.errors import UserError
-from distilspark.model.checkpoints import is_available
 from distilspark.paths import CONF
 
 
@@ -29,6 +28,8 @@ def with_model(composed: DictConfig, given: list[str], compose_with: Callable[[l
     by_task = composed.get("model", {}).get("candidates", {})
     candidates = by_task and by_task.get(composed.task.name, by_task.get("other", []))
     for name in candidates:
+        from distilspark.model.checkpoints import is_available  # imports the hub's client
+
         named = [*(override for override in given if not override.startswith("model=")), f"model={name}"]
         if name == candidates[-1] or is_available(from_hydra(ModelConfig, compose_with(named).model)):
             return named

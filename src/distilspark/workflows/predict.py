@@ -28,7 +28,6 @@ from distilspark.tracking.registry import link_model
 from distilspark.tracking.store import first_line
 from distilspark.workflows.runner import Context, Job
 
-IN_WORKERS = ("mlflow.pyfunc", "onnxruntime", "tokenizers")  # slow imports of a packaged model
 FOR_PLOTS = (
     "distilspark.drift.profile_report",
     "distilspark.drift.report",
@@ -41,7 +40,7 @@ def prepare(config: PredictConfig, context: Context) -> Iterator[Job]:
     """Yield the scoring."""
     assert context.session
     session = context.session
-    session.warm_up(IN_WORKERS, FOR_PLOTS)
+    session.warm_up(FOR_PLOTS)
     yield Job(
         title=f"{config.task.title}: {config.input} with {config.model_uri}",
         experiment=f"distilspark-{config.task.name}-scoring",

@@ -24,7 +24,7 @@ from distilspark.config import (
 )
 from distilspark.console import say
 from distilspark.errors import WorkError
-from distilspark.spark import for_workers, with_retries
+from distilspark.spark import for_scoring, for_workers
 from distilspark.workflows.composition import check_multirun, decide_model, overrides
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ CONFIGS: Mapping[str, type[Any]] = {
 SPARK: Mapping[str, Callable[[Any], SparkConfig]] = {  # the resources of the commands that read rows in any case
     "train": lambda config: for_workers(config.spark, config.training.workers),
     "evaluate": lambda config: config.spark,
-    "predict": lambda config: with_retries(config.spark),
+    "predict": lambda config: for_scoring(config.spark),
 }
 
 

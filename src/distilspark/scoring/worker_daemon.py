@@ -1,0 +1,26 @@
+"""Spark's Python daemon, with the slow imports of a packaged model made before it forks workers.
+
+A worker that is forked from it has them at once. `spark.python.daemon.module` names it, on this machine only: a
+cluster's machines need not have the project.
+"""
+
+import importlib
+import os
+import sys
+from contextlib import suppress
+
+SLOW_IMPORTS = ("mlflow.pyfunc", "onnxruntime", "tokenizers")
+
+if __name__ == "__main__":
+    answers = os.dup(1)  # standard output is Spark's protocol: no import may write to it
+    os.dup2(2, 1)
+    for name in SLOW_IMPORTS:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    sys.stdout.flush()
+    os.dup2(answers, 1)
+    os.close(answers)
+
+    from pyspark.daemon import manager
+
+    manager()

@@ -1,0 +1,63 @@
+"""The archive of Spark's classes: written once, taken over when complete, never one of other jars."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from distilspark import class_archive
+from distilspark.class_archive import COMPLETE, archive_options, find_archive
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(class_archive, "FOLDER", tmp_path / "var")
+    return tmp_path / "var"
+
+
+def written_to() -> Path:
+    """The file that a JVM is to write."""
+    (option, _) = archive_options()
+    assert option.startswith('"-XX:ArchiveClassesAtExit=')
+    return Path(option.partition("=")[2].strip('"'))
+
+
+def test_a_jvm_writes_the_archive_that_the_next_one_maps(folder: Path) -> None:
+    written_to().write_bytes(COMPLETE + b"classes")
+    option, _ = archive_options()
+    archive = find_archive()
+    assert archive and option == f'"-XX:SharedArchiveFile={archive}"'
+    assert archive.read_bytes() == COMPLETE + b"classes"
+    assert list(folder.iterdir()) == [archive]
+
+
+def test_an_archive_that_is_still_being_written_is_not_mapped(folder: Path) -> None:
+    file = written_to()
+    file.write_bytes(b"\0\0\0\0classes")
+    assert written_to() == file
+    assert find_archive() is None
+
+
+def test_an_archive_of_another_java_is_deleted(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written_to().write_bytes(COMPLETE)
+    archive_options()
+    before = find_archive()
+    java = tmp_path / "jdk" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text("#!/bin/sh\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+    assert before and not written_to().name.startswith(before.name)
+    assert find_archive() is None
+
+
+def test_an_environment_that_cannot_be_written_has_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.parent.joinpath("file").touch()
+    monkeypatch.setattr(class_archive, "FOLDER", folder.parent / "file" / "var")
+    assert archive_options() == []
+    folder.mkdir()
+    monkeypatch.setattr(class_archive, "FOLDER", folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert archive_options() == []
