@@ -29,6 +29,7 @@ $(READY): requirements.lock
 	@echo "setting up $(VENV) from requirements.lock: a few minutes and 4 GB, once"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@echo "preparing a quick start of Spark"
 	@$(RUN) -m distilspark.first_start >$(VENV)/first_start.log 2>&1 || echo "skipped, see $(VENV)/first_start.log: Spark works without it, and starts more slowly"
 	@touch $@

@@ -154,6 +154,15 @@ def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[s
         assert all(command in shown for command in COMMANDS)
 
 
+def test_the_installed_command_is_the_module(tmp_path: Path) -> None:
+    """`make setup` installs the project: nothing has to be on PYTHONPATH."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = Path(sys.executable).with_name("distilspark")
+    for start in ([str(command)], [sys.executable, "-m", "distilspark"]):
+        ended = subprocess.run([*start, "nope"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr[:34]) == (2, "distilspark: no command 'nope'; the")
+
+
 def test_every_command_has_its_config_and_its_module() -> None:
     assert {file.stem for file in CONF.glob("*.yaml")} == set(COMMANDS)
     for command in set(COMMANDS) - SERVICES:

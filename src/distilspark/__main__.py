@@ -1,4 +1,4 @@
-"""`python -m distilspark COMMAND [key=value ...]`.
+"""`distilspark COMMAND [key=value ...]`, or `python -m distilspark COMMAND [key=value ...]`.
 
 The version check stands before every other import, in syntax that any Python 3 reads.
 """
@@ -15,8 +15,14 @@ import logging
 from distilspark.cli import main
 from distilspark.console import keep_standard_streams
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """Run the command line, and exit with its code."""
     keep_standard_streams()
     code = main(sys.argv[1:])
     logging.disable()  # what libraries have to tell when the interpreter ends is no line of the command's
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

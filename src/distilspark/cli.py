@@ -175,10 +175,10 @@ def _unforeseen_to_log() -> Iterator[None]:
 
 
 def _usage() -> int:
-    say("usage: python -m distilspark COMMAND [key=value ...]\n\ncommands:")
+    say("usage: distilspark COMMAND [key=value ...]\n\ncommands:")
     for command, purpose in COMMANDS.items():
         say(f"  {command:<10}{purpose}")
-    say("\nEvery key of conf/COMMAND.yaml can be set; `python -m distilspark COMMAND --help` lists them.")
+    say("\nEvery key of conf/COMMAND.yaml can be set; `distilspark COMMAND --help` lists them.")
     return 0
 
 
