@@ -160,7 +160,8 @@ def test_the_installed_command_is_the_module(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("distilspark")
     for start in ([str(command)], [sys.executable, "-m", "distilspark"]):
         ended = subprocess.run([*start, "nope"], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert (ended.returncode, ended.stderr[:34]) == (2, "distilspark: no command 'nope'; the")
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("distilspark: no command 'nope'; there are: train")
 
 
 def test_every_command_has_its_config_and_its_module() -> None:
