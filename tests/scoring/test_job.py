@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from distilspark.package.load import load_task_model
 from distilspark.package.pyfunc import Scorer
 from distilspark.scoring import chunks, job, staging
 from distilspark.scoring.model_udf import make_udf
+from distilspark.workflows import predict
 from helpers.scorings import Scoring, compose_predict, count_jobs
 
 pytestmark = pytest.mark.slow
@@ -263,6 +264,90 @@ def test_an_output_that_was_edited_is_read_again(score: Scoring, kind: str) -> N
     else:
         file.write_text(file.read_text().replace("Birds", "Bees"))
     assert score.read(kind)["sentence1"].tolist() == (TEXTS[:2] if kind == "parquet" else [*TEXTS[:3], "Bees"])
+
+
+def test_a_folder_that_appears_meanwhile_stays(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether an output may be replaced or not; what is scored is kept, and is published once the folder is away."""
+    write_output, calls = job.write_output, []
+
+    def appears(*arguments: Any) -> None:
+        write_output(*arguments)
+        calls.append(1)
+        score.output.mkdir()
+        (score.output / "mine.txt").write_text("mine")
+
+    monkeypatch.setattr(job, "write_output", appears)
+    source = score.text(TEXTS)
+    for allowed, said in (("false", "is there already"), ("true", "no scored output")):
+        with pytest.raises(UserError, match=said):
+            score(source, f"predict.overwrite={allowed}")
+        assert [file.name for file in score.output.iterdir()] == ["mine.txt"]
+        shutil.rmtree(score.output)
+    monkeypatch.undo()
+    monkeypatch.setattr(chunks, "_score_chunk", None)  # nothing is scored again
+    assert len(score(source)) == len(TEXTS)
+
+
+def test_a_start_that_takes_over_stops_the_one_before(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from another machine, without a lock in common; every row comes out once."""
+    texts = [f"Line {number}." for number in range(96)]
+    source, real, calls = score.text(texts), chunks._score_chunk, []
+
+    def overtaken(*arguments: Any) -> Any:
+        calls.append(arguments[-1].name)
+        if len(calls) == 2:
+            monkeypatch.setattr(predict, "only_scoring", lambda paths: nullcontext())
+            assert score(source, "predict.rows_per_chunk=32")["sentence1"].tolist() == texts
+        return real(*arguments)
+
+    monkeypatch.setattr(chunks, "_score_chunk", overtaken)
+    with pytest.raises(WorkError, match="has been deleted while this scoring worked there"):
+        score(source, "predict.rows_per_chunk=32")
+    assert score.read()["sentence1"].tolist() == texts
+    assert calls == ["00000", "00001", "00001", "00002"]
+
+
+@pytest.mark.parametrize("step", ["rows", "mark", "output"])
+def test_a_scoring_that_was_taken_over_writes_no_more(
+    score: Scoring, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    module, name = {"rows": (chunks, "plan_chunks"), "mark": (chunks, "_score_chunk"), "output": (job, "write_output")}[
+        step
+    ]
+    real = getattr(module, name)
+
+    def taken_over(*arguments: Any) -> Any:
+        owner = score.staging / "owner.json"
+        owner.write_text(json.dumps(json.loads(owner.read_text()) | {"id": "another", "host": "there"}))
+        (score.staging / ".owner.json.crc").unlink(missing_ok=True)
+        return real(*arguments)
+
+    monkeypatch.setattr(module, name, taken_over)
+    with pytest.raises(WorkError, match=r"another scoring \(process \d+ on there\) has taken over"):
+        score(score.text(TEXTS))
+    assert not score.output.exists()
+    assert (score.staging / "chunks.json").exists() == (step != "rows")
+    assert (score.staging / "done").exists() == (step == "output")
+    monkeypatch.undo()
+    assert len(score(score.folder / "rows.txt")) == len(TEXTS)
+
+
+def test_a_start_that_was_killed_after_its_publication_is_finished(
+    score: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = score.text(TEXTS)
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(staging, "clean_up", killed)
+    with pytest.raises(KeyboardInterrupt):
+        score(source)
+    assert score.output.exists() and score.staging.exists()
+    monkeypatch.undo()
+    assert len(score(source)) == len(TEXTS)
+    with pytest.raises(UserError, match="is there already"):
+        score(source)
 
 
 def test_overwrite_only_replaces_what_scoring_wrote(score: Scoring) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 import pyarrow  # type: ignore[import-untyped]
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
@@ -80,7 +81,7 @@ def writing(uri: str) -> Iterator[None]:
     """Turn what Hadoop or Java raise while they change something at `uri` into a `WorkError` with its cause."""
     try:
         yield
-    except SPARK_ERRORS as error:
+    except (*SPARK_ERRORS, OSError) as error:
         raise WorkError(f"{uri} cannot be written: {cause_of(error)}. Check its permissions and free space") from error
 
 
@@ -190,7 +191,7 @@ def read_text(spark: SparkSession, uri: str) -> str:
 
 def write_text(spark: SparkSession, uri: str, text: str) -> None:
     """Write a small file and the folders above it; it appears whole or not at all."""
-    partial = f"{uri}.partial"
+    partial = f"{uri}.{uuid4().hex[:12]}.partial"
     with writing(uri):
         stream = filesystem_of(spark, uri).create(hadoop_path(spark, partial), True)
         try:
@@ -202,8 +203,19 @@ def write_text(spark: SparkSession, uri: str, text: str) -> None:
 
 
 def rename(spark: SparkSession, source: str, target: str) -> None:
-    """Give a file or folder another name, where nothing has that name yet; atomic on local disks and HDFS."""
+    """Give a file or folder another name, which nothing may have yet; atomic on local disks and HDFS.
+
+    Raises:
+        WorkError: something has that name, or the file system refuses.
+
+    """
+    if exists(spark, target):  # Hadoop would move a folder into one that is there
+        raise WorkError(f"{target} has appeared meanwhile, and stays. {source} stays too. Move one of them away")
+    local, to = local_path(source), local_path(target)
     with writing(target):
+        if local and to and local.is_dir():
+            local.rename(to)
+            return
         renamed = filesystem_of(spark, source).rename(hadoop_path(spark, source), hadoop_path(spark, target))
     if not renamed:
         raise WorkError(f"{source} cannot be renamed to {target}. Check its permissions")

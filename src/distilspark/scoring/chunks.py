@@ -25,7 +25,7 @@ from distilspark.drift.summary import ROW_NUMBER, Summary, add_up, count_cells, 
 from distilspark.errors import UserError, WorkError
 from distilspark.package.load import TaskModel
 from distilspark.scoring.model_udf import MEASURED, Udf
-from distilspark.scoring.staging import Places, read_json, write_json
+from distilspark.scoring.staging import OutputPaths, check_owner, read_json, write_json
 
 FILES_A_CHUNK = 8  # at least: chunks are made of whole files
 LEAST_ROWS = 256  # a partition of fewer rows costs more than it gains
@@ -36,7 +36,7 @@ CHUNK = "chunk"  # the number of a row's chunk
 
 @dataclass(frozen=True)
 class Chunk:
-    """Files of `rows/` that are scored together."""
+    """Files of the copied input that are scored together."""
 
     name: str
     files: list[str]
@@ -45,13 +45,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Plan:
-    """The input as it was copied to `rows/`, and how it is scored."""
+    """The copy of the input, and the chunks that it is scored in."""
 
+    folder: str
     schema: StructType
     chunks: list[Chunk]
 
 
-def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, places: Places) -> Plan:
+def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, paths: OutputPaths) -> Plan:
     """Read the input once, number its rows, and plan the chunks; a restart reads the copy instead.
 
     Raises:
@@ -59,28 +60,35 @@ def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, places: P
         WorkError: the staging folder cannot be written.
 
     """
-    file = places.of("chunks.json")
+    file = paths.of("chunks.json")
     if not exists(spark, file):
         rows = read_inputs(spark, config.task, inputs).withColumn(ROW_NUMBER, F.monotonically_increasing_id())
         rows_a_file = math.ceil(config.predict.rows_per_chunk / FILES_A_CHUNK)
         try:
-            rows.write.mode("overwrite").option("maxRecordsPerFile", rows_a_file).parquet(places.of("rows"))
+            rows.write.mode("overwrite").option("maxRecordsPerFile", rows_a_file).parquet(paths.own("rows"))
         except SPARK_ERRORS as error:
-            raise _ingest_error(error, inputs, places) from error
-        chunks = plan_chunks(_rows_by_file(spark, places.of("rows")), config.predict.rows_per_chunk)
-        plan = {"schema": rows.schema.jsonValue(), "chunks": [asdict(chunk) for chunk in chunks]}
+            check_owner(spark, paths)
+            raise _ingest_error(error, inputs, paths) from error
+        chunks = plan_chunks(_rows_by_file(spark, paths.own("rows")), config.predict.rows_per_chunk)
+        plan = {
+            "folder": name_of(paths.own("rows")),
+            "schema": rows.schema.jsonValue(),
+            "chunks": [asdict(chunk) for chunk in chunks],
+        }
+        check_owner(spark, paths)
         write_json(spark, file, plan)
     known = read_json(spark, file)
-    return Plan(StructType.fromJson(known["schema"]), [Chunk(**chunk) for chunk in known["chunks"]])
+    chunks = [Chunk(**chunk) for chunk in known["chunks"]]
+    return Plan(paths.of(known["folder"]), StructType.fromJson(known["schema"]), chunks)
 
 
-def _ingest_error(error: Exception, inputs: Inputs, places: Places) -> Exception:
+def _ingest_error(error: Exception, inputs: Inputs, paths: OutputPaths) -> Exception:
     """Blame an input file that is named in the error, or else the folder that is written."""
     whole = unquote(str(error))
     bad = [file.uri for file in inputs.files if file.uri.partition(":")[2].lstrip("/") in whole]
     if bad and "No space left" not in whole:
         return UserError(f"{bad[0]} cannot be read: {cause_of(error)}. Mend it, or leave it out of the input")
-    return WorkError(f"the input cannot be copied to {places.staging}: {cause_of(error)}")
+    return WorkError(f"the input cannot be copied to {paths.staging}: {cause_of(error)}")
 
 
 def _rows_by_file(spark: SparkSession, folder: str) -> dict[str, int]:
@@ -160,7 +168,7 @@ def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf) -> DataFrame:
 
 
 def score_chunks(
-    spark: SparkSession, config: PredictConfig, model: TaskModel, udf: Udf, places: Places, plan: Plan
+    spark: SparkSession, config: PredictConfig, model: TaskModel, udf: Udf, paths: OutputPaths, plan: Plan
 ) -> Summary:
     """Score the chunks that are not done yet, and sum the figures of all up, those of earlier attempts too.
 
@@ -169,25 +177,27 @@ def score_chunks(
 
     """
     chunks = plan.chunks
-    marks = {chunk.name: places.of("done", f"{chunk.name}.json") for chunk in chunks}
+    marks = {chunk.name: paths.of("done", f"{chunk.name}.json") for chunk in chunks}
     left = [chunk for chunk in chunks if not exists(spark, marks[chunk.name])]
     if len(left) < len(chunks):
         say(f"{len(chunks) - len(left)} of {len(chunks)} chunks were done before")
     with progress_bar() as progress:
         bar = progress.add_task("scoring", total=len(chunks), completed=len(chunks) - len(left))
         for chunk in left:
-            files = to_spark([places.of("rows", file) for file in chunk.files])
-            summary = _score_chunk(spark.read.schema(plan.schema).parquet(*files), config, model, udf, places, chunk)
-            write_json(spark, marks[chunk.name], asdict(summary))
+            files = to_spark([f"{plan.folder}/{file}" for file in chunk.files])
+            summary = _score_chunk(spark.read.schema(plan.schema).parquet(*files), config, model, udf, paths, chunk)
+            check_owner(spark, paths)
+            mark = {"folder": name_of(paths.own("scored", chunk.name)), "summary": asdict(summary)}
+            write_json(spark, marks[chunk.name], mark)
             progress.advance(bar)
-    return add_up(Summary(**read_json(spark, mark)) for mark in marks.values())
+    return add_up(Summary(**read_json(spark, mark)["summary"]) for mark in marks.values())
 
 
 def _score_chunk(
-    rows: DataFrame, config: PredictConfig, model: TaskModel, udf: Udf, places: Places, chunk: Chunk
+    rows: DataFrame, config: PredictConfig, model: TaskModel, udf: Udf, paths: OutputPaths, chunk: Chunk
 ) -> Summary:
     started = time.perf_counter()
-    spark, target = rows.sparkSession, places.of("scored", chunk.name)
+    spark, target = rows.sparkSession, paths.own("scored", chunk.name)
     partitions = count_partitions(chunk.rows, spark.sparkContext.defaultParallelism)
     spread = rows.repartition(partitions) if partitions > 1 else rows.coalesce(1)
     scored = score_rows(spread, config, udf).withColumn(CHUNK, F.lit(int(chunk.name)))
@@ -196,8 +206,9 @@ def _score_chunk(
         # read back from what was written, whatever was tried twice on the way
         cells = count_cells(spark.read.schema(scored.schema).parquet(*to_spark(target)), config.task, chunk.rows)
     except SPARK_ERRORS as error:
+        check_owner(spark, paths)
         raise WorkError(
-            f"chunk {chunk.name} failed: {cause_of(error)}. What is done is kept in {places.staging}: start again"
+            f"chunk {chunk.name} failed: {cause_of(error)}. What is done is kept in {paths.staging}: start again"
         ) from error
     check_nothing_is_lost(cells, chunk)
     return replace(summarize(cells, model.max_length), seconds=time.perf_counter() - started)
@@ -213,9 +224,10 @@ def check_nothing_is_lost(cells: pd.DataFrame, chunk: Chunk) -> None:
         )
 
 
-def read_scored(spark: SparkSession, config: PredictConfig, places: Places, plan: Plan) -> DataFrame:
+def read_scored(spark: SparkSession, config: PredictConfig, paths: OutputPaths, plan: Plan) -> DataFrame:
     """Read the scored rows of all chunks: the columns of `score_rows`, and `chunk`."""
-    folders = to_spark([places.of("scored", chunk.name) for chunk in plan.chunks])
+    marks = [read_json(spark, paths.of("done", f"{chunk.name}.json")) for chunk in plan.chunks]
+    folders = to_spark([paths.of("scored", mark["folder"]) for mark in marks])
     return spark.read.schema(_scored_schema(plan, config)).parquet(*folders)
 
 

@@ -9,18 +9,28 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig
-from distilspark.console import working
+from distilspark.console import say, working
 from distilspark.data.read import Inputs
 from distilspark.drift.indices import Drift, measure_drift
 from distilspark.drift.profile import profile_of
-from distilspark.drift.summary import Summary
+from distilspark.drift.summary import EMPTY, Summary
 from distilspark.package.load import TaskModel
 from distilspark.scoring.chunks import ingest, read_scored, score_chunks
 from distilspark.scoring.labelled import labelled_metrics
 from distilspark.scoring.manifest import check_errors, make_manifest
 from distilspark.scoring.model_udf import Udf
 from distilspark.scoring.output import write_output
-from distilspark.scoring.staging import MANIFEST, Places, fingerprint, open_staging, publish, write_json
+from distilspark.scoring.staging import (
+    MANIFEST,
+    OutputPaths,
+    clean_up,
+    fingerprint,
+    open_staging,
+    publish,
+    read_json,
+    write_json,
+)
+from distilspark.tracking.runs import end_interrupted
 
 PARQUET = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}  # INT96, the default, ends in 2262 for others
 
@@ -31,7 +41,7 @@ class Scored:
 
     manifest: dict[str, Any]
     summary: Summary
-    profile: dict[str, Any]  # as `profile_of`
+    profile: dict[str, Any]  # as `profile_of`; empty where only the manifest is left
     drift: Drift
     metrics: dict[str, float]  # on the rows that have a label
 
@@ -42,24 +52,46 @@ def score_files(
     model: TaskModel,
     udf: Udf,
     inputs: Inputs,
-    places: Places,
+    paths: OutputPaths,
     started: float,
+    run_id: str | None,
 ) -> Scored:
-    """Score the files into `places.output`; `started` is when the work on them was, by `time.perf_counter`."""
+    """Score the files into `paths.output`.
+
+    Args:
+        spark: the running session.
+        config: of the scoring.
+        model: it is known by its digest.
+        udf: the model as a function.
+        inputs: the files.
+        paths: of the output.
+        started: when the work on the files began, by `time.perf_counter`.
+        run_id: the MLflow run of this scoring, which takes over from that of a start that was killed.
+
+    """
     for key, value in PARQUET.items():
         spark.conf.set(key, value)
     with working("reading the input"):
         wanted = fingerprint(config, inputs, model)
-        open_staging(spark, places, wanted, config.predict.overwrite)
-        plan = ingest(spark, config, inputs, places)
-    summary = score_chunks(spark, config, model, udf, places, plan)
+        earlier = open_staging(spark, paths, wanted, config.predict.overwrite, run_id)
+        end_interrupted(earlier, run_id)
+        plan = ingest(spark, config, inputs, paths)
+    summary = score_chunks(spark, config, model, udf, paths, plan)
     with working("writing the output"):
-        check_errors(summary, config, places)
-        rows = read_scored(spark, config, places, plan)
+        check_errors(summary, config, paths)
+        rows = read_scored(spark, config, paths, plan)
         profile, metrics = profile_of(summary, config.task), labelled_metrics(summary, rows, config.task)
         drift = measure_drift(model.profile, profile)
-        write_output(rows, len(plan.chunks), config, model.found.version, places.of("output"))
+        write_output(rows, len(plan.chunks), config, model.found.version, paths.own("output"))
         manifest = make_manifest(config, model, wanted, summary, drift, time.perf_counter() - started)
-        write_json(spark, places.of("output", MANIFEST), manifest)
-        publish(spark, places)
+        write_json(spark, f"{paths.own('output')}/{MANIFEST}", manifest)
+        publish(spark, paths, config.predict.overwrite)
     return Scored(manifest, summary, profile, drift, metrics)
+
+
+def finish(spark: SparkSession, config: PredictConfig, paths: OutputPaths) -> Scored:
+    """Return the figures of an output that a killed start has published, as far as its manifest has them."""
+    manifest = read_json(spark, f"{paths.output}/{MANIFEST}")
+    clean_up(spark, paths)
+    say(f"{config.output} was finished by an earlier start, which was killed before its end")
+    return Scored(manifest, EMPTY, {}, {}, {})

@@ -13,19 +13,19 @@ from distilspark.drift.summary import Summary
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
 from distilspark.package.load import TaskModel
-from distilspark.scoring.staging import Places
+from distilspark.scoring.staging import OutputPaths
 
 MOST_KINDS = 20  # of errors that are listed
 
 
-def check_errors(summary: Summary, config: PredictConfig, places: Places) -> None:
+def check_errors(summary: Summary, config: PredictConfig, paths: OutputPaths) -> None:
     """Raise `WorkError` where more rows have an error than `predict.max_error_fraction` allows."""
     if summary.failed <= config.predict.max_error_fraction * summary.rows:
         return
     kinds = "; ".join(f"{count_rows(count)}: {kind}" for kind, count in list(kinds_of(summary).items())[:3])
     raise WorkError(
         f"{summary.failed} of {count_rows(summary.rows)} have an error, more than predict.max_error_fraction="
-        f"{config.predict.max_error_fraction:g}. {kinds}. All rows with their errors: {places.of('scored')} (parquet). "
+        f"{config.predict.max_error_fraction:g}. {kinds}. All rows with their errors: {paths.of('scored')} (parquet). "
         "Mend the input, or raise predict.max_error_fraction and start again: nothing is scored twice"
     )
 

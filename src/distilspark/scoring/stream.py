@@ -10,6 +10,7 @@ OUTPUT/
   _manifest.json     the sums over all batches
   _stream/           the memory of the stream, hidden from whoever reads the rows
     stream.json      what it reads, for which task, into which format
+    run.json         the MLflow run of the start that writes here
     checkpoint/      Spark's
     links.json       files that were read by a link, and in which batch
     batch=00001/     the staging folder of the batch that is being scored
@@ -61,15 +62,16 @@ from distilspark.scoring.model_udf import Udf, make_udf
 from distilspark.scoring.output import BATCH
 from distilspark.scoring.staging import (
     MANIFEST,
-    Places,
+    OutputPaths,
     check_place,
     drop_checksums,
     normal,
     only_scoring,
-    places_of,
+    output_paths,
     read_json,
     write_json,
 )
+from distilspark.tracking.runs import end_interrupted
 
 LOOK = 0.2  # seconds: how often the driver looks whether a batch is published
 FILES = "path string, modificationTime timestamp, length long, content binary"  # Spark's `binaryFile`
@@ -77,7 +79,9 @@ NEVER = "36500d"  # after a week, its default, Spark would pass over a file that
 Tell = Callable[[int, Scored, Scored], None]  # a batch's number, the batch, all that this process scored
 
 
-def score_stream(spark: SparkSession, config: PredictConfig, model: TaskModel, tell: Tell) -> Scored | None:
+def score_stream(
+    spark: SparkSession, config: PredictConfig, model: TaskModel, tell: Tell, run_id: str | None = None
+) -> Scored | None:
     """Score what comes until a signal stops the stream, or all that is there with `predict.available_now`.
 
     Returns:
@@ -89,12 +93,13 @@ def score_stream(spark: SparkSession, config: PredictConfig, model: TaskModel, t
 
     """
     assert config.input and config.output
-    places = places_of(config.output)
-    with only_scoring(places), _until_signal() as stop:
+    paths = output_paths(config.output)
+    with only_scoring(paths), _until_signal() as stop:
         with working("opening the stream"):
-            _open_output(spark, config, places)
-            batches = _Batches(spark, _anew(config), model, make_udf(spark, config, model), places.output)
-            query = _start(spark, config, places, batches)
+            _open_output(spark, config, paths)
+            _take_over(spark, paths, run_id)
+            batches = _Batches(spark, _anew(config), model, make_udf(spark, config, model), paths.output, run_id)
+            query = _start(spark, config, paths, batches)
         say(f"watching {config.input}: {_advice(config)}")
         try:
             while query.isActive and not stop.wait(LOOK):
@@ -143,7 +148,7 @@ def _until_signal() -> Iterator[Event]:
             signal.signal(each, handler)
 
 
-def _open_output(spark: SparkSession, config: PredictConfig, places: Places) -> None:
+def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths) -> None:
     """Make the output, or go on with the one that is there.
 
     Raises:
@@ -151,26 +156,34 @@ def _open_output(spark: SparkSession, config: PredictConfig, places: Places) -> 
 
     """
     assert config.input
-    source, target = normal(to_uri(config.input)), normal(places.output)
+    source, target = normal(to_uri(config.input)), normal(paths.output)
     if not is_folder(spark, source):
         raise UserError(f"input={config.input} is no folder, which predict.streaming=true watches. Give one")
     refuse_table(spark, source)
     if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
-        raise UserError(f"output={places.output} and input={config.input} are in one another. Choose another folder")
-    file = f"{places.output}/_stream/stream.json"
+        raise UserError(f"output={paths.output} and input={config.input} are in one another. Choose another folder")
+    file = f"{paths.output}/_stream/stream.json"
     wanted = {"task": config.task.name, "input": source, "format": config.predict.format}
     if exists(spark, file):
         if (there := read_json(spark, file)) == wanted:
             return
         if not config.predict.overwrite:
             raise UserError(
-                f"output={places.output} is of another stream: {_difference(there, wanted)}. "
+                f"output={paths.output} is of another stream: {_difference(there, wanted)}. "
                 "Choose another folder, or set predict.overwrite=true"
             )
     else:
-        check_place(spark, places, config.predict.overwrite)
-    delete(spark, places.output)
+        check_place(spark, paths, config.predict.overwrite)
+    delete(spark, paths.output)
     write_json(spark, file, wanted)
+
+
+def _take_over(spark: SparkSession, paths: OutputPaths, run_id: str | None) -> None:
+    """End the run of a start that was killed; note this start's."""
+    file = f"{paths.output}/_stream/run.json"
+    if exists(spark, file):
+        end_interrupted(read_json(spark, file)["run"], run_id)
+    write_json(spark, file, {"run": run_id})
 
 
 def _difference(there: dict[str, str], wanted: dict[str, str]) -> str:
@@ -183,7 +196,7 @@ def _anew(config: PredictConfig) -> PredictConfig:
 
 
 def _start(
-    spark: SparkSession, config: PredictConfig, places: Places, take: Callable[[DataFrame, int], None]
+    spark: SparkSession, config: PredictConfig, paths: OutputPaths, take: Callable[[DataFrame, int], None]
 ) -> StreamingQuery:
     """The query over the folder's files, not their content: each batch reads its own, whatever their formats."""
     assert config.input
@@ -194,7 +207,7 @@ def _start(
         .load(*to_spark(to_uri(config.input)))
         .select("path", "length", F.unix_millis("modificationTime").alias("modified"))
     )
-    writer = files.writeStream.foreachBatch(take).option("checkpointLocation", f"{places.output}/_stream/checkpoint")
+    writer = files.writeStream.foreachBatch(take).option("checkpointLocation", f"{paths.output}/_stream/checkpoint")
     if config.predict.available_now:
         return writer.trigger(availableNow=True).start()
     return writer.trigger(processingTime=f"{config.predict.trigger_seconds} seconds").start()
@@ -209,6 +222,7 @@ class _Batches:
     model: TaskModel
     udf: Udf
     output: str
+    run_id: str | None
     total: Scored | None = None  # what was told
     failure: Exception | None = None
     _published: SimpleQueue[tuple[int, Scored]] = field(default_factory=SimpleQueue)
@@ -229,8 +243,8 @@ class _Batches:
     def _score(self, files: DataFrame, number: int) -> Scored | None:
         started, name = time.perf_counter(), f"{BATCH}={number:05}"
         staging = f"{self.output}/_stream/{name}"
-        places = Places(f"{self.output}/{name}", staging, f"{staging}.replaced")
-        if exists(self.spark, places.output):
+        paths = OutputPaths(f"{self.output}/{name}", staging, f"{staging}.replaced")
+        if exists(self.spark, paths.output):
             delete(self.spark, staging)
             return None
         listed = [
@@ -240,7 +254,7 @@ class _Batches:
         inputs = group_files(self.spark, self.config.task, self._drop_known_links(listed, number))
         if not inputs.groups:
             return None
-        scored = score_files(self.spark, self.config, self.model, self.udf, inputs, places, started)
+        scored = score_files(self.spark, self.config, self.model, self.udf, inputs, paths, started, self.run_id)
         self._add_to_sums(self._sums, scored.manifest)
         return scored
 

@@ -155,12 +155,19 @@ def _unfinished(run_id: str | None) -> Run | None:
 
 
 def _take_over(before: Run, run: mlflow.ActiveRun) -> None:
-    client, run_id = mlflow.MlflowClient(), before.info.run_id
-    if run_id != run.info.run_id:
-        client.set_tag(run_id, "continued_by", run.info.run_id)
-        client.set_terminated(run_id, "KILLED")
+    if before.info.run_id != run.info.run_id:
+        end_interrupted(before.info.run_id, run.info.run_id)
     elif "error" in before.data.tags:
-        client.delete_tag(run_id, "error")
+        mlflow.MlflowClient().delete_tag(before.info.run_id, "error")
+
+
+def end_interrupted(run_id: str | None, successor: str | None) -> None:
+    """End a run whose process was killed, and name the run that goes on with its work; other runs stay as they are."""
+    before = _unfinished(run_id)
+    if before and successor and before.info.run_id != successor:
+        client = mlflow.MlflowClient()
+        client.set_tag(before.info.run_id, "continued_by", successor)
+        client.set_terminated(before.info.run_id, "KILLED")
 
 
 def _is_generated(name: str) -> bool:

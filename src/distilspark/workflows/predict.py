@@ -20,11 +20,12 @@ from distilspark.data.read import find_inputs
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
 from distilspark.package.load import TaskModel, load_task_model
-from distilspark.scoring.job import Scored, score_files
+from distilspark.scoring.job import Scored, finish, score_files
 from distilspark.scoring.model_udf import make_udf
-from distilspark.scoring.staging import check_output, only_scoring, places_of
+from distilspark.scoring.staging import check_output, fingerprint, is_finished, only_scoring, output_paths
 from distilspark.scoring.stream import score_stream
 from distilspark.tracking.registry import link_model
+from distilspark.tracking.runs import active_run_id
 from distilspark.tracking.store import first_line
 from distilspark.workflows.runner import Context, Job
 
@@ -59,27 +60,30 @@ def score(config: PredictConfig, session: BackgroundSession) -> None:
         link_model(model.found)
         with working("starting Spark"):
             spark = session.wait()
-        scored = (stream_in if config.predict.streaming else score_in)(spark, config, model)
+        scored = (stream_in if config.predict.streaming else score_in)(spark, config, model, active_run_id())
         session.stop()
     if scored:
         with _telling(config):
             report(scored, model, config)
 
 
-def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Scored:
-    """The whole job in a running session."""
+def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str | None = None) -> Scored:
+    """Score the files that are there, in a running session; `run_id` is the active run's."""
     started = time.perf_counter()
     assert config.input and config.output
-    places = places_of(config.output)
-    with only_scoring(places):
+    paths = output_paths(config.output)
+    with only_scoring(paths):
         with working("reading the input"):
             inputs = find_inputs(spark, config.task, config.input)
-            check_output(spark, places, inputs, config.predict.overwrite)
-        return score_files(spark, config, model, make_udf(spark, config, model), inputs, places, started)
+            if is_finished(spark, paths, fingerprint(config, inputs, model)):
+                return finish(spark, config, paths)
+            check_output(spark, paths, inputs, config.predict.overwrite)
+        udf = make_udf(spark, config, model)
+        return score_files(spark, config, model, udf, inputs, paths, started, run_id)
 
 
-def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Scored | None:
-    """A stream in a running session, told batch by batch; all of them together, None where nothing was new."""
+def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str) -> Scored | None:
+    """Score a stream in a running session, and report each batch; returns their sum, None where nothing was new."""
 
     def tell(number: int, batch: Scored, total: Scored) -> None:
         rows = batch.manifest["rows"]
@@ -87,7 +91,7 @@ def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel) -> S
         with _telling(config):
             log_scored(replace(total, metrics=batch.metrics), number)
 
-    total = score_stream(spark, config, model, tell)
+    total = score_stream(spark, config, model, tell, run_id)
     if not total:
         say(f"nothing new in {config.input}")
     return total
@@ -119,9 +123,10 @@ def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
         say(f"on the rows with a label: {format_metrics(scored.metrics)}")
     log_scored(scored, manifest.get("last_batch", 0))
     mlflow.log_dict(manifest, "manifest.json")
-    mlflow.log_dict(scored.profile, "profile/profile.json")
-    log_figures(profile_figures(scored.profile, model.max_length), "profile")
-    report_drift(scored.drift, model)
+    if scored.profile:
+        mlflow.log_dict(scored.profile, "profile/profile.json")
+        log_figures(profile_figures(scored.profile, model.max_length), "profile")
+        report_drift(scored.drift, model)
 
 
 def log_scored(scored: Scored, step: int) -> None:
