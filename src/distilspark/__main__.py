@@ -11,14 +11,16 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.exit(2)
 
 import logging
+import signal
 
 from distilspark.cli import main
 from distilspark.console import keep_standard_streams
 
 
-def run() -> None:
+def run():  # type: () -> None
     """Run the command line, and exit with its code."""
     keep_standard_streams()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     code = main(sys.argv[1:])
     logging.disable()  # what libraries have to tell when the interpreter ends is no line of the command's
     sys.exit(code)

@@ -14,6 +14,7 @@ from distilspark.console import log_to_stderr, logger, new_log, output_to, say
 from distilspark.errors import UserError, WorkError, as_foreseen, one_line
 from distilspark.paths import CONF, from_caller, set_caller
 from distilspark.preflight import check_machine
+from distilspark.scratch import use_scratch_folder
 
 COMMANDS = {
     "train": "fine-tune, evaluate, log and register one model",
@@ -156,6 +157,7 @@ def _several(failures: list[Exception]) -> str:
 def _batch(log: Path) -> Iterator[None]:
     """What the commands have around them that start Spark and write to a log."""
     check_machine()
+    use_scratch_folder()
     new_log(log)
     with output_to(log):
         log_to_stderr()

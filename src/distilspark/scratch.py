@@ -1,0 +1,41 @@
+"""A folder for all temporary files of a process, which does not outlive it for long, however the process ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+PREFIX = "distilspark-"
+LOCK = ".lock"  # held for as long as the process lives
+held: list[FileLock] = []
+
+
+def use_scratch_folder() -> None:
+    """Put this process's temporary files, its JVM's and its children's, into one folder that is deleted at the end.
+
+    Folders of processes that were killed before they could delete theirs are deleted too. Does nothing where it was
+    called before, or where the folder for temporary files cannot be written.
+    """
+    if held:
+        return
+    with suppress(OSError):
+        _sweep(Path(tempfile.gettempdir()))
+        folder = tempfile.mkdtemp(prefix=PREFIX)
+        held.append(FileLock(f"{folder}/{LOCK}"))
+        held[0].acquire()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+
+
+def _sweep(parent: Path) -> None:
+    for lock in parent.glob(f"{PREFIX}*/{LOCK}"):
+        with suppress(OSError, Timeout):
+            if lock.stat().st_uid == os.getuid():
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
