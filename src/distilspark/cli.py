@@ -14,6 +14,7 @@ from distilspark.console import log_to_stderr, logger, new_log, output_to, say
 from distilspark.errors import UserError, WorkError, as_foreseen, one_line
 from distilspark.paths import CONF, from_caller, set_caller
 from distilspark.preflight import check_machine
+from distilspark.redaction import learn_from_environment, redact
 from distilspark.scratch import use_scratch_folder
 
 COMMANDS = {
@@ -35,6 +36,7 @@ HYDRA_FLAGS = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command; the exit code: 0 success, 1 the work failed, 2 a mistake of the caller's, 130 interrupted."""
+    learn_from_environment()
     try:
         command, *rest = _without_caller(arguments) or ["--help"]
         if command in ("--help", "-h"):
@@ -185,5 +187,5 @@ def _usage() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"distilspark: {message}", file=sys.stderr)
+    print(f"distilspark: {redact(message)}", file=sys.stderr)
     return code

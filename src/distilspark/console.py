@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from distilspark.errors import UserError
+from distilspark.redaction import RedactingFormatter, redact, redact_file
 
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
@@ -79,8 +80,9 @@ def speak_as(name: str | None) -> None:
 
 def say(message: str) -> None:
     """Write a line to the log, and print it for the person at the terminal: who has read it finds it in the log."""
-    logger.info(message)
-    terminal.print(f"{speaker}{message}", markup=False)
+    shown = redact(message)
+    logger.info(shown)
+    terminal.print(f"{speaker}{shown}", markup=False)
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -89,6 +91,7 @@ def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, .
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
+        row = tuple(map(redact, row))
         table.add_row(*row)
         logger.info("%s: %s", title, " | ".join(row))
     lines = terminal if terminal.is_terminal else Console(file=terminal.file, width=WIDE, soft_wrap=True)
@@ -153,14 +156,13 @@ def _set_aside(log: Path) -> None:
 
 @contextmanager
 def own_log(log: Path) -> Iterator[Path]:
-    """Yield the file that this process logs to under the log's name, though a later run may have set it aside."""
+    """Yield a copy, without secrets, of the file that this process logs to; a later run may have set that aside."""
     numbered = log.parent.glob(f"{log.stem}-*{log.suffix}")
     aside = [file for file in numbered if os.path.samestat(file.stat(), os.fstat(2))]
-    if not aside:
-        yield log
-        return
     with tempfile.TemporaryDirectory() as folder:
-        yield Path(shutil.copyfile(aside[0], Path(folder) / log.name))
+        copy = Path(shutil.copyfile(aside[0] if aside else log, Path(folder) / log.name))
+        redact_file(copy)
+        yield copy
 
 
 @contextmanager
@@ -191,6 +193,7 @@ def output_to(log: Path) -> Iterator[int]:
             for descriptor, original in saved.items():
                 os.dup2(original, descriptor)
                 os.close(original)
+            redact_file(log)
 
 
 @contextmanager
@@ -229,9 +232,9 @@ def standard_output(original: int) -> Iterator[None]:
 def log_to_stderr() -> None:
     """Write Python's own log records to standard error, which `output_to` sends to the log file."""
     logging.captureWarnings(True)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     logger.disabled = False  # Hydra's `job_logging: disabled` switches off the loggers that were there before it
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from distilspark.config import SparkConfig, flatten
 from distilspark.errors import UserError
 from distilspark.jvm import UTF8, java_options, starting_jvm
+from distilspark.redaction import is_secret, redact
 
 
 def session(config: SparkConfig, name: str) -> SparkSession:
@@ -30,13 +32,21 @@ def session(config: SparkConfig, name: str) -> SparkSession:
     """
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master(config.master).appName(name)
-    for key, value in _settings(config).items():
+    settings = _settings(config)
+    for key, value in settings.items():
         builder = builder.config(key, value)
     with starting_jvm(config):
+        _start_jvm({"spark.master": config.master, **settings})
         spark = builder.getOrCreate()
     jvm: Any = spark._jvm
     jvm.java.util.Locale.setDefault(jvm.java.util.Locale.US)  # _JAVA_OPTIONS and spark-defaults.conf overrule options
     return spark
+
+
+def _start_jvm(settings: Mapping[str, str]) -> None:
+    """Start the JVM with all settings but secrets: PySpark puts them on its command line, where `ps` shows them."""
+    shown = [(key, value) for key, value in settings.items() if not is_secret(key) and redact(value) == value]
+    SparkContext._ensure_initialized(conf=SparkConf(loadDefaults=False).setAll(shown))
 
 
 def _settings(config: SparkConfig) -> dict[str, str]:

@@ -13,7 +13,7 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 
 from distilspark.errors import UserError, WorkError
 from distilspark.tracking import store
-from distilspark.tracking.store import check_artifacts, check_store, few_retries, first_line, without_password
+from distilspark.tracking.store import check_artifacts, check_store, few_retries, first_line
 
 HTTP = "http://127.0.0.1:9"
 
@@ -80,23 +80,6 @@ def test_few_retries_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(OSError), few_retries():
         raise OSError
     assert os.environ[name] == "3"
-
-
-@pytest.mark.parametrize(
-    "uri, shown",
-    [
-        ("postgresql+psycopg2://ann:pass@db/mlflow", "postgresql+psycopg2://ann:***@db/mlflow"),
-        (
-            "postgresql://ann:p@ss:w/rd@db:5432/mlflow?sslmode=require",
-            "postgresql://ann:***@db:5432/mlflow?sslmode=require",
-        ),
-        ("https://ann:secret@mlflow.example", "https://ann:***@mlflow.example"),
-        ("postgresql://ann@db/mlflow", "postgresql://ann@db/mlflow"),
-        ("sqlite:///C:/data/mlflow.db", "sqlite:///C:/data/mlflow.db"),
-    ],
-)
-def test_passwords_are_not_shown(uri: str, shown: str) -> None:
-    assert without_password(uri) == shown
 
 
 def test_first_lines() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from distilspark.drift.indices import Drift, measure_drift
 from distilspark.drift.profile import profile_of
 from distilspark.drift.summary import EMPTY, Summary
 from distilspark.package.load import TaskModel
+from distilspark.redaction import redact
 from distilspark.scoring.chunks import ingest, read_scored, score_chunks
 from distilspark.scoring.labelled import labelled_metrics
 from distilspark.scoring.manifest import check_errors, make_manifest
@@ -84,7 +86,7 @@ def score_files(
         drift = measure_drift(model.profile, profile)
         write_output(rows, len(plan.chunks), config, model.found.version, paths.own("output"))
         manifest = make_manifest(config, model, wanted, summary, drift, time.perf_counter() - started)
-        write_json(spark, f"{paths.own('output')}/{MANIFEST}", manifest)
+        write_json(spark, f"{paths.own('output')}/{MANIFEST}", json.loads(redact(json.dumps(manifest))))
         publish(spark, paths, config.predict.overwrite)
     return Scored(manifest, summary, profile, drift, metrics)
 

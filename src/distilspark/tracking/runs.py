@@ -29,13 +29,13 @@ from distilspark.config import flatten
 from distilspark.console import own_log, say
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
+from distilspark.redaction import redact
 from distilspark.tracking.store import (
     check_artifacts,
     few_retries,
     first_line,
     project_store,
     use_project_store,
-    without_password,
 )
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens its training view, not chat
@@ -139,7 +139,7 @@ def timed(name: str, rows: int | None = None) -> Iterator[None]:
 def print_run_link(run: mlflow.ActiveRun, page: str = "") -> None:
     """Print where the run is, and which page of the UI shows it."""
     say(f"run {run.info.run_id} in experiment {mlflow.get_experiment(run.info.experiment_id).name}")
-    uri = without_password(mlflow.get_tracking_uri())
+    uri = redact(mlflow.get_tracking_uri())
     ui = "`make ui`" if uri == project_store() else f"`make ui STORE={uri}`"
     look = uri if uri.startswith("http") else f"{ui}, then http://127.0.0.1:5000"
     say(f"look at it: {look}{page and f'/{page}'}")
@@ -249,7 +249,7 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | N
         handler.flush()
     try:
         if error:
-            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+            mlflow.set_tag("error", redact(f"{type(error).__name__}: {error}")[:5000])
         with own_log(log) as artifact:
             mlflow.log_artifact(str(artifact))
     except Exception:
@@ -277,8 +277,8 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
     `mlflow run` has logged the params of its command line already, in their own spelling: those stay.
     """
     log_settings(run, flatten(config))
-    mlflow.log_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "config/config.yaml")
-    mlflow.log_text(yaml.safe_dump(overrides), "config/overrides.yaml")
+    mlflow.log_text(redact(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)), "config/config.yaml")
+    mlflow.log_text(redact(yaml.safe_dump(overrides)), "config/overrides.yaml")
     mlflow.log_text(_packages(), "config/packages.txt")
     if commit := git("rev-parse", "HEAD"):
         mlflow.set_tag(MLFLOW_GIT_COMMIT, commit)
@@ -289,7 +289,7 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
 def log_settings(run: mlflow.ActiveRun, leaves: Mapping[str, Any]) -> None:
     """Log settings as params, except those that are there."""
     there = mlflow.MlflowClient().get_run(run.info.run_id).data.params
-    mlflow.log_params({key: str(value)[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
+    mlflow.log_params({key: redact(str(value))[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
 
 
 def _packages() -> str:

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from distilspark.config import ServerConfig
 from distilspark.console import say
 from distilspark.errors import UserError, WorkError
 from distilspark.paths import ROOT
+from distilspark.redaction import redact
 from distilspark.tracking.server_auth import authentication
-from distilspark.tracking.store import first_line, project_store, without_password
+from distilspark.tracking.store import first_line, project_store
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -43,11 +44,20 @@ def serve(config: ServerConfig) -> NoReturn:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_SERVER)}
     environment |= SETTINGS | {"MLFLOW_BACKEND_STORE_URI": store}
     if config.auth:
+        os.umask(0o077)  # what the server writes, its users' database too, is readable by its owner alone
+        for file in _database_files(store):
+            file.chmod(0o600)
         environment |= authentication(store, config.permission, Path(config.folder or ROOT / ".server"))
-    say(f"serving {without_password(store)}; Ctrl-C ends it")
+    say(f"serving {redact(store)}; Ctrl-C ends it")
     say(f"clients set MLFLOW_TRACKING_URI=http://{config.host}:{config.port}")
     sys.stdout.flush()
     os.execve(sys.executable, server_command(config), environment)
+
+
+def _database_files(store: str) -> list[Path]:
+    """Return the files of an SQLite database."""
+    path = make_url(store).database if store.startswith("sqlite") else None
+    return [file for file in Path(path).parent.glob(f"{Path(path).name}*") if file.is_file()] if path else []
 
 
 def server_command(config: ServerConfig) -> list[str]:
@@ -104,7 +114,7 @@ def check_database(url: str) -> None:
         WorkError: the database does not answer, or does not let us in.
 
     """
-    shown = without_password(url)
+    shown = redact(url)
     if re.match(r"[^/]+://[^/]*@[^/]*@", url):
         raise UserError(f"store={shown}: an @ in a password is written as %40")
     try:

@@ -17,6 +17,7 @@ from mlflow.utils.uri import is_local_uri
 
 from distilspark.errors import UserError, WorkError
 from distilspark.paths import ROOT, from_caller
+from distilspark.redaction import redact
 
 
 def use_project_store() -> None:
@@ -51,7 +52,7 @@ def check_store() -> None:
         with few_retries():
             mlflow.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
-        store = without_password(mlflow.get_tracking_uri())
+        store = redact(mlflow.get_tracking_uri())
         if _is_refusal(error):
             raise UserError(
                 f"the tracking server {store} refuses {_who()}. "
@@ -104,17 +105,6 @@ def check_artifacts(artifact_uri: str) -> None:
 def _is_here(artifact_uri: str) -> bool:
     """Return whether the folder is here that holds `EXPERIMENT/RUN/artifacts`, which a first run has to make."""
     return Path(local_file_uri_to_path(artifact_uri)).parents[2].is_dir()
-
-
-def without_password(uri: str) -> str:
-    """Hide the password in a store's URI.
-
-    >>> without_password("postgresql://ann:s3cr/et@db.example:5432/mlflow")
-    'postgresql://ann:***@db.example:5432/mlflow'
-    >>> without_password("http://127.0.0.1:5000"), without_password("sqlite:////data/mlflow.db")
-    ('http://127.0.0.1:5000', 'sqlite:////data/mlflow.db')
-    """
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
 
 
 def first_line(error: Exception) -> str:

@@ -20,10 +20,12 @@ from distilspark.config import (
     ServerConfig,
     SparkConfig,
     TrainConfig,
+    flatten,
     from_hydra,
 )
 from distilspark.console import say
 from distilspark.errors import WorkError
+from distilspark.redaction import learn_secrets
 from distilspark.spark import for_scoring, for_workers
 from distilspark.workflows.composition import check_multirun, decide_model, overrides
 
@@ -81,6 +83,7 @@ def run_command(command: str, composed: DictConfig, log: Path) -> None:
     """
     check_multirun()
     config = from_hydra(CONFIGS[command], decide_model(composed))
+    learn_secrets(flatten(config))
     with ExitStack() as stack:
         session = None
         if command in SPARK:
@@ -108,6 +111,7 @@ def run_command(command: str, composed: DictConfig, log: Path) -> None:
 def run_service(composed: DictConfig) -> None:
     """Serve on a composed `conf/server.yaml`, until it is stopped."""
     config = from_hydra(ServerConfig, composed)
+    learn_secrets(flatten(config))
     from distilspark.tracking.server import serve  # takes seconds to import: after the config is found good
 
     serve(config)

@@ -1,0 +1,80 @@
+"""Texts without the secrets that this process was given."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+SHOWN = "***"
+SECRET_NAMES = re.compile(
+    r"pass(word|wd|phrase)|secret|token(?!s|iz)|(access|api|private)[._-]?key|credential", re.IGNORECASE
+)
+IN_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s]*)@", re.I)  # a password may hold a slash or an @
+IN_QUERY = re.compile(r"[?&;]([\w.-]+)=([^&;\s]+)")
+LEAST = 6  # characters: a shorter secret is a part of too many words
+known: set[str] = set()
+
+
+def is_secret(name: str) -> bool:
+    """Return whether a setting or variable of this name holds a secret.
+
+    >>> [is_secret(name) for name in ("spark.hadoop.fs.s3a.secret.key", "AWS_ACCESS_KEY_ID", "accessToken")]
+    [True, True, True]
+    >>> [is_secret(name) for name in ("spark.executor.cores", "predict.batch_tokens", "tokenizer_sha256")]
+    [False, False, False]
+    """
+    return bool(SECRET_NAMES.search(name))
+
+
+def learn_secrets(settings: Mapping[str, Any]) -> None:
+    """Remember the secrets among settings or variables: those that are named so, and passwords in URIs."""
+    for name, value in settings.items():
+        text = str(value)
+        found = {text} if is_secret(name) and not os.path.exists(text) else set(_in_uri(text))
+        known.update(form for each in found for form in (each, unquote(each)) if len(form) >= LEAST)
+
+
+def learn_from_environment() -> None:
+    """Remember the secrets in this process's environment."""
+    learn_secrets(os.environ)
+
+
+def _in_uri(text: str) -> list[str]:
+    passwords = [found[1] for found in IN_URI.finditer(text)]
+    return passwords + [value for name, value in IN_QUERY.findall(text) if is_secret(name)]
+
+
+def redact(text: str) -> str:
+    """Replace every secret that is known, and every password in a URI.
+
+    >>> redact("postgresql://ann:s3cr/et@db.example:5432/mlflow?sslpassword=abcd&sslmode=require")
+    'postgresql://ann:***@db.example:5432/mlflow?sslpassword=***&sslmode=require'
+    >>> redact("http://127.0.0.1:5000"), redact("sqlite:////data/mlflow.db")
+    ('http://127.0.0.1:5000', 'sqlite:////data/mlflow.db')
+    """
+    for secret in sorted(known.union(_in_uri(text)), key=len, reverse=True):
+        text = text.replace(secret, SHOWN) if secret else text
+    return text
+
+
+def redact_file(file: Path) -> None:
+    """Replace the secrets in a log that others have written to as well; a file without any stays as it is."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="surrogateescape")
+        if (shown := redact(text)) != text:
+            file.write_text(shown, encoding="utf-8", errors="surrogateescape")
+    except OSError:  # it went, or cannot be written
+        return
+
+
+class RedactingFormatter(logging.Formatter):
+    """A formatter whose lines and tracebacks hold no secret."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record without secrets."""
+        return redact(super().format(record))
