@@ -1,7 +1,7 @@
 """Sentences that English accepts, and minimal violations of one rule each, by phenomenon.
 
 A phenomenon is a list of templates (see `template.py`). An acceptable sentence and its violation come from the
-same template with the same fillers; a corpus takes one of the two.
+same template with the same fillers. The sample corpus takes one of the two; a first training may take both.
 """
 
 from __future__ import annotations
