@@ -37,6 +37,7 @@ ABLATIONS = {  # the heads that each makes sense for
     "early_stopping": BOTH,
     "learning_rate": BOTH,
     "loss": {"regression"},
+    "pretraining": BOTH,
     "sample_fraction": BOTH,
     "stop_words": BOTH,
 }
@@ -152,6 +153,14 @@ def test_the_default_is_what_the_design_says(compose_config: Composer) -> None:
         assert (config.data.sample_fraction, config.data.validation_fraction) == (1.0, 0.2)
 
 
+def test_a_recipe_gives_a_task_its_first_training(compose_config: Composer) -> None:
+    recipe = "+model.recipe.classification.pretraining_rows.cola=2000"
+    for task, rows in (("cola", 2000), ("sst2", 0), ("stsb", 0)):
+        assert compose_config("model=tiny", f"task={task}", recipe).training.pretraining.rows == rows
+    assert compose_config("model=tiny", recipe, "training.pretraining.rows=0").training.pretraining.rows == 0
+    assert compose_config("model=tiny", "training.learning_rate=0.1").training.pretraining.learning_rate == 1e-3
+
+
 def keys(schema: Any) -> Iterator[str]:
     """The names of the fields of a config and of the configs in it."""
     for field in fields(schema):
@@ -180,7 +189,7 @@ def test_every_key_is_read_somewhere() -> None:
     commands = (TrainConfig, EvaluateConfig, PromoteConfig, PredictConfig, CompareConfig, ServerConfig)
     names = [key for composed in (*commands, SearchConfig) for key in keys(composed)]
     assert len(names) > 90
-    for_interpolation = {"recipe", "RecipeConfig"}  # training.* take it: conf/training/default.yaml
+    for_interpolation = {"recipe", "RecipeConfig", "pretraining_rows"}  # training.* take it: conf/training/default.yaml
     assert "model.recipe." in (CONF / "training" / "default.yaml").read_text()
     assert set(names) - attributes_read() - for_interpolation == set()
 
@@ -219,6 +228,13 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("training.class_weights=on", "training.class_weights"),
         ("training.early_stopping.monitor=val_loss", "training.early_stopping.monitor"),
         ("training.early_stopping.patience=-1", "training.early_stopping.patience"),
+        ("training.pretraining.rows=-1", "training.pretraining.rows"),
+        ("training.pretraining.rows=100001", "training.pretraining.rows"),
+        ("training.pretraining.rows=true", "training.pretraining.rows"),
+        ("training.pretraining.epochs=0", "training.pretraining.epochs"),
+        ("training.pretraining.learning_rate=0", "training.pretraining.learning_rate"),
+        ("training.pretraining.batch_size=0", "training.pretraining.batch_size"),
+        ("training.pretraining.keep_head=perhaps", "training.pretraining.keep_head"),
         ("training.seed=-1", "training.seed"),
         ("training.seed=4294967296", "training.seed"),
         ("training.checkpoint_every=often", "training.checkpoint_every"),
@@ -271,6 +287,8 @@ def test_what_does_not_fit_is_refused_by_its_name(compose_config: Composer, over
         "training.warmup_fraction=1",
         "training.clip_norm=0",
         "training.early_stopping.patience=0",
+        "training.pretraining.rows=0",
+        "training.pretraining.rows=100000",
         "training.seed=0",
         "training.seed=4294967295",
         "training.checkpoint_every=1 steps",

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from distilspark.console import say
 from distilspark.errors import UserError
 
 
@@ -20,8 +21,8 @@ def cache_root() -> Path:
     return Path(chosen).expanduser().absolute()
 
 
-def cached_folder(name: str, build: Callable[[Path], None]) -> Path:
-    """The cache's folder `name`, made by `build(empty_folder)` where it is missing.
+def cached_folder(name: str, build: Callable[[Path], None], is_intact: Callable[[Path], bool] = Path.is_dir) -> Path:
+    """The cache's folder `name`, made by `build(empty_folder)` where it is missing, or not `is_intact`.
 
     Two processes that ask for the same folder build it once: the second waits. A build that fails leaves nothing.
 
@@ -30,12 +31,15 @@ def cached_folder(name: str, build: Callable[[Path], None]) -> Path:
 
     """
     folder = cache_root() / name
-    if folder.is_dir():
+    if is_intact(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
+            if not is_intact(folder):
+                if folder.is_dir():
+                    say(f"{folder} is damaged: it is made again")
+                    shutil.rmtree(folder)
                 _build_whole(folder, build)
     except OSError as error:
         raise UserError(

@@ -106,7 +106,7 @@ class DataConfig:
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
     max_characters: Positive  # a row with a longer text is bad
     max_bad_fraction: Fraction  # more bad rows than this fail the run
-    seed: Seed  # of the sample corpus, the sample fraction, the validation split
+    seed: Seed  # of the sample corpus, the sample fraction, the validation split, the first training
 
     def __post_init__(self) -> None:
         if self.source == "files" and not self.path:
@@ -144,6 +144,7 @@ class RecipeConfig:
     batch_size: int
     epochs: int
     class_weights: str
+    pretraining_rows: dict[str, int]  # by the task's name; a task that is not there: none
 
 
 @config
@@ -168,6 +169,17 @@ class EarlyStoppingConfig:
 
 
 @config
+class PretrainingConfig:
+    """A first training, on rows that the corpus' grammar generates, before the fine-tuning."""
+
+    rows: Annotated[int, Field(ge=0, le=100_000, strict=True)]  # 0: no first training
+    epochs: Positive
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    batch_size: Positive
+    keep_head: bool  # the fine-tuning starts from its head too, not from a new one
+
+
+@config
 class TrainingConfig:
     """Optimisation: `conf/training/*.yaml`."""
 
@@ -185,6 +197,7 @@ class TrainingConfig:
     bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
     threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
     early_stopping: EarlyStoppingConfig
+    pretraining: PretrainingConfig
     seed: Seed
     workers: Positive  # Spark tasks that train together, each on its part of every batch
     resume: bool  # go on with the same training where one was interrupted

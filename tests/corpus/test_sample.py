@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import subprocess
 import sys
@@ -20,12 +21,25 @@ from distilspark.corpus.acceptability import IN_DOMAIN, OUT_OF_DOMAIN, PHENOMENA
 from distilspark.corpus.concepts import actions, places, things
 from distilspark.corpus.lexicon import SPLITS, own_words, shared_words
 from distilspark.corpus.morphology import forms
-from distilspark.corpus.sample import corpora, sample_corpus, vocabulary, write_corpus
+from distilspark.corpus.sample import (
+    check_pretraining,
+    corpora,
+    pretraining_rows,
+    sample_corpus,
+    vocabulary,
+    write_corpus,
+)
 from distilspark.corpus.similarity import Mention, Scene, Style, express, judge, meaning, scored_pair
 from distilspark.corpus.template import CONTRAST, SLOT, WORD, choose, literals, take, violations
 from distilspark.errors import UserError
 
 ROWS = {"train": 1500, "dev": 600}
+DIGESTS = {  # of the files that `ROWS` and seed 42 give: another one takes another GRAMMAR_VERSION
+    "train.tsv": "e002cd3bc7faf193",
+    "dev.tsv": "18b8e062a359aa4b",
+    "train.csv": "38708976762b81a7",
+    "dev.csv": "8a06460e82eacbd9",
+}
 FILES = {"cola": "tsv", "stsb": "csv"}
 
 
@@ -79,6 +93,11 @@ def test_same_seed_same_bytes_whatever_the_hash_seed(task: str, folders: dict[st
     for split in ROWS:
         name = f"{split}.{FILES[task]}"
         assert (tmp_path / name).read_bytes() == (folders[task] / name).read_bytes()
+
+
+def test_sample_corpus_of_a_seed_stays_as_it_is(folders: dict[str, Path]) -> None:
+    files = [file for folder in folders.values() for file in folder.iterdir()]
+    assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files} == DIGESTS
 
 
 @pytest.mark.parametrize("task", FILES)
@@ -266,6 +285,51 @@ def test_vocabulary_holds_every_word() -> None:
         said = words([*sentences, *(text for pair in pairs for text in (pair.sentence1, pair.sentence2))])
         assert said <= set(known), said - set(known)
     assert len(known) < 3000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", FILES)
+def test_grammar_has_a_hundred_thousand_rows_for_a_first_training(task: str) -> None:
+    """And the thousand that it is validated on; none of them can be in the sample corpus' dev."""
+    generated = pretraining_rows(task, 101_000, 42)
+    texts = list(zip(generated.sentence1, generated.sentence2 or generated.sentence1, strict=True))
+    assert len({frozenset(pair) for pair in texts}) == len(generated.labels) == 101_000
+    assert not {text for pair in texts for text in pair} & dev_sentences(task)
+    assert pretraining_rows(task, 300, 42) == pretraining_rows(task, 300, 42) != pretraining_rows(task, 300, 43)
+
+
+def dev_sentences(task: str) -> set[str]:
+    """Sentences that the sample corpus could have in its dev."""
+    if task == "cola":
+        return {row.sentence for row in acceptability.judgements("dev", 10_000, Random(1))}
+    pairs = similarity.scored_pairs("dev", 10_000, Random(1))
+    return {text for pair in pairs for text in (pair.sentence1, pair.sentence2)}
+
+
+def test_minimal_pairs_are_of_all_phenomena_and_as_acceptable_as_colas() -> None:
+    rows = acceptability.minimal_pairs("train", 2200, Random(1))
+    assert len({row.sentence for row in rows}) == len(rows) == 2200
+    assert mean(row.label for row in rows) == pytest.approx(0.7, abs=0.001)
+    counts = Counter(row.phenomenon for row in rows)
+    assert set(counts) == set(PHENOMENA) and max(counts.values()) < 2 * min(counts.values())
+    for before, row in pairwise(rows):
+        if row.label == 0:
+            assert (before.label, before.phenomenon) == (1, row.phenomenon)
+            here, there = Counter(before.sentence.lower().split()), Counter(row.sentence.lower().split())
+            assert ((here - there) + (there - here)).total() <= 8
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_few_minimal_pairs(rows: int) -> None:
+    assert len(acceptability.minimal_pairs("train", rows, Random(1))) == rows
+
+
+def test_a_first_training_needs_a_task_with_a_corpus() -> None:
+    message = r"training\.pretraining\.rows=5: .* task=rte, only for cola and stsb; set training\.pretraining\.rows=0"
+    with pytest.raises(UserError, match=message):
+        check_pretraining("rte", 5)
+    for task, rows in (("rte", 0), ("cola", 5), ("stsb", 5)):
+        check_pretraining(task, rows)
 
 
 def test_a_task_without_corpus_is_the_callers_mistake(tmp_path: Path) -> None:

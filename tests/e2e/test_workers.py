@@ -51,14 +51,17 @@ def no_dropout(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-def test_two_workers_take_the_steps_of_one(place: Place, no_dropout: Path) -> None:
+@pytest.mark.parametrize("first", ["", "training.pretraining.rows=200"])
+def test_two_workers_take_the_steps_of_one(place: Place, no_dropout: Path, first: str) -> None:
     """Twenty epochs of one step: all rows are in it, in two shards of different sizes."""
     settings = ("training.epochs=20", "training.batch_size=1000", "training.early_stopping.patience=20")
     plain = (f"model.path={no_dropout}", "model.dropout=0")
     runs = []
     for workers in (1, 2):
-        name = f"workers-{workers}"
-        ended = place.train("task=cola", *settings, *plain, f"training.workers={workers}", f"registry.name={name}")
+        name = f"workers-{workers}{first and '-first'}"
+        ended = place.train(
+            "task=cola", *settings, *plain, first, f"training.workers={workers}", f"registry.name={name}"
+        )
         assert ended.returncode == 0, ended.stderr
         runs.append(run_named(place, name))
     one, two = runs

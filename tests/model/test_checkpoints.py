@@ -19,6 +19,7 @@ from distilspark.config import ModelConfig, TrainConfig
 from distilspark.errors import UserError, WorkError
 from distilspark.model.checkpoints import fetch, file_digest, is_available
 from distilspark.model.conversion import FILES, convert
+from helpers.checkpoints import flip_a_byte
 from helpers.fake_hub import serve_hub, silent_hub
 from helpers.fake_index import write_wheel
 
@@ -271,12 +272,6 @@ def test_other_weights_are_refused(
     assert f"sha256 is {seen[:12]}…, not {expected[:12]}…" in str(raised.value)
     assert "model.checkpoint.sha256=null" in str(raised.value) or "model.path" in str(raised.value)
     assert in_cache(cache) == set()
-
-
-def flip_a_byte(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
 
 
 def test_without_a_digest_a_local_folder_is_taken_as_it_is(

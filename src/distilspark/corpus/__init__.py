@@ -1,1 +1,1 @@
-"""The generated sample corpus: words, templates, contrasts of acceptability, and scenes with graded similarity."""
+"""Generated rows: words, templates, contrasts of acceptability, and scenes with graded similarity."""

@@ -1,14 +1,14 @@
 """Sentences that English accepts, and minimal violations of one rule each, by phenomenon.
 
 A phenomenon is a list of templates (see `template.py`). An acceptable sentence and its violation come from the
-same template with the same fillers; a corpus takes one of the two.
+same template with the same fillers. The sample corpus takes one of the two; a first training may take both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, cycle
 from random import Random
 
 from distilspark.corpus.lexicon import lexicon
@@ -451,16 +451,35 @@ def _draw(phenomena: list[str], split: str, rows: int, rng: Random, seen: set[st
     labels = [1] * acceptable + [0] * (rows - acceptable)
     rng.shuffle(sources)
     rng.shuffle(labels)
-    return [_judge(source, label, split, rng, seen) for source, label in zip(sources, labels, strict=True)]
+    drawn = zip(sources, labels, strict=True)
+    return [row for source, label in drawn for row in _judge(source, [label], split, rng, seen)]
 
 
-def _judge(phenomenon: str, label: int, split: str, rng: Random, seen: set[str]) -> Judgement:
+def minimal_pairs(split: str, rows: int, rng: Random) -> list[Judgement]:
+    """As many different sentences of all phenomena: each violation follows its acceptable sentence.
+
+    Further acceptable sentences make them 70 %.
+
+    Raises:
+        ValueError: the grammar has no more sentences to give.
+
+    """
+    acceptable = round(ACCEPTABLE_SHARE * rows)
+    labels = [[1, 0]] * (rows - acceptable) + [[1]] * (2 * acceptable - rows)
+    rng.shuffle(labels)
+    seen: set[str] = set()
+    drawn = zip(cycle(PHENOMENA), labels, strict=False)
+    return [row for source, wanted in drawn for row in _judge(source, wanted, split, rng, seen)]
+
+
+def _judge(phenomenon: str, labels: list[int], split: str, rng: Random, seen: set[str]) -> list[Judgement]:
+    """The sentences of one contrast that have these labels, none of them seen before."""
     for _ in range(PATIENCE):
         pair = contrast(phenomenon, split, rng)
-        sentence = pair.acceptable if label else pair.unacceptable
-        if sentence not in seen:
-            seen.add(sentence)
-            return Judgement(phenomenon, label, sentence)
+        sentences = [pair.acceptable if label else pair.unacceptable for label in labels]
+        if seen.isdisjoint(sentences):
+            seen.update(sentences)
+            return [Judgement(phenomenon, *row) for row in zip(labels, sentences, strict=True)]
     raise ValueError(f"{split} holds every sentence that the grammar has for {phenomenon}")
 
 

@@ -24,6 +24,7 @@ Config = dict[str, Any]
 Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
 WEIGHTS = "model.safetensors"
+HEAD = ("pre_classifier", "classifier")  # the layers of a head, by their Hugging Face names
 FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 KEYS = {  # DistilBERT's config keys, and what each architecture calls them
     "distilbert": {
@@ -155,8 +156,12 @@ def _with_bias(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
 
 
-def write_checkpoint(target: Path, config: Config, arrays: Mapping[str, NDArray[Any]], origin: str) -> None:
+def write_checkpoint(
+    target: Path, config: Config, arrays: Mapping[str, NDArray[Any]], origin: str, with_head: bool = False
+) -> None:
     """Write `config.json` and `model.safetensors` with exactly DistilBERT's tensors; `origin` names them in errors.
+
+    `with_head`: and those of the head.
 
     Raises:
         UserError: a tensor is missing, or its shape does not fit the config.
@@ -170,7 +175,8 @@ def write_checkpoint(target: Path, config: Config, arrays: Mapping[str, NDArray[
         if arrays[name].shape != shape:
             raise UserError(f"{origin}: {name} has the shape {arrays[name].shape}, by config.json {shape}")
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    kept = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in shapes}
+    names = [*shapes, *(name for name in arrays if with_head and name.startswith(HEAD))]
+    kept = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in names}
     try:
         save_file(kept, target / WEIGHTS, metadata={"format": "pt"})
     except SafetensorError as error:  # that is how it tells of a full disk

@@ -11,6 +11,9 @@ import keras_hub
 import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
+from safetensors import safe_open
+
+from distilspark.model.conversion import HEAD, WEIGHTS
 
 Layout = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -57,6 +60,14 @@ def build_network(
     return keras.Model(inputs, outputs, name=head)
 
 
+def load_head(network: keras.Model, folder: Path) -> None:
+    """Give the network's head the weights of the head in `folder`, a checkpoint that a first training has written."""
+    with safe_open(folder / WEIGHTS, "numpy") as stored:
+        for name in HEAD:
+            weights = stored.get_tensor(f"{name}.weight").T, stored.get_tensor(f"{name}.bias")
+            network.get_layer(name).set_weights(weights)
+
+
 def _dense(units: int, name: str, activation: str | None = None) -> layers.Dense:
     initializer = keras.initializers.RandomNormal(stddev=0.02)
     return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name)
@@ -82,7 +93,7 @@ def _named_variables(network: keras.Model) -> Iterator[tuple[str, keras.Variable
     yield from _norm("distilbert.embeddings.LayerNorm", backbone.embeddings_layer_norm)
     for index, layer in enumerate(backbone.transformer_layers):
         yield from _transformer_layer(f"distilbert.transformer.layer.{index}", layer)
-    for name in ("pre_classifier", "classifier"):
+    for name in HEAD:
         yield from _linear(name, network.get_layer(name))
 
 

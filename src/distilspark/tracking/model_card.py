@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from mlflow.entities import Run
 
-from distilspark.config import TaskConfig, TrainConfig
+from distilspark.config import PretrainingConfig, TaskConfig, TrainConfig
 from distilspark.figures import percent
 from distilspark.markdown import write_list, write_table
 from distilspark.metrics import Metric
@@ -82,12 +82,20 @@ def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
     return {
         "checkpoint": f"{model.name} ({source}), licence {checkpoint.license if is_known else UNKNOWN}",
         "origin": checkpoint.origin if is_known else UNKNOWN,
+        **_first_training(config.training.pretraining),
         "reads": f"{' and '.join(config.task.text_columns)}, {config.features.text} text, {model.max_length} tokens",
         "answers": answers or "a value from {:g} to {:g}".format(*config.task.label_range),
         **({"decides above": f"{threshold:.4f}, folded into the network"} if threshold else {}),
         "precision": run.data.tags["model.precision"],
         "training": f"run {run.info.run_id}, seed {config.training.seed}",
     }
+
+
+def _first_training(config: PretrainingConfig) -> dict[str, str]:
+    if not config.rows:
+        return {}
+    epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
+    return {"first trained on": f"{config.rows} rows that a grammar of the project's own generates, {epochs}"}
 
 
 def _data_table(run: Run) -> str:

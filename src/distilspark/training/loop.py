@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distilspark.config import DEFAULT_THRESHOLD, TrainConfig, TrainingConfig
 from distilspark.model.losses import make_loss
-from distilspark.model.network import build_network
+from distilspark.model.network import build_network, load_head
 from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
 from distilspark.training.checkpoint.state import CheckpointOptions, CheckpointSaver, Position, TrainedState
@@ -50,13 +50,16 @@ def seed_everything(seed: int) -> None:
 def build_initial_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
     """Build the network before its first step, on `checkpoint`'s weights; the same seed gives the same weights."""
     seed_everything(config.training.seed)
-    return build_network(
+    network = build_network(
         checkpoint,
         config.task.head,
         config.task.head_kind.units(config.task),
         pooling=config.model.pooling,
         dropout=config.model.dropout,
     )
+    if config.training.pretraining.rows and config.training.pretraining.keep_head:
+        load_head(network, checkpoint)
+    return network
 
 
 def fit(

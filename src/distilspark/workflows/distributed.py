@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import mlflow
 from pyspark.sql import DataFrame
 
@@ -12,7 +15,12 @@ from distilspark.tracking.results import epoch_log
 from distilspark.training.callbacks import EpochLogger, print_epoch
 from distilspark.training.checkpoint.state import CheckpointOptions, TrainedState, read_trained_state
 from distilspark.training.checkpoint.store import CheckpointFolder
-from distilspark.training.distributed.spark_stage import make_worker_settings, run_training_stage, worker_logs
+from distilspark.training.distributed.spark_stage import (
+    PRETRAINED,
+    make_worker_settings,
+    run_training_stage,
+    worker_logs,
+)
 from distilspark.training.targets import TargetTransform
 
 
@@ -35,11 +43,16 @@ class EpochFollower:
 
 
 def train_on_workers(
-    config: TrainConfig, rows: DataFrame, target: TargetTransform, checkpoints: CheckpointOptions | None
+    config: TrainConfig,
+    rows: DataFrame,
+    target: TargetTransform,
+    checkpoints: CheckpointOptions | None,
+    start: Path,
 ) -> TrainedState:
     """Train in a Spark stage, log the epochs while it runs, and read the result from the last checkpoint.
 
-    `rows` are those of train and validation, as `with_token_ids` returns them.
+    `rows` are those of train and validation, as `with_token_ids` returns them. Workers fetch the checkpoint themselves;
+    that of a first training, `start`, they get in the folder that they share with the driver.
 
     Raises:
         WorkError: there is no folder for checkpoints, the stage failed, or the last checkpoint is missing.
@@ -48,6 +61,8 @@ def train_on_workers(
     if checkpoints is None:
         raise WorkError("workers need a folder for checkpoints that is this training's alone: training.checkpoints")
     folder = checkpoints.folder
+    if config.training.pretraining.rows:
+        shutil.copytree(start, folder.path / PRETRAINED, dirs_exist_ok=True)
     follower = EpochFollower(folder, config, epoch_log(checkpoints.run_id))
     say(f"training on {config.training.workers} workers")
     try:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distilspark.config import TrainConfig, flatten, from_hydra
 from distilspark.console import log_to_stderr, new_log, output_to, say, show_table, standard_output
+from distilspark.corpus.sample import check_pretraining
 from distilspark.errors import UserError, WorkError, as_foreseen
 from distilspark.metrics import Metric
 from distilspark.preflight import check_machine
@@ -120,7 +121,9 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
 
 
 def check_tasks(configs: Sequence[TrainConfig]) -> None:
-    """Raise `UserError` where jobs have nothing that can be compared."""
+    """Raise `UserError` where jobs have nothing that can be compared, or a first training without rows for the task."""
+    for config in configs:
+        check_pretraining(config.task.name, config.training.pretraining.rows)
     for key in ("name", "metric"):
         if len(values := sorted({getattr(config.task, key) for config in configs})) > 1:
             key = "task" if key == "name" else "task.metric"

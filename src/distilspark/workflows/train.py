@@ -16,6 +16,7 @@ import pandas as pd
 from distilspark.background_session import BackgroundSession
 from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig
 from distilspark.console import say, speak_as, working
+from distilspark.corpus.sample import check_pretraining
 from distilspark.drift.profile import profile_of_outputs
 from distilspark.evaluation.plots import history_plot
 from distilspark.evaluation.predictions import Array, Predictions
@@ -45,6 +46,7 @@ from distilspark.training.checkpoint.state import CheckpointOptions, TrainedStat
 from distilspark.training.checkpoint.store import CheckpointFolder, interrupted_run_id, open_checkpoints
 from distilspark.training.loop import FitResult, TrainingData, build_initial_network, fit, load_trained_state
 from distilspark.training.prediction import Predictor
+from distilspark.training.pretraining import pretrain
 from distilspark.training.threshold import fold_threshold
 from distilspark.workflows.composition import has_neighbours, overrides, sweep_parent
 from distilspark.workflows.distributed import train_on_workers
@@ -57,6 +59,7 @@ from distilspark.workflows.runner import Context, Job, Outcome
 def prepare(config: TrainConfig, context: Context) -> Iterator[Job]:
     """Yield the training; in a sweep as a child of the sweep's run, which registers the best of its jobs itself."""
     assert context.session
+    check_pretraining(config.task.name, config.training.pretraining.rows)
     session, folder = context.session, context.log.parent
     job = job_of(sweep_parent(), overrides())
     own = job.name if job else f"seed {config.training.seed}"
@@ -102,12 +105,13 @@ def fine_tune(
     with timed("data"), working("reading, checking and profiling the data in Spark"):
         data = prepare_data(config, session.wait(), tokenizer, folder)
     checkpoints = checkpoint_options(config, checkpoint_folder, data.digest)
+    start = train_first(config, checkpoint)
     trained = None
     if config.training.workers > 1:
         with timed("workers"):
-            trained = train_on_workers(config, data.training_rows, data.target, checkpoints)
+            trained = train_on_workers(config, data.training_rows, data.target, checkpoints, start)
     session.stop()
-    network, dev = build_initial_network(config, checkpoint), data.splits["dev"]
+    network, dev = build_initial_network(config, start), data.splits["dev"]
     with timed("train"):
         result = train(config, network, data, checkpoints, trained)
     with timed("predict", rows=len(dev.rows)):
@@ -119,6 +123,21 @@ def fine_tune(
     with timed("package"), working("packaging the model"):
         package(config, network, checkpoint, data, predictions, result)
     publish(config, evaluation, result, registered=registered)
+
+
+def train_first(config: TrainConfig, checkpoint: Path) -> Path:
+    """Return the checkpoint that the fine-tuning starts from: after the first training where one is asked for."""
+    if not (rows := config.training.pretraining.rows):
+        return checkpoint
+    with timed("pretraining"):
+        pretrained = pretrain(config, checkpoint)
+    mlflow.set_tag("model.pretraining", f"{rows} generated rows, {pretrained.digest[:12]}")
+    for epoch in pretrained.history:
+        metrics = {f"pretraining/{name}": value for name, value in epoch.items() if name != "epoch"}
+        mlflow.log_metrics(metrics, step=int(epoch["epoch"]))
+    best = config.task.headline.best((epoch[f"val/{config.task.metric}"] for epoch in pretrained.history), float)
+    say(f"starting from {pretrained.folder.name}: {config.task.metric} {best:.4f} on generated rows")
+    return pretrained.folder
 
 
 def checkpoint_options(

@@ -39,6 +39,7 @@ POLL_SECONDS = 1.0  # between two looks at the workers' checkpoints
 FORWARDED = ("DISTILSPARK_", "HF_")  # prefixes of the driver's environment variables that workers get
 PYTHON_ERROR = re.compile(r"^((?!java|org|py4j)[\w.]*(?:Error|Exception))(: .+)$", re.MULTILINE)
 JAVA_ERROR = re.compile(r"Exception: (.+)")
+PRETRAINED = "pretrained"  # in the shared folder: the checkpoint of a first training
 COLUMNS = ("id", "split", "label", "token_ids", "tokens", "unknown_tokens")  # that workers read
 
 
@@ -161,8 +162,9 @@ def _train_shard(settings: WorkerSettings, context: BarrierTaskContext, rows: pd
         raise UserError(f"training.workers={config.training.workers} is too many for {sum(shard.sizes)} rows")
     collectives = start_collectives(shard.rank, addresses, config.spark.executor_cores)
     checkpoints = _agree_on_checkpoint(settings, context)
+    shared = Path(settings.checkpoint_folder) / PRETRAINED
     fit(
-        build_initial_network(config, fetch(config.model)),
+        build_initial_network(config, shared if config.training.pretraining.rows else fetch(config.model)),
         TrainingData(train, validation, settings.target),
         config,
         lambda epoch, metrics: None,  # the driver reads them from the checkpoints

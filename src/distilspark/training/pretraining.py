@@ -1,0 +1,138 @@
+"""A first training, on rows that the corpus' grammar generates; its result is a checkpoint in the user's cache.
+
+The rows and the training depend on `data.seed`, not on `training.seed`: all seeds of a fine-tuning start from the same
+checkpoint. Its folder holds the encoder and the head, and a record of what it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilspark.cache import cached_folder
+from distilspark.config import DEFAULT_THRESHOLD, TrainConfig, flatten
+from distilspark.console import say
+from distilspark.corpus.sample import GRAMMAR_VERSION, pretraining_rows
+from distilspark.errors import UserError
+from distilspark.features.encoding import encode, load_tokenizer
+from distilspark.model.checkpoints import RECORD, file_digest
+from distilspark.model.conversion import FILES, WEIGHTS, read_config, write_checkpoint
+from distilspark.model.network import export_arrays
+from distilspark.training.batches import Examples
+from distilspark.training.loop import TrainingData, build_initial_network, fit
+from distilspark.training.targets import make_target_transform
+
+VALIDATION_ROWS = 1000  # generated beside the others: for the metric, and to choose the best of several epochs
+MODEL_SETTINGS = ("pooling", "dropout", "max_length")  # that a first training depends on, beside its checkpoint
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The checkpoint of a first training."""
+
+    folder: Path  # in DistilBERT's layout, with the head
+    digest: str  # of what it was made from
+    history: list[dict[str, float]]  # one entry an epoch: epoch, train/loss, val/*, time/epoch
+
+
+def pretrain(config: TrainConfig, checkpoint: Path) -> Pretrained:
+    """Return the checkpoint of the first training that starts from `checkpoint`; train where the cache lacks it.
+
+    A damaged one is made again. Of two processes that need the same one, the second waits for the first.
+
+    Raises:
+        UserError: the cache cannot be written.
+        WorkError: the outputs became NaN or infinite.
+
+    """
+    settings = _first_training(config)
+    rows = config.training.pretraining.rows
+    made_from = _made_from(settings, rows, checkpoint)
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    name = f"checkpoints/{checkpoint.name}-{config.task.name}-{rows}rows-{digest[:12]}"
+    folder = cached_folder(name, partial(_build, settings, rows, checkpoint, made_from), _is_intact)
+    return Pretrained(folder, digest, json.loads((folder / RECORD).read_text())["history"])
+
+
+def _first_training(config: TrainConfig) -> TrainConfig:
+    """The config of the first training: the fine-tuning's, without all that it does not depend on."""
+    change: Callable[..., Any] = replace  # mypy does not see that configs are dataclasses
+    chosen = config.training.pretraining
+    training = change(
+        config.training,
+        epochs=chosen.epochs,
+        batch_size=chosen.batch_size,
+        learning_rate=chosen.learning_rate,
+        standardize_labels=False,
+        class_weights="off",
+        threshold=DEFAULT_THRESHOLD,
+        early_stopping=change(config.training.early_stopping, monitor="metric", patience=chosen.epochs),
+        pretraining=change(chosen, rows=0),
+        seed=config.data.seed,
+        workers=1,
+        resume=False,
+        checkpoint_every=None,
+        checkpoints=None,
+    )
+    first: TrainConfig = change(config, training=training)
+    return first
+
+
+def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, Any]:
+    """All that the result depends on; `training.*` is all in it, so that a new key there is never forgotten."""
+    model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
+    training = flatten(settings.training, "training")
+    del training["training.pretraining.keep_head"]
+    return {
+        "checkpoint": f"{checkpoint.name} {file_digest(checkpoint / WEIGHTS)}",
+        "grammar": GRAMMAR_VERSION,
+        "rows": rows,
+        "task": [settings.task.name, settings.task.head, settings.task.metric],
+        **model,
+        **training,
+    }
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        return bool(record["history"]) and file_digest(folder / WEIGHTS) == record["sha256"]
+    except (OSError, ValueError, KeyError, UserError):
+        return False
+
+
+def _build(settings: TrainConfig, rows: int, checkpoint: Path, made_from: dict[str, Any], target: Path) -> None:
+    epochs = settings.training.epochs
+    say(f"first training: {rows} generated rows, {epochs} epoch{'s' * (epochs > 1)}, kept in the cache")
+    network = build_initial_network(settings, checkpoint)
+    result = fit(network, _generate(settings, rows, checkpoint), settings, lambda epoch, metrics: None)
+    write_checkpoint(target, read_config(checkpoint), export_arrays(network), str(target), with_head=True)
+    for name in FILES:
+        if name not in ("config.json", WEIGHTS) and (checkpoint / name).is_file():
+            shutil.copyfile(checkpoint / name, target / name)
+    history = result.history.to_dict("records")
+    record = {"sha256": file_digest(target / WEIGHTS), "made_from": made_from, "history": history}
+    (target / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _generate(settings: TrainConfig, rows: int, checkpoint: Path) -> TrainingData:
+    """Generate and encode; the last rows are the validation split's."""
+    generated = pretraining_rows(settings.task.name, rows + VALIDATION_ROWS, settings.data.seed)
+    tokenizer = load_tokenizer(checkpoint)
+
+    def examples(part: slice) -> Examples:
+        second = generated.sentence2 and generated.sentence2[part]
+        encoded = encode(tokenizer, generated.sentence1[part], second, settings.model.max_length)
+        return Examples(encoded, np.array(generated.labels[part]))
+
+    train = examples(slice(rows))
+    target = make_target_transform(train.labels, settings.task, settings.training)
+    return TrainingData(train, examples(slice(rows, None)), target)

@@ -1,0 +1,233 @@
+"""A first training: it teaches the network, and its checkpoint is kept, verified and shared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from distilspark.config import TrainConfig
+from distilspark.corpus import acceptability
+from distilspark.corpus.acceptability import Phenomenon, judgements
+from distilspark.features.encoding import encode, load_tokenizer
+from distilspark.heads import CLASSIFICATION
+from distilspark.model.checkpoints import RECORD, fetch, file_digest
+from distilspark.model.conversion import WEIGHTS
+from distilspark.model.network import export_arrays
+from distilspark.paths import ROOT
+from distilspark.training import pretraining
+from distilspark.training.batches import Examples
+from distilspark.training.checkpoint.state import weights_digest
+from distilspark.training.loop import TrainingData, build_initial_network, fit
+from distilspark.training.prediction import Predictor
+from distilspark.training.pretraining import Pretrained, pretrain
+from distilspark.training.targets import make_target_transform
+from helpers.checkpoints import flip_a_byte
+
+pytestmark = pytest.mark.slow
+Composer = Callable[..., TrainConfig]
+EASY = {  # a doubled word, which a tiny network learns to see
+    "easy": Phenomenon(["the {person1.sg} {laugh1.past} [in|under under] the {place1.sg} (in {city1}|with {name1}|)"])
+}
+FIRST = tuple(f"training.pretraining.{change}" for change in ("rows=600", "learning_rate=5e-3", "batch_size=16"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An easy grammar, few validation rows, and a cache of the module's own."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("DISTILSPARK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        changed.setattr(acceptability, "PHENOMENA", EASY)
+        changed.setattr(acceptability, "IN_DOMAIN", EASY)
+        changed.setattr(acceptability, "OUT_OF_DOMAIN", EASY)
+        changed.setattr(pretraining, "VALIDATION_ROWS", 60)
+        yield
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of each first training that has run."""
+    rows: list[int] = []
+
+    def counted(network: keras.Model, data: TrainingData, *rest: Any) -> Any:
+        rows.append(len(data.train.labels))
+        return fit(network, data, *rest)
+
+    monkeypatch.setattr(pretraining, "fit", counted)
+    return rows
+
+
+def compose(compose_config: Composer, *overrides: str) -> TrainConfig:
+    return compose_config("model=tiny", *FIRST, *overrides)
+
+
+@pytest.fixture(scope="module")
+def config(compose_config: Composer) -> TrainConfig:
+    return compose(compose_config)
+
+
+@pytest.fixture(scope="module")
+def first(config: TrainConfig, surroundings: None) -> Pretrained:
+    return pretrain(config, fetch(config.model))
+
+
+def dev_mcc(network: keras.Model, folder: Path) -> float:
+    """On generated sentences in words that the first training has not seen."""
+    rows = judgements("dev", 300, Random(1))
+    encoded = encode(load_tokenizer(folder), [row.sentence for row in rows], None, 64)
+    outputs = CLASSIFICATION.activate(Predictor(network, 999, 8).raw_outputs(encoded))
+    return CLASSIFICATION.compute_metrics(np.array([row.label for row in rows], float), outputs)["mcc"]
+
+
+def test_network_knows_the_grammar_after_the_first_training(config: TrainConfig, first: Pretrained) -> None:
+    base = fetch(config.model)
+    untrained = build_initial_network(compose_without(config), base)
+    assert dev_mcc(untrained, base) < 0.3
+    assert dev_mcc(build_initial_network(config, first.folder), first.folder) > 0.9
+    (epoch,) = first.history
+    assert epoch["val/mcc"] > 0.9 and epoch["epoch"] == 1
+
+
+def compose_without(config: TrainConfig) -> TrainConfig:
+    return pretraining._first_training(config)
+
+
+@pytest.mark.parametrize("keep_head", [True, False])
+def test_fine_tuning_starts_from_the_encoder_and_from_the_head_where_it_is_kept(
+    compose_config: Composer, first: Pretrained, keep_head: bool
+) -> None:
+    config = compose(compose_config, f"training.pretraining.keep_head={keep_head}")
+    start = pretrain(config, fetch(config.model)).folder
+    assert start == first.folder
+    network = build_initial_network(config, start)
+    new = export_arrays(build_initial_network(compose_without(config), fetch(config.model)))
+    kept = {name for name, array in export_arrays(network).items() if not np.array_equal(array, new[name])}
+    heads = {name for name in new if not name.startswith("distilbert.")}
+    changed = {name for name in new if name.startswith("distilbert.")} - {
+        "distilbert.embeddings.position_embeddings.weight"
+    }
+    assert changed <= kept
+    assert (heads <= kept) == keep_head
+
+
+def test_another_training_takes_the_kept_checkpoint(
+    compose_config: Composer, first: Pretrained, trainings: list[int]
+) -> None:
+    """What the first training does not depend on may differ."""
+    other = ("training.seed=2", "training.learning_rate=1e-4", "training.epochs=3", "training.class_weights=off")
+    config = compose(compose_config, *other, "features.text=filtered", "training.early_stopping.patience=1")
+    assert pretrain(config, fetch(config.model)) == first
+    assert trainings == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "training.pretraining.rows=40",
+        "training.pretraining.epochs=2",
+        "training.pretraining.learning_rate=1e-3",
+        "training.pretraining.batch_size=64",
+        "training.weight_decay=0.1",
+        "data.seed=43",
+        "model.pooling=mean",
+    ],
+)
+def test_a_change_of_the_first_training_makes_another_checkpoint(
+    compose_config: Composer, first: Pretrained, trainings: list[int], change: str
+) -> None:
+    config = compose(compose_config, "training.pretraining.rows=32", change)
+    plain = compose(compose_config, "training.pretraining.rows=32")
+    changed, unchanged = (pretrain(each, fetch(each.model)) for each in (config, plain))
+    assert changed.folder != unchanged.folder and changed.digest != unchanged.digest
+    assert file_digest(changed.folder / WEIGHTS) != file_digest(unchanged.folder / WEIGHTS)
+    assert trainings[0] == config.training.pretraining.rows
+
+
+@pytest.mark.parametrize("damage", ["flipped", "lost", "unrecorded"])
+def test_a_damaged_checkpoint_is_made_again_with_the_same_bits(
+    compose_config: Composer, trainings: list[int], damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = compose(compose_config, "training.pretraining.rows=48", "data.seed=7")
+    kept = pretrain(config, fetch(config.model)).folder
+    digest = file_digest(kept / WEIGHTS)
+    trainings.clear()
+    {
+        "flipped": lambda: flip_a_byte(kept / WEIGHTS),
+        "lost": (kept / WEIGHTS).unlink,
+        "unrecorded": (kept / RECORD).unlink,
+    }[damage]()
+    assert pretrain(config, fetch(config.model)).folder == kept
+    assert trainings == [48]
+    assert f"{kept} is damaged: it is made again" in capsys.readouterr().out
+    assert file_digest(kept / WEIGHTS) == digest == json.loads((kept / RECORD).read_text())["sha256"]
+
+
+def test_fine_tuning_is_the_same_with_and_without_a_cached_first_training(
+    compose_config: Composer, toy_rows: Callable[..., Any]
+) -> None:
+    config = compose(compose_config, "training.pretraining.rows=56", "training.epochs=1")
+    examples = Examples(*toy_rows(64))
+    data = TrainingData(examples, examples, make_target_transform(examples.labels, config.task, config.training))
+    digests = []
+    for _ in range(2):
+        network = build_initial_network(config, pretrain(config, fetch(config.model)).folder)
+        fit(network, data, config, lambda epoch, metrics: None)
+        digests.append(weights_digest(network))
+    assert digests[0] == digests[1]
+
+
+def test_regression_has_a_first_training_too(compose_config: Composer) -> None:
+    config = compose(compose_config, "task=stsb", "training.pretraining.rows=64")
+    first = pretrain(config, fetch(config.model))
+    assert "val/pearson" in first.history[0]
+    network = build_initial_network(config, first.folder)
+    assert network.output_shape == (None, 1)
+
+
+COUNTED = """
+import sys
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from distilspark.config import TrainConfig, from_hydra
+from distilspark.model.checkpoints import fetch
+from distilspark.training import pretraining
+
+build, log = pretraining._build, Path(sys.argv[1])
+
+def counted(*arguments):
+    with log.open("a") as file:
+        file.write("built\\n")
+    build(*arguments)
+
+pretraining._build = counted
+with initialize_config_dir(sys.argv[2], version_base="1.3"):
+    config = from_hydra(TrainConfig, compose("train", sys.argv[3:]))
+checkpoint = fetch(config.model)
+print("ready", flush=True)
+sys.stdin.readline()
+print(pretraining.pretrain(config, checkpoint).folder, flush=True)
+"""
+
+
+def test_two_processes_train_once(tmp_path: Path) -> None:
+    overrides = ["model=tiny", "training.pretraining.rows=64", "data.seed=3"]
+    command = [sys.executable, "-c", COUNTED, str(tmp_path / "log"), str(ROOT / "conf"), *overrides]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    folders = [process.communicate(timeout=200)[0].splitlines()[-1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert folders[0] == folders[1]
+    assert (tmp_path / "log").read_text() == "built\n"
