@@ -35,7 +35,7 @@ def learn_secrets(settings: Mapping[str, Any]) -> None:
     """Remember the secrets among settings or variables: those that are named so, and passwords in URIs."""
     for name, value in settings.items():
         text = str(value)
-        found = {text} if is_secret(name) and not os.path.exists(text) else set(_in_uri(text))
+        found = {text} if is_secret(name) and not os.access(text, os.F_OK) else set(_in_uri(text))
         known.update(form for each in found for form in (each, unquote(each)) if len(form) >= LEAST)
 
 

@@ -17,8 +17,9 @@ from distilspark.config import ServerConfig, from_hydra
 from distilspark.errors import UserError, WorkError
 from distilspark.paths import CONF, ROOT
 from distilspark.tracking import server, server_auth
-from distilspark.tracking.server import check_address, check_database, serve, server_command
+from distilspark.tracking.server import check_address, serve, server_command
 from distilspark.tracking.server_auth import authentication, kept_secret
+from distilspark.tracking.store import check_database
 
 Composer = Callable[..., ServerConfig]
 
@@ -130,7 +131,7 @@ def test_a_port_that_is_taken_is_named(server_config: Composer) -> None:
 )
 def test_a_database_that_cannot_be_used_is_named(url: str, raised: type[Exception], said: str) -> None:
     with pytest.raises(raised) as refused:
-        check_database(url)
+        check_database(url, "store")
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "secret" not in str(refused.value) and "ret@" not in str(refused.value)

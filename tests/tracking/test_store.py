@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +50,41 @@ def test_over_http_a_folder_has_to_be_on_this_machine(tracking: str, tmp_path: P
 
 def test_a_store_that_answers_is_fine(tracking: str) -> None:
     check_store()
+
+
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        ("folder", "unable to open database file"),
+        ("garbage", "file is not a database"),
+        ("a newer schema", "schema"),
+        ("missing/folder", "unable to open database file"),
+    ],
+)
+def test_an_sqlite_store_that_is_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking: str, made: str, said: str
+) -> None:
+    file = tmp_path / made
+    if made == "folder":
+        file.mkdir()
+    elif made == "garbage":
+        file.write_bytes(b"not a database" * 100)
+    elif made == "a newer schema":
+        check_store()
+        with sqlite3.connect(shutil.copyfile(tmp_path / "mlflow.db", file)) as database:
+            database.execute("UPDATE alembic_version SET version_num = 'newer'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    mlflow.set_tracking_uri(f"sqlite:///{file}")
+    with pytest.raises(WorkError, match=said) as raised:
+        check_store()
+    assert str(file) in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_a_database_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch, tracking: str, scheme: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://ann@127.0.0.1:9/mlflow")
+    with pytest.raises(WorkError, match=r"127\.0\.0\.1:9/mlflow cannot be used: .*refused"):
+        check_store()
 
 
 @pytest.mark.parametrize(

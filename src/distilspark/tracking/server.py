@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import sys
 from ipaddress import ip_address
@@ -11,16 +10,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import create_engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import make_url
 
 from distilspark.config import ServerConfig
 from distilspark.console import say
-from distilspark.errors import UserError, WorkError
+from distilspark.errors import UserError
 from distilspark.paths import ROOT
 from distilspark.redaction import redact
 from distilspark.tracking.server_auth import authentication
-from distilspark.tracking.store import first_line, project_store
+from distilspark.tracking.store import check_database, project_store, with_driver
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -28,7 +26,6 @@ SETTINGS = {
     "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",  # every process of the server would tell
 }
 NOT_FOR_THE_SERVER = ("MLFLOW_TRACKING_", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_", "MLFLOW_AUTH_ADMIN_")
-STORE_URLS = "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:////FOLDER/FILE.db"
 
 
 def serve(config: ServerConfig) -> NoReturn:
@@ -38,7 +35,7 @@ def serve(config: ServerConfig) -> NoReturn:
     """
     check_address(config)
     store = with_driver(config.store or project_store())
-    check_database(store)
+    check_database(store, "store")
     if not config.store:
         _make_project_store()
     environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_SERVER)}
@@ -95,35 +92,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def with_driver(url: str) -> str:
-    """PostgreSQL's URL with the driver that the lock has: SQLAlchemy 2.1 takes another one by default.
-
-    >>> with_driver("postgresql://ann@db.example/mlflow"), with_driver("sqlite:////data/mlflow.db")
-    ('postgresql+psycopg2://ann@db.example/mlflow', 'sqlite:////data/mlflow.db')
-    """
-    return re.sub(r"^postgresql://", "postgresql+psycopg2://", url)
-
-
-def check_database(url: str) -> None:
-    """Connect once, so that what is wrong is said at once, in one line and without the password.
-
-    Raises:
-        UserError: it is no URL of a database that there is a driver for.
-        WorkError: the database does not answer, or does not let us in.
-
-    """
-    shown = redact(url)
-    if re.match(r"[^/]+://[^/]*@[^/]*@", url):
-        raise UserError(f"store={shown}: an @ in a password is written as %40")
-    try:
-        create_engine(url).connect().close()
-    except (ArgumentError, ImportError, ValueError) as error:
-        raise UserError(f"store={shown}: {first_line(error)}. A database's URL is {STORE_URLS}") from error
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        raise WorkError(f"the database {shown} cannot be used: {first_line(cause)}") from error
 
 
 def _make_project_store() -> None:

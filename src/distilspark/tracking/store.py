@@ -14,10 +14,16 @@ from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
+from sqlalchemy import create_engine
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from distilspark.errors import UserError, WorkError
 from distilspark.paths import ROOT, from_caller
 from distilspark.redaction import redact
+
+STORE_URLS = "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:////FOLDER/FILE.db"
+DATABASE = re.compile(r"(postgresql|mysql|mssql|sqlite)(\+\w+)?://")
+CONNECT_SECONDS = 10
 
 
 def use_project_store() -> None:
@@ -32,6 +38,8 @@ def use_project_store() -> None:
         mlflow.set_tracking_uri(project_store())
     elif relative := re.fullmatch(r"(sqlite:///)([^/].*)", given):
         mlflow.set_tracking_uri(relative[1] + from_caller(relative[2]))
+    else:
+        mlflow.set_tracking_uri(with_driver(given))
 
 
 def project_store() -> str:
@@ -43,11 +51,13 @@ def check_store() -> None:
     """Ask the tracking store for something, without MLflow's minutes of retries.
 
     Raises:
-        UserError: the server wants another user or password.
-        WorkError: it does not answer.
+        UserError: the server wants another user or password, or the URI is no store's.
+        WorkError: it does not answer, or is damaged.
 
     """
     use_project_store()
+    if DATABASE.match(mlflow.get_tracking_uri()):
+        check_database(mlflow.get_tracking_uri(), "MLFLOW_TRACKING_URI")
     try:
         with few_retries():
             mlflow.search_experiments(max_results=1)
@@ -61,6 +71,44 @@ def check_store() -> None:
         raise WorkError(
             f"the tracking store {store} does not answer: {first_line(error)}. "
             "Start it, or set MLFLOW_TRACKING_URI to another one"
+        ) from error
+
+
+def with_driver(url: str) -> str:
+    """Name the driver of PostgreSQL that the lock has: SQLAlchemy 2.1 takes another one by default.
+
+    >>> with_driver("postgresql://ann@db.example/mlflow"), with_driver("sqlite:////data/mlflow.db")
+    ('postgresql+psycopg2://ann@db.example/mlflow', 'sqlite:////data/mlflow.db')
+    """
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
+
+
+def check_database(url: str, key: str) -> None:
+    """Connect once, so that a mistake is reported at once, in one line and without the password.
+
+    Args:
+        url: of the database.
+        key: the setting that gave it.
+
+    Raises:
+        UserError: it is no URL of a database that there is a driver for.
+        WorkError: the database does not answer, does not let us in, or is damaged.
+
+    """
+    shown = redact(url)
+    if re.match(r"[^/]+://[^/]*@[^/]*@", url):
+        raise UserError(f"{key}={shown}: an @ in a password is written as %40")
+    patience = {} if url.startswith("sqlite") else {"connect_timeout": CONNECT_SECONDS}
+    try:
+        with create_engine(url, connect_args=patience).connect() as connection:
+            if not patience:
+                connection.exec_driver_sql("PRAGMA schema_version")  # SQLite reads the file's first page only now
+    except (ArgumentError, ImportError, ValueError) as error:
+        raise UserError(f"{key}={shown}: {first_line(error)}. A database's URL is {STORE_URLS}") from error
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise WorkError(
+            f"the database {shown} cannot be used: {first_line(cause)}. Mend it, or set {key} to another one"
         ) from error
 
 
