@@ -34,6 +34,7 @@ def spark() -> Iterator[SparkSession]:
         executor_cores=1,
         shuffle_partitions=2,
         dynamic_allocation=False,
+        worker_timeout=1800,
         settings={"spark.log.level": "ERROR"},
     )
     with pytest.MonkeyPatch.context() as changed:

@@ -96,7 +96,7 @@ from distilspark.spark import open_session
 class Task:
     text_columns = ["sentence1"]
 settings, folder, texts = json.loads(sys.argv[1])
-config = SparkConfig("local[1]", "512m", "512m", 1, 2, False, settings)
+config = SparkConfig("local[1]", "512m", "512m", 1, 2, False, 1800, settings)
 with open_session(config, "watched") as spark:
     rows = spark.createDataFrame([(text,) for text in texts], "sentence1 string").coalesce(1)
     filtered = [row["text1"] for row in with_model_texts(rows, Task, "filtered").collect()]

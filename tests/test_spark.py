@@ -111,7 +111,7 @@ def modules(batches):
     for batch in batches:
         yield pa.RecordBatch.from_pydict({"there": ["mlflow.pyfunc" in sys.modules and "onnxruntime" in sys.modules]})
 
-with open_session(for_scoring(SparkConfig("local[1]", "1g", "1g", 1, 2, False, {})), "workers") as spark:
+with open_session(for_scoring(SparkConfig("local[1]", "1g", "1g", 1, 2, False, 1800, {})), "workers") as spark:
     print("there:", spark.range(0, 1, 1, 1).mapInArrow(modules, "there boolean").collect()[0]["there"])
 """
     ended = subprocess.run(

@@ -18,7 +18,7 @@ from distilspark.spark import session
 def make_archive() -> Path | None:
     """Run a small job of the kinds that the commands run, and return the archive of its classes; None without one."""
     quiet = {"spark.log.level": "OFF"}
-    config = SparkConfig("local[2]", "1g", "1g", 1, 2, False, quiet)  # type: ignore[call-arg]
+    config = SparkConfig("local[2]", "1g", "1g", 1, 2, False, 1800, quiet)  # type: ignore[call-arg]
     spark = session(config, "distilspark-class-archive")
     with tempfile.TemporaryDirectory() as folder:
         rows = spark.createDataFrame(pd.DataFrame({"text": ["a b", "c", "d"], "number": [1, 2, 3]}))

@@ -63,6 +63,8 @@ def _settings(config: SparkConfig) -> dict[str, str]:
         "spark.ui.enabled": False,
         "spark.ui.showConsoleProgress": False,
         "spark.executorEnv.LC_ALL": UTF8,
+        "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": config.worker_timeout,
+        "spark.sql.execution.pyspark.udf.killOnIdleTimeout": True,  # its task is tried again
         **flatten(config.settings),
     }
     texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
@@ -87,7 +89,7 @@ def for_scoring(config: SparkConfig) -> SparkConfig:
 def with_retries(config: SparkConfig, attempts: int = 4) -> SparkConfig:
     """The same resources, with as many attempts at a task on this machine as a cluster makes; Spark makes only one.
 
-    >>> local = SparkConfig("local[2]", "1g", "1g", 1, 8, False, {})
+    >>> local = SparkConfig("local[2]", "1g", "1g", 1, 8, False, 1800, {})
     >>> with_retries(local).master, with_retries(replace(local, master="yarn")).master
     ('local[2,4]', 'yarn')
     """
@@ -101,7 +103,7 @@ def for_workers(config: SparkConfig, workers: int) -> SparkConfig:
     A barrier stage does not work with dynamic allocation. Every task has a Python process of its own, as TensorFlow's
     collectives can be set up once in a process. With one worker nothing changes.
 
-    >>> local = for_workers(SparkConfig("local[2]", "1g", "1g", 1, 8, False, {}), 2)
+    >>> local = for_workers(SparkConfig("local[2]", "1g", "1g", 1, 8, False, 1800, {}), 2)
     >>> local.master, local.settings["spark.python.worker.reuse"]
     ('local[2,4]', False)
 

@@ -23,7 +23,7 @@ def python_workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     python = {}
     for each in psutil.Process(driver.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            if "pyspark.daemon" in each.cmdline():
+            if "distilspark.scoring.worker_daemon" in each.cmdline():
                 python[each.pid] = each, each.ppid()
     return [each for each, parent in python.values() if parent in python]
 
@@ -54,6 +54,26 @@ def test_python_workers_are_killed_at_work(cola_training: Trained, tmp_path: Pat
         _, error = process.communicate(timeout=300)
     finally:
         end_group(process)
+    assert process.returncode == 0, error
+    check_rows(tmp_path / "scored", cola_training, TEXTS)
+
+
+def test_python_workers_that_stop_answering_are_replaced(cola_training: Trained, tmp_path: Path) -> None:
+    source, staging = write_lines(tmp_path / "rows.txt", TEXTS), tmp_path / ".scored.staging"
+    command = [*predict_command(source, tmp_path / "scored", SIX_CHUNKS), "spark.worker_timeout=3"]
+    process = cola_training.place.start(*command)
+    stopped: list[psutil.Process] = []
+    try:
+        wait_for(lambda: done_chunks(staging), process)
+        while len(done_chunks(staging)) < 5 and not stopped:
+            for worker in python_workers(process):
+                with suppress(psutil.NoSuchProcess):
+                    worker.suspend()
+                    stopped.append(worker)
+        _, error = process.communicate(timeout=300)
+    finally:
+        end_group(process)
+    assert stopped
     assert process.returncode == 0, error
     check_rows(tmp_path / "scored", cola_training, TEXTS)
 
