@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from threading import Event
 
+import psutil
 from pyspark.sql import SparkSession
 
 from distilspark.config import SparkConfig
 from distilspark.spark import is_local, session
+
+WATCH_SECONDS = 10
+logger = logging.getLogger(__name__)
 
 
 class BackgroundSession:
     """A Spark session that starts, warms up and stops in threads."""
 
     def __init__(self, pool: ThreadPoolExecutor, config: SparkConfig, name: str) -> None:
-        self._pool = pool
+        self._pool, self._timeout = pool, config.worker_timeout
         self._started: Future[SparkSession] = pool.submit(session, config, name)
         self._warm: Future[None] | None = None
-        self._stopped = False
+        self._stopped, self._ended = False, Event()
 
     def wait(self) -> SparkSession:
         """Return the session once it has started; raise why it has not."""
@@ -30,8 +37,27 @@ class BackgroundSession:
         """Start Spark's Python workers on this machine in the background, and then import modules in this process."""
         self._warm = self._pool.submit(self._warm_up, modules)
 
+    def kill_stopped_workers(self) -> None:
+        """Kill Python workers on this machine that are stopped for longer than the timeout, until the session stops.
+
+        Spark ends a worker that does not answer by SIGTERM, which a stopped process (SIGSTOP, a debugger) never gets.
+        """
+        self._pool.submit(self._watch_workers)
+
+    def _watch_workers(self) -> None:
+        since: dict[psutil.Process, float] = {}
+        while not self._ended.wait(min(self._timeout / 4, WATCH_SECONDS)):
+            stopped = {each for each in psutil.Process().children(recursive=True) if _is_stopped(each)}
+            since = {each: since.get(each, time.monotonic()) for each in stopped}
+            for worker, start in since.items():
+                if time.monotonic() - start > self._timeout:
+                    logger.warning("a worker (process %d) was stopped, and is killed", worker.pid)
+                    with suppress(psutil.NoSuchProcess):
+                        worker.kill()
+
     def stop(self) -> None:
         """Let the session stop: the memory of its JVM is free for what follows."""
+        self._ended.set()
         if self._warm:
             self._warm.cancel()
         if not self._stopped and self._started.exception() is None:
@@ -47,10 +73,16 @@ class BackgroundSession:
             importlib.import_module(module)
 
 
+def _is_stopped(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    return False
+
+
 @contextmanager
 def starting_session(config: SparkConfig, name: str) -> Iterator[BackgroundSession]:
     """Start a session in the background; it is stopped at the end, also where nobody waited for it."""
-    with ThreadPoolExecutor(2, "spark") as pool:
+    with ThreadPoolExecutor(3, "spark") as pool:
         background = BackgroundSession(pool, config, name)
         try:
             yield background
