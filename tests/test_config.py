@@ -33,6 +33,7 @@ from distilspark.paths import CONF, ROOT
 Composer = Callable[..., TrainConfig]
 BOTH = {"classification", "regression"}
 ABLATIONS = {  # the heads that each makes sense for
+    "averaging": BOTH,
     "class_weights": {"classification"},
     "early_stopping": BOTH,
     "learning_rate": BOTH,
@@ -231,6 +232,8 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("training.threshold=1", "training.threshold"),
         ("training.threshold=best", "training.threshold"),
         ("training.early_stopping=3", "training.early_stopping"),
+        ("training.averaging=swa", "training.averaging"),
+        ("training.ema_decay=1", "training.ema_decay"),
         ("data.sample_fraction=0", "data.sample_fraction"),
         ("data.sample_fraction=1.01", "data.sample_fraction"),
         ("data.validation_fraction=0", "data.validation_fraction"),

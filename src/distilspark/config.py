@@ -185,6 +185,8 @@ class TrainingConfig:
     bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
     threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
     early_stopping: EarlyStoppingConfig
+    averaging: Literal["off", "ema", "soup"]  # of the kept weights: none, over steps, over the best epochs
+    ema_decay: Probability  # averaging=ema: of a step
     seed: Seed
     workers: Positive  # Spark tasks that train together, each on its part of every batch
     resume: bool  # go on with the same training where one was interrupted

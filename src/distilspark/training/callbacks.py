@@ -40,7 +40,12 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         self.rescale, self.loss = rescale, loss
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Evaluate the validation split.
+        """Evaluate the validation split."""
+        logs.update(self.evaluate(epoch))
+        gc.collect()
+
+    def evaluate(self, epoch: int) -> dict[str, float]:
+        """Return loss and metrics of the network as it is; an error names the epoch, which counts from 0.
 
         Raises:
             WorkError: outputs are NaN or infinite.
@@ -51,10 +56,8 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
             raise WorkError(
                 f"the network's outputs are NaN or infinite after epoch {epoch + 1}: lower training.learning_rate"
             )
-        logs["val/loss"] = self.loss(raw)
         metrics = self.head.compute_metrics(self.examples.labels, self.head.activate(self.rescale(raw)))
-        logs.update({f"val/{name}": value for name, value in metrics.items()})
-        gc.collect()
+        return {"val/loss": self.loss(raw)} | {f"val/{name}": value for name, value in metrics.items()}
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
@@ -75,16 +78,20 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         """Give the network the weights of the best epoch."""
         network.set_weights(self.best_weights)
 
+    def saved_weights(self) -> list[NDArray[Any]]:
+        """Return the best weights; nothing before the first epoch's end."""
+        return self.best_weights or []
+
     def get_state(self) -> dict[str, Any]:
         """Return all state but the best weights."""
         best = None if self.best is None else float(self.best)
         return {"wait": self.wait, "stopped_epoch": self.stopped_epoch, "best": best, "best_epoch": self.best_epoch}
 
-    def set_state(self, state: dict[str, Any], best_weights: list[NDArray[Any]]) -> None:
-        """Set what `get_state` returned; `best_weights` is empty before the first epoch's end."""
+    def set_state(self, state: dict[str, Any], weights: list[NDArray[Any]]) -> None:
+        """Set what `get_state` and `saved_weights` returned."""
         for name, value in state.items():
             setattr(self, name, value)
-        self.best_weights = best_weights or None
+        self.best_weights = weights or None
 
 
 class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]

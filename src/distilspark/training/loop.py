@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from distilspark.config import DEFAULT_THRESHOLD, TrainConfig, TrainingConfig
 from distilspark.model.losses import make_loss
 from distilspark.model.network import build_network
+from distilspark.training.averaging import AverageSwap, Soup
 from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
 from distilspark.training.checkpoint.state import CheckpointOptions, CheckpointSaver, Position, TrainedState
@@ -33,12 +34,20 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The result of a training; the network has the best epoch's weights, its outputs are on the labels' own scale."""
+    """The result of a training; the network has the kept weights, its outputs are on the labels' own scale."""
 
     history: pd.DataFrame  # one row an epoch: epoch, train/loss, val/*, time/epoch
     best_epoch: int  # counts from 1
+    kept_epochs: tuple[int, ...]  # the network has the mean of their weights: the best one, or a soup
+    kept_metrics: dict[str, float]  # val/*, of the weights that the network has
     class_weights: ClassWeights | None
     threshold: float = DEFAULT_THRESHOLD  # that the network decides by (`fold_threshold`)
+
+    @property
+    def kept(self) -> str:
+        """The kept weights, for people."""
+        numbers = ", ".join(map(str, self.kept_epochs))
+        return f"epoch {numbers}" if len(self.kept_epochs) == 1 else f"the mean of epochs {numbers}"
 
 
 def seed_everything(seed: int) -> None:
@@ -79,9 +88,10 @@ def fit(
     """
     batches = strategy.make_batches(data.train, data.target, config.training)
     compile_network(network, config.training, len(batches), strategy)
-    early_stopping = make_early_stopping(config)
+    validation = make_validation(network, data, config)
+    early_stopping = make_early_stopping(config, validation)
     reporter = EpochReporter(log_epoch, config.training.epochs, len(batches), config.task.metric)
-    callbacks = strategy.make_callbacks([make_validation(network, data, config), reporter, early_stopping])
+    callbacks = strategy.make_callbacks(on_averages([validation, reporter, early_stopping], config.training))
     start = Position(0, 0)
     if checkpoints:
         saver = CheckpointSaver(checkpoints, batches, reporter, early_stopping, writes=strategy.is_chief)
@@ -93,14 +103,23 @@ def fit(
     if strategy.is_chief:
         early_stopping.restore_best_weights_to(network)
         fold_label_scale(network, data.target.scale)
-    return FitResult(pd.DataFrame(reporter.history), early_stopping.best_epoch + 1, data.target.class_weights)
+    return make_result(reporter.history, early_stopping.get_state(), data.target)
 
 
 def load_trained_state(network: keras.Model, state: TrainedState, target: TargetTransform) -> FitResult:
     """Give `network` the result of a training that other processes have run."""
     network.set_weights(state.best_weights)
     fold_label_scale(network, target.scale)
-    return FitResult(pd.DataFrame(state.history), state.best_epoch + 1, target.class_weights)
+    return make_result(state.history, state.stopping, target)
+
+
+def make_result(history: list[dict[str, float]], stopping: dict[str, Any], target: TargetTransform) -> FitResult:
+    """Make the result from the epochs' metrics and the state of early stopping."""
+    best = int(stopping["best_epoch"])
+    kept = stopping.get("soup") or {"epochs": [best], "metrics": history[best] if history else {}}  # {}: not the chief
+    epochs = tuple(epoch + 1 for epoch in kept["epochs"])
+    metrics = {name: value for name, value in kept["metrics"].items() if name.startswith("val/")}
+    return FitResult(pd.DataFrame(history), best + 1, epochs, metrics, target.class_weights)
 
 
 def compile_network(network: keras.Model, config: TrainingConfig, steps_per_epoch: int, strategy: Strategy) -> None:
@@ -121,12 +140,20 @@ def make_validation(network: keras.Model, data: TrainingData, config: TrainConfi
     return Validation(predictor, data.validation, config.task.head_kind, scale.rescale, validation_loss)
 
 
-def make_early_stopping(config: TrainConfig) -> BestEpoch:
+def make_early_stopping(config: TrainConfig, validation: Validation) -> BestEpoch:
     """Monitor the task's metric, or the loss, on the validation split."""
     early_stopping = config.training.early_stopping
     name = {"metric": config.task.metric, "loss": "loss"}[early_stopping.monitor]
     mode = "min" if name == "loss" else config.task.headline.mode
-    return BestEpoch(f"val/{name}", mode, early_stopping.patience)
+    monitored = (f"val/{name}", mode, early_stopping.patience)
+    if config.training.averaging == "soup":
+        return Soup(*monitored, validation, config.training.epochs)
+    return BestEpoch(*monitored)
+
+
+def on_averages(callbacks: list[keras.callbacks.Callback], config: TrainingConfig) -> list[keras.callbacks.Callback]:
+    """Let callbacks see the moving averages, where there are any, at an epoch's end."""
+    return [AverageSwap(), *callbacks, AverageSwap()] if config.averaging == "ema" else callbacks
 
 
 def train_epochs(

@@ -68,6 +68,24 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
             grad=tf.convert_to_tensor(gradient),
         )
 
+    @property
+    def averages(self) -> list[keras.Variable]:
+        """The moving averages of the trainable variables, in their order."""
+        return list(self._model_variables_moving_average)
+
+    def _update_model_variables_moving_average(self, trainable_variables: list[Any]) -> None:
+        """Average with the decay min(ema_momentum, t / (t + 9)) after step t, which counts from 0.
+
+        The short memory of the first steps is that of TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+        """
+        step = tf.cast(self.iterations.value, tf.float32)
+        share = 1.0 - tf.minimum(self.ema_momentum, step / (step + 9.0))
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            average.value.assign_sub((average.value - variable.value) * share)
+
+    def finalize_variable_values(self, var_list: list[Any]) -> None:
+        """Leave the weights as they are: Keras would set them to the averages after each `fit`."""
+
 
 def make_optimizer(
     config: TrainingConfig, steps: int, adam: Callable[..., FusedAdam] = FusedAdam
@@ -79,6 +97,8 @@ def make_optimizer(
         learning_rate=schedule,
         weight_decay=config.weight_decay if config.optimizer == "adamw" else None,
         global_clipnorm=config.clip_norm or None,
+        use_ema=config.averaging == "ema",
+        ema_momentum=config.ema_decay,
     )
     if config.optimizer == "adamw":
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

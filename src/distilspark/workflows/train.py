@@ -153,17 +153,17 @@ def train(
 def log_training(config: TrainConfig, network: keras.Model, result: FitResult, rows: int) -> None:
     """Log the trained weights' digest, the best epoch, the speed and the curves; `rows` are those of an epoch."""
     mlflow.set_tag("model.weights_sha256", weights_digest(network))
-    best = result.history.loc[result.history["epoch"] == result.best_epoch, f"val/{config.task.metric}"].item()
+    metric = config.task.metric
     mlflow.log_metrics(
         {
             "train/best_epoch": result.best_epoch,
-            f"val/kept_{config.task.metric}": best,
+            f"val/kept_{metric}": result.kept_metrics[f"val/{metric}"],
             "speed/train": rows * len(result.history) / result.history["time/epoch"].sum(),
         }
     )
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
     log_figures({"history": history_plot(result.history, config.task.headline, result.best_epoch)}, "training")
-    say(f"kept epoch {result.best_epoch}, the best on the validation split")
+    say(f"kept {result.kept}, the best on the validation split")
 
 
 def choose_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
@@ -248,7 +248,7 @@ def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, r
     """Write the model's card, register it, describe the run, and show the result."""
     task, run_id = config.task, active_run_id()
     mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)
-    lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch)}
+    lines = {"checkpoint": config.model.name, "kept": result.kept}
     if registered:
         version, aliases = register_run(run_id, config.registry.name, task.headline)
         lines["registered"] = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"

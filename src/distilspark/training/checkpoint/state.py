@@ -146,7 +146,7 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
             "network": self.model.variables,
             "optimizer": self.model.optimizer.variables,
             "metrics": self.model.metrics_variables,
-            "best": self.early_stopping.best_weights or [],
+            "best": self.early_stopping.saved_weights(),
         }
         return {f"{name}/{n}": np.asarray(each) for name, group in groups.items() for n, each in enumerate(group)}
 
@@ -167,14 +167,14 @@ class TrainedState:
     """Best weights and history of a finished training."""
 
     best_weights: list[NDArray[Any]]
-    best_epoch: int  # counts from 0
+    stopping: dict[str, Any]  # early stopping's state
     history: list[dict[str, float]]
 
 
 def read_trained_state(last: Checkpoint) -> TrainedState:
     """Read the result of a training from its last checkpoint."""
     state = last.state
-    return TrainedState(_group(last.arrays(), "best"), int(state["stopping"]["best_epoch"]), state["history"])
+    return TrainedState(_group(last.arrays(), "best"), state["stopping"], state["history"])
 
 
 def initial_state_digest(network: keras.Model, data_digest: str) -> str:

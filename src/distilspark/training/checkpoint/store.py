@@ -32,6 +32,9 @@ from distilspark.console import say
 MAX_CHECKPOINTS = 2
 MAX_AGE = 14 * 24 * 3600  # seconds since the last checkpoint of an abandoned training
 IRRELEVANT_SETTINGS = {"training.resume", "training.checkpoint_every", "training.checkpoints", "evaluation.seed"}
+SWITCHED_OFF = {  # a setting and the value with which it, and settings that depend on it, have no effect
+    "training.averaging": ("off", {"training.ema_decay"}),
+}
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -150,8 +153,14 @@ def fingerprint(config: TrainConfig) -> str:
 
 
 def relevant_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, by dotted keys, without those that the final weights do not depend on."""
+    """Return the settings, by dotted keys, without those that the final weights do not depend on.
+
+    A setting that is switched off counts as one that is not there, so that a new setting does not change what earlier
+    versions began.
+    """
     irrelevant = {key for key in settings if key.startswith("spark.") or key in IRRELEVANT_SETTINGS}
+    for key, (neutral, dependent) in SWITCHED_OFF.items():
+        irrelevant |= {key, *dependent} if settings.get(key) == neutral else set()
     return {key: value for key, value in settings.items() if key not in irrelevant}
 
 
