@@ -38,6 +38,7 @@ ABLATIONS = {  # the heads that each makes sense for
     "early_stopping": BOTH,
     "learning_rate": BOTH,
     "loss": {"regression"},
+    "refit": BOTH,
     "sample_fraction": BOTH,
     "stop_words": BOTH,
 }
@@ -234,6 +235,7 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("training.early_stopping=3", "training.early_stopping"),
         ("training.averaging=swa", "training.averaging"),
         ("training.ema_decay=1", "training.ema_decay"),
+        ("training.refit=perhaps", "training.refit"),
         ("data.sample_fraction=0", "data.sample_fraction"),
         ("data.sample_fraction=1.01", "data.sample_fraction"),
         ("data.validation_fraction=0", "data.validation_fraction"),
@@ -293,6 +295,13 @@ def test_what_does_not_fit_is_refused_by_its_name(compose_config: Composer, over
 def test_values_at_their_limits_are_taken(compose_config: Composer, override: str) -> None:
     key, _, value = override.partition("=")
     assert str(flatten(compose_config("model=tiny", override))[key]).removesuffix(".0") == value.strip("'")
+
+
+def test_workers_refuse_a_refit(compose_config: Composer) -> None:
+    with pytest.raises(
+        UserError, match=r"^training\.refit=true does not work with training\.workers=2: .*refit=false$"
+    ):
+        compose_config("model=tiny", "training.refit=true", "training.workers=2")
 
 
 def test_losses_fit_the_head(compose_config: Composer) -> None:

@@ -187,6 +187,7 @@ class TrainingConfig:
     early_stopping: EarlyStoppingConfig
     averaging: Literal["off", "ema", "soup"]  # of the kept weights: none, over steps, over the best epochs
     ema_decay: Probability  # averaging=ema: of a step
+    refit: bool  # once all is chosen on validation, train again from the beginning, on train and validation
     seed: Seed
     workers: Positive  # Spark tasks that train together, each on its part of every batch
     resume: bool  # go on with the same training where one was interrupted
@@ -271,6 +272,11 @@ class TrainConfig:
             raise UserError(
                 f"training.batch_size={self.training.batch_size} is less than training.workers="
                 f"{self.training.workers}: a batch is shared by all workers, and each needs a row of it"
+            )
+        if self.training.workers > 1 and self.training.refit:
+            raise UserError(
+                f"training.refit=true does not work with training.workers={self.training.workers}: "
+                "set training.workers=1, or leave training.refit=false"
             )
         if self.training.workers > 1 and not self.training.checkpoint_every:
             raise UserError("training.checkpoint_every=null: workers need checkpoints to hand over what they trained")

@@ -76,11 +76,10 @@ class Soup(BestEpoch):
 
     def set_state(self, state: dict[str, Any], weights: Weights) -> None:
         """Set what `get_state` and `saved_weights` returned."""
-        size = len(weights) // max(1, len(state["ingredients"]))
-        parts = [weights[start : start + size] for start in range(0, len(weights), size or 1)]
-        super().set_state(state, parts[0] if parts else [])
+        parts = _split(weights, len(state["ingredients"]))
+        super().set_state(state, parts[0] if parts else weights)
         self.ingredients = [
-            Ingredient(weights=part, **each) for part, each in zip(parts, state["ingredients"], strict=False)
+            Ingredient(**each, weights=part) for part, each in zip(parts, state["ingredients"], strict=True)
         ]
 
     def _loss(self, metrics: dict[str, float]) -> np.float32:
@@ -91,19 +90,53 @@ class Soup(BestEpoch):
         raw = self.model.get_weights()
         members, metrics = self.ingredients[:1], self.ingredients[0].metrics
         for ingredient in self.ingredients[1:]:
-            self.model.set_weights(mean_weights([*members, ingredient]))
+            self.model.set_weights(mean_weights([each.weights for each in (*members, ingredient)]))
             tried = self.validation.evaluate(epoch)
             if self._loss(tried) <= self._loss(metrics):
                 members, metrics = [*members, ingredient], tried
         self.model.set_weights(raw)
-        self.best_weights = mean_weights(members)
+        self.best_weights = mean_weights([each.weights for each in members])
         self.soup = {"epochs": sorted(each.epoch for each in members), "metrics": metrics}
         self.ingredients = []
 
 
-def mean_weights(members: Sequence[Ingredient]) -> Weights:
-    """Return the mean of each variable over the members; of one member, its own weights bit by bit."""
-    return [
-        np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype)
-        for arrays in zip(*(each.weights for each in members), strict=True)
-    ]
+class FixedEpochs(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the mean of the weights of given epochs, for a training without validation."""
+
+    def __init__(self, epochs: Sequence[int]) -> None:
+        """`epochs` count from 1."""
+        super().__init__()
+        self.epochs = epochs
+        self.weights: list[Weights] = []  # of those that are done
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keep the weights of an epoch that is wanted."""
+        if epoch + 1 in self.epochs:
+            self.weights.append(self.model.get_weights())
+
+    def saved_weights(self) -> Weights:
+        """Return the weights of all kept epochs."""
+        return [array for each in self.weights for array in each]
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all state but weights."""
+        return {"kept": len(self.weights)}
+
+    def set_state(self, state: dict[str, Any], weights: Weights) -> None:
+        """Set what `get_state` and `saved_weights` returned."""
+        self.weights = _split(weights, state["kept"])
+
+    def restore_best_weights_to(self, network: keras.Model) -> None:
+        """Give the network the mean."""
+        network.set_weights(mean_weights(self.weights))
+
+
+def mean_weights(weights: Sequence[Weights]) -> Weights:
+    """Return the mean of each variable; of one network, its own weights bit by bit."""
+    return [np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype) for arrays in zip(*weights, strict=True)]
+
+
+def _split(weights: Weights, count: int) -> list[Weights]:
+    """Split the concatenated weights of `count` networks."""
+    size = len(weights) // max(1, count)
+    return [weights[number * size : (number + 1) * size] for number in range(count)]

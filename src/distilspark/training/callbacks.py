@@ -95,12 +95,12 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
 
 
 class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Logs and prints each epoch's metrics, and shows a progress bar; must come after `Validation`."""
+    """Logs and prints each epoch's metrics, and shows a progress bar; must come after `Validation`, if there is one."""
 
-    def __init__(self, log_epoch: EpochLogger, epochs: int, steps: int, metric: str) -> None:
-        """`steps` of an epoch; `metric` is the task's own, which is printed with the losses."""
+    def __init__(self, log_epoch: EpochLogger, epochs: int, steps: int, metric: str, title: str = "epoch") -> None:
+        """`steps` of an epoch; `metric` is the task's own, which is printed with the losses; `title` of an epoch."""
         super().__init__()
-        self.log_epoch, self.epochs, self.steps, self.metric = log_epoch, epochs, steps, metric
+        self.log_epoch, self.epochs, self.steps, self.metric, self.title = log_epoch, epochs, steps, metric, title
         self.history: list[dict[str, float]] = []
         self.progress = progress_bar()
         self.started: float | None = None
@@ -119,12 +119,12 @@ class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Start the clock and a new bar."""
         self.started, self.resumed_seconds = time.perf_counter() - self.resumed_seconds, 0.0
-        self.bar = self.progress.add_task(f"epoch {epoch + 1}/{self.epochs}", total=self.steps)
+        self.bar = self.progress.add_task(f"{self.title} {epoch + 1}/{self.epochs}", total=self.steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the bar."""
         loss, epoch = (logs or {}).get("loss", float("nan")), len(self.history) + 1
-        self.progress.update(self.bar, advance=1, description=f"epoch {epoch}/{self.epochs}  loss {loss:.4f}")
+        self.progress.update(self.bar, advance=1, description=f"{self.title} {epoch}/{self.epochs}  loss {loss:.4f}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Log and print the epoch's metrics."""
@@ -134,7 +134,7 @@ class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
         self.history.append({"epoch": epoch + 1, **metrics})
         self.progress.remove_task(self.bar)
         self.log_epoch(epoch + 1, metrics)
-        print_epoch(epoch + 1, self.epochs, metrics, self.metric)
+        print_epoch(epoch + 1, self.epochs, metrics, self.metric, self.title)
 
 
 class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
@@ -157,7 +157,7 @@ class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
         logs["time/step"] = float(np.median(self.seconds))
 
 
-def print_epoch(epoch: int, epochs: int, metrics: dict[str, float], metric: str) -> None:
-    """Print an epoch's losses and the task's metric in a line; epochs count from 1."""
-    values = {name: metrics[name] for name in ("train/loss", "val/loss", f"val/{metric}")}
-    say(f"epoch {epoch}/{epochs}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")
+def print_epoch(epoch: int, epochs: int, metrics: dict[str, float], metric: str, title: str = "epoch") -> None:
+    """Print an epoch's losses and the task's metric, as far as there are any, in a line; epochs count from 1."""
+    values = {name: metrics[name] for name in ("train/loss", "val/loss", f"val/{metric}") if name in metrics}
+    say(f"{title} {epoch}/{epochs}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")

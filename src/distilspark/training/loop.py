@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distilspark.config import DEFAULT_THRESHOLD, TrainConfig, TrainingConfig
+from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig, TrainingConfig
+from distilspark.errors import WorkError
 from distilspark.model.losses import make_loss
 from distilspark.model.network import build_network
-from distilspark.training.averaging import AverageSwap, Soup
+from distilspark.training.averaging import AverageSwap, FixedEpochs, Soup
 from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
 from distilspark.training.checkpoint.state import CheckpointOptions, CheckpointSaver, Position, TrainedState
@@ -42,12 +45,27 @@ class FitResult:
     kept_metrics: dict[str, float]  # val/*, of the weights that the network has
     class_weights: ClassWeights | None
     threshold: float = DEFAULT_THRESHOLD  # that the network decides by (`fold_threshold`)
+    precision: Precision | None = None  # of the package, where it was chosen before a refit
 
     @property
     def kept(self) -> str:
         """The kept weights, for people."""
         numbers = ", ".join(map(str, self.kept_epochs))
         return f"epoch {numbers}" if len(self.kept_epochs) == 1 else f"the mean of epochs {numbers}"
+
+
+@dataclass(frozen=True)
+class Observers:
+    """The callbacks that follow a training from epoch to epoch."""
+
+    reporter: EpochReporter
+    keeper: BestEpoch | FixedEpochs
+    validation: Validation | None = None
+
+    @property
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """All of them, in their order."""
+        return [*([self.validation] if self.validation else []), self.reporter, self.keeper]
 
 
 def seed_everything(seed: int) -> None:
@@ -87,23 +105,38 @@ def fit(
 
     """
     batches = strategy.make_batches(data.train, data.target, config.training)
-    compile_network(network, config.training, len(batches), strategy)
     validation = make_validation(network, data, config)
     early_stopping = make_early_stopping(config, validation)
     reporter = EpochReporter(log_epoch, config.training.epochs, len(batches), config.task.metric)
-    callbacks = strategy.make_callbacks(on_averages([validation, reporter, early_stopping], config.training))
-    start = Position(0, 0)
-    if checkpoints:
-        saver = CheckpointSaver(checkpoints, batches, reporter, early_stopping, writes=strategy.is_chief)
-        callbacks, start = [*callbacks, saver], saver.restore(network)
-    strategy.offset_dropout_seeds(network)
-    with reporter.progress:
-        epoch_ranges = start.epoch_ranges(config.training.epochs)
-        train_epochs(network, batches, epoch_ranges, callbacks, strategy.fit_class_weights(data.target))
-    if strategy.is_chief:
-        early_stopping.restore_best_weights_to(network)
-        fold_label_scale(network, data.target.scale)
+    observers = Observers(reporter, early_stopping, validation)
+    run_training(network, batches, data.target, config.training, observers, checkpoints, strategy)
     return make_result(reporter.history, early_stopping.get_state(), data.target)
+
+
+def fit_epochs(
+    network: keras.Model,
+    examples: Examples,
+    target: TargetTransform,
+    config: TrainConfig,
+    log_epoch: EpochLogger,
+    epochs: Sequence[int],
+    checkpoints: CheckpointOptions | None = None,
+) -> None:
+    """Train `network` in place without validation, and give it the mean of its weights after each of `epochs`.
+
+    The learning rates are those of a training of `training.epochs`, which ends early after the last of `epochs`.
+
+    Raises:
+        WorkError: weights became NaN or infinite.
+        UserError: the checkpoint belongs to another training.
+
+    """
+    batches = SINGLE_PROCESS.make_batches(examples, target, config.training)
+    reporter = EpochReporter(log_epoch, max(epochs), len(batches), config.task.metric, "refit epoch")
+    observers = Observers(reporter, FixedEpochs(epochs))
+    run_training(network, batches, target, config.training, observers, checkpoints, SINGLE_PROCESS)
+    if not all(np.isfinite(array).all() for array in network.get_weights()):
+        raise WorkError("the refit's weights are NaN or infinite: lower training.learning_rate")
 
 
 def load_trained_state(network: keras.Model, state: TrainedState, target: TargetTransform) -> FitResult:
@@ -154,6 +187,32 @@ def make_early_stopping(config: TrainConfig, validation: Validation) -> BestEpoc
 def on_averages(callbacks: list[keras.callbacks.Callback], config: TrainingConfig) -> list[keras.callbacks.Callback]:
     """Let callbacks see the moving averages, where there are any, at an epoch's end."""
     return [AverageSwap(), *callbacks, AverageSwap()] if config.averaging == "ema" else callbacks
+
+
+def run_training(
+    network: keras.Model,
+    batches: TrainingBatches,
+    target: TargetTransform,
+    config: TrainingConfig,
+    observers: Observers,
+    checkpoints: CheckpointOptions | None,
+    strategy: Strategy,
+) -> None:
+    """Compile the network, restore its checkpoint, train it, and give it the kept weights, on the labels' own scale."""
+    compile_network(network, config, len(batches), strategy)
+    reporter, keeper = observers.reporter, observers.keeper
+    callbacks = strategy.make_callbacks(on_averages(observers.callbacks, config))
+    start = Position(0, 0)
+    if checkpoints:
+        saver = CheckpointSaver(checkpoints, batches, reporter, keeper, writes=strategy.is_chief)
+        callbacks, start = [*callbacks, saver], saver.restore(network)
+    strategy.offset_dropout_seeds(network)
+    with reporter.progress:
+        epoch_ranges = start.epoch_ranges(reporter.epochs)
+        train_epochs(network, batches, epoch_ranges, callbacks, strategy.fit_class_weights(target))
+    if strategy.is_chief:
+        keeper.restore_best_weights_to(network)
+        fold_label_scale(network, target.scale)
 
 
 def train_epochs(

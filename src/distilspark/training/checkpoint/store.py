@@ -32,8 +32,10 @@ from distilspark.console import say
 MAX_CHECKPOINTS = 2
 MAX_AGE = 14 * 24 * 3600  # seconds since the last checkpoint of an abandoned training
 IRRELEVANT_SETTINGS = {"training.resume", "training.checkpoint_every", "training.checkpoints", "evaluation.seed"}
-SWITCHED_OFF = {  # a setting and the value with which it, and settings that depend on it, have no effect
+# A setting; the value with which it has no effect; others that then have none either.
+SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "training.averaging": ("off", {"training.ema_decay"}),
+    "training.refit": (False, set()),
 }
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -86,6 +88,10 @@ class CheckpointFolder:
         for old in earlier[: 1 - MAX_CHECKPOINTS]:
             old.unlink(missing_ok=True)
         return file
+
+    def part(self, name: str) -> CheckpointFolder:
+        """Return the checkpoints of a part of the training, which are deleted with these."""
+        return CheckpointFolder(self.path / name)
 
     def clear(self) -> None:
         """Delete all checkpoints."""
