@@ -175,6 +175,7 @@ class TrainingConfig:
     batch_size: Positive
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     optimizer: Literal["adamw", "adam"]
+    layer_decay: Annotated[float, Field(gt=0, le=1)]  # factor from a layer's learning rate to that of the one below it
     weight_decay: Annotated[float, Field(ge=0)]  # adamw only; biases and layer norms are exempt
     schedule: Literal["linear", "constant"]  # after the warm-up: decay to zero, or stay
     warmup_fraction: Fraction  # of all steps

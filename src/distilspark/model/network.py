@@ -73,6 +73,25 @@ def export_arrays(network: keras.Model) -> dict[str, NDArray[np.float32]]:
     }
 
 
+def layer_depths(network: keras.Model) -> list[int]:
+    """Return each trainable variable's distance from the head: 0 in it, then layer by layer, most in the embeddings."""
+    layers = len(network.get_layer("distilbert").transformer_layers)
+    depths = {id(variable): _depth(name, layers) for name, variable, _ in _named_variables(network)}
+    return [depths[id(variable)] for variable in network.trainable_variables]
+
+
+def _depth(name: str, layers: int) -> int:
+    """Return the distance from the head of a variable with that Hugging Face name.
+
+    >>> [_depth(f"distilbert.{name}", 6) for name in ("transformer.layer.5.ffn.lin1.bias", "embeddings.LayerNorm.bias")]
+    [1, 7]
+    """
+    if not name.startswith("distilbert."):
+        return 0
+    _, part, *rest = name.split(".")
+    return layers + 1 if part == "embeddings" else layers - int(rest[1])
+
+
 def _named_variables(network: keras.Model) -> Iterator[tuple[str, keras.Variable, Layout]]:
     backbone = network.get_layer("distilbert")
     embeddings = backbone.embeddings

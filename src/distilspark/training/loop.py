@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig, TrainingConfig
 from distilspark.errors import WorkError
 from distilspark.model.losses import make_loss
-from distilspark.model.network import build_network
+from distilspark.model.network import build_network, layer_depths
 from distilspark.training.averaging import AverageSwap, FixedEpochs, Soup
 from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
@@ -156,8 +156,14 @@ def make_result(history: list[dict[str, float]], stopping: dict[str, Any], targe
 
 
 def compile_network(network: keras.Model, config: TrainingConfig, steps_per_epoch: int, strategy: Strategy) -> None:
-    """Set optimizer and loss."""
+    """Set optimizer and loss.
+
+    Learning rates fall layer by layer from the head down (discriminative fine-tuning, Howard and Ruder 2018), by
+    `training.layer_decay`: a layer's weight decay, which is multiplied by its rate, falls with it.
+    """
     optimizer = strategy.make_optimizer(config, config.epochs * steps_per_epoch)
+    if config.layer_decay != 1:
+        optimizer.rate_factors = tuple(config.layer_decay**depth for depth in layer_depths(network))
     network.compile(optimizer=optimizer, loss=strategy.make_loss(make_loss(config.loss)), jit_compile=False)
 
 

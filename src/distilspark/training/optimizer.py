@@ -36,6 +36,8 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). On short batches these passes take half of a step.
     """
 
+    rate_factors: tuple[float, ...] = ()  # of the trainable variables' learning rates, in their order; empty: all are 1
+
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         if self.global_clipnorm is None:
             return grads
@@ -45,10 +47,17 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     def _apply_weight_decay(self, variables: list[Any]) -> None:
         if self.weight_decay is None:
             return
-        decay = self.learning_rate * self.weight_decay
+        learning_rate = self.learning_rate
         for variable in variables:
             if self._use_weight_decay(variable):
+                decay = self._scale(learning_rate, variable) * self.weight_decay
                 variable.value.assign_sub(variable.value * decay)
+
+    def _scale(self, learning_rate: Any, variable: Any) -> Any:
+        """Return a variable's own learning rate."""
+        if not self.rate_factors:
+            return learning_rate
+        return learning_rate * self.rate_factors[self._get_variable_index(variable)]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a variable and its moments (Kingma and Ba 2015, the formulation before section 2.1)."""
@@ -61,7 +70,7 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
             v=velocity.handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
-            lr=learning_rate,
+            lr=self._scale(learning_rate, variable),
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
@@ -87,9 +96,7 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         """Leave the weights as they are: Keras would set them to the averages after each `fit`."""
 
 
-def make_optimizer(
-    config: TrainingConfig, steps: int, adam: Callable[..., FusedAdam] = FusedAdam
-) -> keras.optimizers.Optimizer:
+def make_optimizer(config: TrainingConfig, steps: int, adam: Callable[..., FusedAdam] = FusedAdam) -> FusedAdam:
     """Make the optimizer that `training.*` describes, for a training of `steps` updates; `adam` constructs it."""
     warmup_steps = round(config.warmup_fraction * steps)
     schedule = LinearWarmup(config.learning_rate, warmup_steps, steps, config.schedule == "linear")

@@ -36,6 +36,7 @@ IRRELEVANT_SETTINGS = {"training.resume", "training.checkpoint_every", "training
 SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "training.averaging": ("off", {"training.ema_decay"}),
     "training.refit": (False, set()),
+    "training.layer_decay": (1.0, set()),
 }
 Arrays = Mapping[str, NDArray[Any]]
 
