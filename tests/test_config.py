@@ -40,6 +40,7 @@ ABLATIONS = {  # the heads that each makes sense for
     "learning_rate": BOTH,
     "loss": {"regression"},
     "refit": BOTH,
+    "reinitialize_layers": BOTH,
     "sample_fraction": BOTH,
     "stop_words": BOTH,
 }
@@ -249,6 +250,7 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("model.max_length=7", "model.max_length"),
         ("model.max_length=513", "model.max_length"),
         ("model.dropout=1", "model.dropout"),
+        ("model.reinitialize_layers=-1", "model.reinitialize_layers"),
         ("model.pooling=max", "model.pooling"),
         ("features.text=lower", "features.text"),
         ("evaluation.confidence=1", "evaluation.confidence"),

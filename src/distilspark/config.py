@@ -155,6 +155,7 @@ class ModelConfig:
     checkpoint: CheckpointConfig
     pooling: Literal["cls", "mean"]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
+    reinitialize_layers: Annotated[int, Field(ge=0, strict=True)]  # of the top, drawn from training.seed
     max_length: Annotated[int, Field(ge=8, le=512, strict=True)]  # tokens a row, special tokens included
     recipe: dict[str, RecipeConfig]  # by the head
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ import keras_hub
 import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
+
+from distilspark.errors import UserError
+from distilspark.model.conversion import read_config
 
 Layout = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -28,7 +31,13 @@ POOLINGS = {"cls": _first_token, "mean": _masked_mean}  # hidden states (B, L, d
 
 
 def build_network(
-    folder: Path, head: str, units: int = 1, *, pooling: str = "cls", dropout: float = 0.1
+    folder: Path,
+    head: str,
+    units: int = 1,
+    *,
+    pooling: str = "cls",
+    dropout: float = 0.1,
+    reinitialize_layers: int = 0,
 ) -> keras.Model:
     """DistilBERT from `folder` with a new head, that of Hugging Face's `DistilBertForSequenceClassification`.
 
@@ -38,13 +47,18 @@ def build_network(
         units: neurons of the last layer (`Head.units`).
         pooling: `cls` (the first token) or `mean` (of all tokens that are not padding).
         dropout: before the last layer, while training.
+        reinitialize_layers: transformer layers, from the top, whose weights are drawn and not the checkpoint's.
 
     Returns:
         a functional model of `{"token_ids": (B, L) int32, "padding_mask": (B, L) int32}`, both of any L up to the
-        checkpoint's positions; logits or values, (B, units). The head's weights come from Keras's global seed
-        (`keras.utils.set_random_seed`).
+        checkpoint's positions; logits or values, (B, units). Drawn weights come from Keras's global seed
+        (`keras.utils.set_random_seed`); the head's are the same for every `reinitialize_layers`.
+
+    Raises:
+        UserError: `reinitialize_layers` is more than the checkpoint has.
 
     """
+    check_layers(folder, reinitialize_layers)
     backbone = keras_hub.models.DistilBertBackbone.from_preset(str(folder), name="distilbert")
     inputs = {
         "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
@@ -54,7 +68,30 @@ def build_network(
     features = _dense(backbone.hidden_dim, "pre_classifier", activation="relu")(pooled)
     features = layers.Dropout(dropout, name="head_dropout")(features)
     outputs = _dense(units, "classifier")(features)
+    _reinitialize(backbone.transformer_layers[backbone.num_layers - reinitialize_layers :])
     return keras.Model(inputs, outputs, name=head)
+
+
+def check_layers(folder: Path, reinitialize_layers: int) -> None:
+    """Raise `UserError` where the checkpoint in `folder` has fewer layers than are to be drawn."""
+    if reinitialize_layers > (layers_there := read_config(folder)["n_layers"]):
+        raise UserError(f"model.reinitialize_layers={reinitialize_layers}: the checkpoint has {layers_there} layers")
+
+
+def _reinitialize(transformer_layers: Sequence[Any]) -> None:
+    """Draw weights as BERT's were drawn before its pretraining (Zhang et al. 2021, arXiv 2006.05987).
+
+    Matrices come from a normal distribution of deviation .02, cut at two deviations. Biases are 0, norms' scales 1.
+    """
+    for layer in transformer_layers:
+        for name, variable, _ in _transformer_layer("layer", layer):
+            variable.assign(_initializer(name)(variable.shape))
+
+
+def _initializer(name: str) -> keras.initializers.Initializer:
+    if name.endswith("bias"):
+        return keras.initializers.Zeros()
+    return keras.initializers.Ones() if "norm" in name else keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 def _dense(units: int, name: str, activation: str | None = None) -> layers.Dense:

@@ -83,6 +83,7 @@ def build_initial_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
         config.task.head_kind.units(config.task),
         pooling=config.model.pooling,
         dropout=config.model.dropout,
+        reinitialize_layers=config.model.reinitialize_layers,
     )
 
 

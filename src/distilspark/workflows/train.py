@@ -23,7 +23,7 @@ from distilspark.evaluation.report import Evaluation, evaluate
 from distilspark.evaluation.threshold import tune_threshold
 from distilspark.features.encoding import load_tokenizer
 from distilspark.model.checkpoints import fetch
-from distilspark.model.network import export_arrays
+from distilspark.model.network import check_layers, export_arrays
 from distilspark.package.build import (
     GRAPHS,
     check_parity,
@@ -107,6 +107,7 @@ def fine_tune(
     """
     with timed("checkpoint"):
         checkpoint = fetch(config.model)
+        check_layers(checkpoint, config.model.reinitialize_layers)
         tokenizer = load_tokenizer(checkpoint)
     with timed("data"), working("reading, checking and profiling the data in Spark"):
         data = prepare_data(config, session.wait(), tokenizer, folder)
