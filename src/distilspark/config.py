@@ -153,7 +153,7 @@ class ModelConfig:
     name: str
     path: Location | None  # a local folder with the checkpoint; None: cache, hub or package index
     checkpoint: CheckpointConfig
-    pooling: Literal["cls", "mean"]
+    pooling: Literal["cls", "mean", "max"]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
     reinitialize_layers: Annotated[int, Field(ge=0, strict=True)]  # of the top, drawn from training.seed
     max_length: Annotated[int, Field(ge=8, le=512, strict=True)]  # tokens a row, special tokens included

@@ -70,10 +70,10 @@ def head(weights: dict[str, Array], pooled: Array) -> Array:
     return linear(np.maximum(linear(pooled, weights, "pre_classifier"), 0), weights, "classifier")
 
 
-POOLED = {"cls": lambda hidden: hidden[0], "mean": lambda hidden: hidden.mean(0)}
+POOLED = {"cls": lambda hidden: hidden[0], "mean": lambda hidden: hidden.mean(0), "max": lambda hidden: hidden.max(0)}
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", list(POOLED))
 @pytest.mark.parametrize("kind, units", [("classification", 3), ("regression", 1)])
 def test_the_network_computes_distilbert(tiny_folder: Path, pooling: str, kind: str, units: int) -> None:
     config = json.loads((tiny_folder / "config.json").read_text())
@@ -95,7 +95,7 @@ def test_the_network_computes_distilbert(tiny_folder: Path, pooling: str, kind: 
     assert np.ptp(expected[:, 0]) > 0.1
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", list(POOLED))
 def test_padding_never_changes_outputs(tiny_folder: Path, pooling: str) -> None:
     network = build_network(tiny_folder, "classification", 2, pooling=pooling)
     rows = encode(load_tokenizer(tiny_folder), SENTENCES, None, 128).token_ids

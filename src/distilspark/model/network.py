@@ -27,7 +27,14 @@ def _masked_mean(hidden: Any, padding_mask: Any) -> Any:
     return ops.sum(hidden * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
 
 
-POOLINGS = {"cls": _first_token, "mean": _masked_mean}  # hidden states (B, L, dim), padding mask (B, L) -> (B, dim)
+def _masked_max(hidden: Any, padding_mask: Any) -> Any:
+    visible = ops.expand_dims(ops.cast(padding_mask, "bool"), -1)
+    return ops.max(ops.where(visible, hidden, LOWEST), axis=1)
+
+
+LOWEST = -1e9  # what a maximum takes for padding
+# Hidden states (B, L, dim), padding mask (B, L) -> (B, dim).
+POOLINGS = {"cls": _first_token, "mean": _masked_mean, "max": _masked_max}
 
 
 def build_network(
@@ -45,7 +52,7 @@ def build_network(
         folder: a checkpoint in DistilBERT's Hugging Face layout (`checkpoints.fetch`).
         head: the network's name.
         units: neurons of the last layer (`Head.units`).
-        pooling: `cls` (the first token) or `mean` (of all tokens that are not padding).
+        pooling: `cls` (the first token), `mean` or `max` (of each dimension, over all tokens that are not padding).
         dropout: before the last layer, while training.
         reinitialize_layers: transformer layers, from the top, whose weights are drawn and not the checkpoint's.
 
