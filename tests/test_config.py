@@ -33,11 +33,16 @@ from distilspark.paths import CONF, ROOT
 Composer = Callable[..., TrainConfig]
 BOTH = {"classification", "regression"}
 ABLATIONS = {  # the heads that each makes sense for
+    "averaging": BOTH,
     "class_weights": {"classification"},
     "early_stopping": BOTH,
+    "layer_decay": BOTH,
     "learning_rate": BOTH,
     "loss": {"regression"},
+    "pooling": BOTH,
     "pretraining": BOTH,
+    "refit": BOTH,
+    "reinitialize_layers": BOTH,
     "sample_fraction": BOTH,
     "stop_words": BOTH,
 }
@@ -247,6 +252,11 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("training.threshold=1", "training.threshold"),
         ("training.threshold=best", "training.threshold"),
         ("training.early_stopping=3", "training.early_stopping"),
+        ("training.averaging=swa", "training.averaging"),
+        ("training.ema_decay=1", "training.ema_decay"),
+        ("training.layer_decay=0", "training.layer_decay"),
+        ("training.layer_decay=1.1", "training.layer_decay"),
+        ("training.refit=perhaps", "training.refit"),
         ("data.sample_fraction=0", "data.sample_fraction"),
         ("data.sample_fraction=1.01", "data.sample_fraction"),
         ("data.validation_fraction=0", "data.validation_fraction"),
@@ -257,7 +267,8 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("model.max_length=7", "model.max_length"),
         ("model.max_length=513", "model.max_length"),
         ("model.dropout=1", "model.dropout"),
-        ("model.pooling=max", "model.pooling"),
+        ("model.reinitialize_layers=-1", "model.reinitialize_layers"),
+        ("model.pooling=sum", "model.pooling"),
         ("features.text=lower", "features.text"),
         ("evaluation.confidence=1", "evaluation.confidence"),
         ("evaluation.resamples=99", "evaluation.resamples"),
@@ -308,6 +319,13 @@ def test_what_does_not_fit_is_refused_by_its_name(compose_config: Composer, over
 def test_values_at_their_limits_are_taken(compose_config: Composer, override: str) -> None:
     key, _, value = override.partition("=")
     assert str(flatten(compose_config("model=tiny", override))[key]).removesuffix(".0") == value.strip("'")
+
+
+def test_workers_refuse_a_refit(compose_config: Composer) -> None:
+    with pytest.raises(
+        UserError, match=r"^training\.refit=true does not work with training\.workers=2: .*refit=false$"
+    ):
+        compose_config("model=tiny", "training.refit=true", "training.workers=2")
 
 
 def test_losses_fit_the_head(compose_config: Composer) -> None:

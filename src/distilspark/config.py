@@ -144,6 +144,7 @@ class RecipeConfig:
     batch_size: int
     epochs: int
     class_weights: str
+    pretraining_learning_rate: float
     pretraining_rows: dict[str, int]  # by the task's name; a task that is not there: none
 
 
@@ -154,8 +155,9 @@ class ModelConfig:
     name: str
     path: Location | None  # a local folder with the checkpoint; None: cache, hub or package index
     checkpoint: CheckpointConfig
-    pooling: Literal["cls", "mean"]
+    pooling: Literal["cls", "mean", "max"]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
+    reinitialize_layers: Annotated[int, Field(ge=0, strict=True)]  # of the top, drawn from training.seed
     max_length: Annotated[int, Field(ge=8, le=512, strict=True)]  # tokens a row, special tokens included
     recipe: dict[str, RecipeConfig]  # by the head
 
@@ -187,6 +189,7 @@ class TrainingConfig:
     batch_size: Positive
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     optimizer: Literal["adamw", "adam"]
+    layer_decay: Annotated[float, Field(gt=0, le=1)]  # factor from a layer's learning rate to that of the one below it
     weight_decay: Annotated[float, Field(ge=0)]  # adamw only; biases and layer norms are exempt
     schedule: Literal["linear", "constant"]  # after the warm-up: decay to zero, or stay
     warmup_fraction: Fraction  # of all steps
@@ -198,6 +201,9 @@ class TrainingConfig:
     threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
     early_stopping: EarlyStoppingConfig
     pretraining: PretrainingConfig
+    averaging: Literal["off", "ema", "soup"]  # of the kept weights: none, over steps, over the best epochs
+    ema_decay: Probability  # averaging=ema: of a step
+    refit: bool  # once all is chosen on validation, train again from the beginning, on train and validation
     seed: Seed
     workers: Positive  # Spark tasks that train together, each on its part of every batch
     resume: bool  # go on with the same training where one was interrupted
@@ -283,6 +289,11 @@ class TrainConfig:
             raise UserError(
                 f"training.batch_size={self.training.batch_size} is less than training.workers="
                 f"{self.training.workers}: a batch is shared by all workers, and each needs a row of it"
+            )
+        if self.training.workers > 1 and self.training.refit:
+            raise UserError(
+                f"training.refit=true does not work with training.workers={self.training.workers}: "
+                "set training.workers=1, or leave training.refit=false"
             )
         if self.training.workers > 1 and not self.training.checkpoint_every:
             raise UserError("training.checkpoint_every=null: workers need checkpoints to hand over what they trained")

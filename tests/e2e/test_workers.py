@@ -20,12 +20,14 @@ from helpers.clusters import DRIVER, on_cluster, two_workers
 from helpers.processes import Place, end_group, train_command
 
 pytestmark = pytest.mark.slow
+SOUP = "training.averaging=soup"
 TOGETHER = (
     "task=cola",
     "training.workers=2",
     "training.epochs=4",
     "training.batch_size=8",
     "training.early_stopping.patience=4",
+    "training.averaging=ema",
     "training.checkpoint_every=5 steps",
 )
 
@@ -54,7 +56,7 @@ def no_dropout(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.mark.parametrize("first", ["", "training.pretraining.rows=200"])
 def test_two_workers_take_the_steps_of_one(place: Place, no_dropout: Path, first: str) -> None:
     """Twenty epochs of one step: all rows are in it, in two shards of different sizes."""
-    settings = ("training.epochs=20", "training.batch_size=1000", "training.early_stopping.patience=20")
+    settings = ("training.epochs=20", "training.batch_size=1000", "training.early_stopping.patience=20", SOUP)
     plain = (f"model.path={no_dropout}", "model.dropout=0")
     runs = []
     for workers in (1, 2):
@@ -69,6 +71,7 @@ def test_two_workers_take_the_steps_of_one(place: Place, no_dropout: Path, first
         alone, together = history(place, one, metric), history(place, two, metric)
         assert list(alone) == list(together) == list(range(1, 21))
         np.testing.assert_allclose(list(together.values()), list(alone.values()), rtol=1e-4)
+    assert one.data.metrics["val/kept_mcc"] == two.data.metrics["val/kept_mcc"]
     losses = history(place, one, "train/loss")
     assert losses[20] < 0.99 * losses[1], "it is to learn more than what is noise"
     assert set(two.data.metrics) - set(one.data.metrics) == {"time/step", "time/workers"}

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from distilspark.errors import UserError
 from distilspark.features.buckets import pad
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.losses import make_loss
@@ -69,10 +70,10 @@ def head(weights: dict[str, Array], pooled: Array) -> Array:
     return linear(np.maximum(linear(pooled, weights, "pre_classifier"), 0), weights, "classifier")
 
 
-POOLED = {"cls": lambda hidden: hidden[0], "mean": lambda hidden: hidden.mean(0)}
+POOLED = {"cls": lambda hidden: hidden[0], "mean": lambda hidden: hidden.mean(0), "max": lambda hidden: hidden.max(0)}
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", list(POOLED))
 @pytest.mark.parametrize("kind, units", [("classification", 3), ("regression", 1)])
 def test_the_network_computes_distilbert(tiny_folder: Path, pooling: str, kind: str, units: int) -> None:
     config = json.loads((tiny_folder / "config.json").read_text())
@@ -94,7 +95,7 @@ def test_the_network_computes_distilbert(tiny_folder: Path, pooling: str, kind: 
     assert np.ptp(expected[:, 0]) > 0.1
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", list(POOLED))
 def test_padding_never_changes_outputs(tiny_folder: Path, pooling: str) -> None:
     network = build_network(tiny_folder, "classification", 2, pooling=pooling)
     rows = encode(load_tokenizer(tiny_folder), SENTENCES, None, 128).token_ids
@@ -134,6 +135,41 @@ def test_the_head_follows_the_seed_and_dropout_only_training(tiny_folder: Path) 
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert not np.allclose(outputs[0], outputs[2])
     assert not np.allclose(network(rows, training=True), network(rows, training=True))
+
+
+def test_top_layers_are_drawn_from_the_seed(tiny_folder: Path) -> None:
+    """The other layers are the checkpoint's, and the head is the same as without it."""
+    drawn = []
+    for seed, count in ((1, 0), (1, 1), (1, 1), (2, 1), (1, 2)):
+        keras.utils.set_random_seed(seed)
+        drawn.append(export_arrays(build_network(tiny_folder, "classification", 2, reinitialize_layers=count)))
+    plain, first, same, other_seed, both = drawn
+    changed = [
+        {name for name, array in arrays.items() if not np.array_equal(array, plain[name])}
+        for arrays in (first, same, other_seed, both)
+    ]
+    top, bottom = ({name for name in plain if f".layer.{layer}." in name} for layer in (1, 0))
+    assert len(top) == len(bottom) == 16
+    assert changed[0] == changed[1] == top
+    assert changed[2] == top | {"pre_classifier.weight", "classifier.weight"}
+    assert changed[3] == top | bottom
+    for name in top:
+        np.testing.assert_array_equal(first[name], same[name])
+    matrices = [first[name] for name in top if first[name].ndim == 2]
+    assert len(matrices) == 6
+    for number, matrix in enumerate(matrices):
+        assert 0.015 < matrix.std() < 0.02 and np.abs(matrix).max() <= 0.04 + 1e-6
+        assert not np.array_equal(matrix, other_seed[[name for name in top if first[name].ndim == 2][number]])
+    attention = [first[f"distilbert.transformer.layer.1.attention.{part}_lin.weight"] for part in "qk"]
+    assert not np.array_equal(*attention), "each has its own draw"
+    for name in top:
+        if first[name].ndim == 1:
+            assert set(first[name]) == {1.0 if name.endswith("norm.weight") else 0.0}, name
+
+
+def test_more_layers_than_there_are_cannot_be_drawn(tiny_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"^model\.reinitialize_layers=3: the checkpoint has 2 layers$"):
+        build_network(tiny_folder, "regression", reinitialize_layers=3)
 
 
 def test_losses_of_the_heads() -> None:

@@ -26,7 +26,7 @@ def run_graph(network: keras.Model, head: str, pooling: str, inputs: dict[str, A
     return session.run(None, {name: value.astype(np.int64) for name, value in inputs.items()})[0]
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
 @pytest.mark.parametrize("head", list(UNITS))
 @pytest.mark.parametrize("lengths", [[1], [3, 64, 7, 12], [512], [5, 512]])
 def test_the_graph_is_the_network(tiny_folder: Path, head: str, pooling: str, lengths: list[int]) -> None:
@@ -45,7 +45,7 @@ def test_the_graph_is_the_network(tiny_folder: Path, head: str, pooling: str, le
         assert np.ptp(expected[:, 0]) > 0.01
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
 def test_padding_changes_nothing(tiny_folder: Path, pooling: str) -> None:
     network = make_network(tiny_folder, "regression", 1, pooling)
     row = np.arange(1, 12, dtype=np.int32)

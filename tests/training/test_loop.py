@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from distilspark.config import TrainConfig
 from distilspark.errors import WorkError
 from distilspark.heads import CLASSIFICATION, REGRESSION
 from distilspark.model.losses import make_loss
+from distilspark.training.checkpoint.state import weights_digest
+from distilspark.training.loop import build_initial_network
 from distilspark.training.prediction import Predictor
 
 Train = Callable[..., Any]
@@ -113,6 +117,16 @@ def test_standardized_labels_fold_back(train_toy: Train, toy_rows: Callable[...,
     assert now["r2"] > 0.5
     assert result.class_weights is None
     assert result.history["train/loss"].iloc[0] < 2  # on the standardized scale; on the labels' own it is thousands
+
+
+def test_config_draws_the_top_layers(tiny_folder: Path, compose_config: Callable[..., TrainConfig]) -> None:
+    """`model.reinitialize_layers` and `training.seed` decide."""
+    networks = [
+        build_initial_network(compose_config("model=tiny", "task=stsb", *overrides), tiny_folder)
+        for overrides in ([], ["model.reinitialize_layers=1"], ["model.reinitialize_layers=1"])
+    ]
+    plain, drawn, same = (weights_digest(network) for network in networks)
+    assert plain != drawn == same
 
 
 def test_losses_differ(train_toy: Train, toy_rows: Callable[..., Any]) -> None:

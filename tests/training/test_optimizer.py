@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 
 from distilspark.config import TrainConfig
+from distilspark.training.distributed.strategy import SINGLE_PROCESS
+from distilspark.training.loop import compile_network
 from distilspark.training.optimizer import FusedAdam, LinearWarmup, make_optimizer
 
 Composer = Callable[..., TrainConfig]
@@ -98,6 +100,39 @@ def test_the_fused_optimizer_is_keras_s_own(compose_config: Composer, name: str,
     for (path, mine), other, before in zip(ours.items(), theirs.values(), start.values(), strict=True):
         np.testing.assert_allclose(mine, other, atol=2e-6, rtol=1e-4, err_msg=path)
         assert not np.allclose(mine, before, atol=1e-4), path
+
+
+def test_rates_fall_from_the_head_down(compose_config: Composer, tiny_folder: Any) -> None:
+    """Every variable's first step is Adam's whole step, so that its length is the variable's learning rate."""
+    from distilspark.model.network import build_network
+
+    steps, plain = {}, ("training.clip_norm=0", "training.optimizer=adam")
+    for decay in (1.0, 0.5):
+        training = compose_config("model=tiny", f"training.layer_decay={decay}", *plain).training
+        network = build_network(tiny_folder, "classification", 2)
+        before = network.get_weights()
+        compile_network(network, training, 10, SINGLE_PROCESS)
+        variables = network.trainable_variables
+        network.optimizer.apply([tf.ones(variable.shape) for variable in variables], variables)
+        moved = [old - new for old, new in zip(before, network.get_weights(), strict=True)]
+        paths = [variable.path for variable in network.weights]
+        steps[decay] = dict(zip(paths, [float(np.mean(each)) for each in moved], strict=True))
+    factors = {path: steps[0.5][path] / step for path, step in steps[1.0].items()}
+    expected = {"classifier": 1, "transformer_layer_1": 0.5, "transformer_layer_0": 0.25, "embedding": 0.125}
+    for path, factor in factors.items():
+        assert factor == pytest.approx(next(value for part, value in expected.items() if part in path), rel=1e-3), path
+    assert len(factors) == len(network.weights) == 4 + 2 * 16 + 4
+    assert steps[1.0].values() == pytest.approx([training.learning_rate] * len(factors), rel=1e-3)
+
+
+def test_weight_decay_falls_with_the_rate(compose_config: Composer) -> None:
+    training = compose_config("model=tiny", "training.weight_decay=0.5", "training.schedule=constant").training
+    optimizer = make_optimizer(training, 1)
+    optimizer.rate_factors = (1.0, 0.5)
+    variables = [keras.Variable(np.ones((1, 1), np.float32)) for _ in range(2)]
+    optimizer.apply([tf.zeros((1, 1)), tf.zeros((1, 1))], variables)
+    decays = [1 - float(variable.numpy().item()) for variable in variables]
+    assert decays == pytest.approx([training.learning_rate * 0.5, training.learning_rate * 0.25], rel=1e-3)
 
 
 def test_tokens_that_repeat_count_with_the_sum_of_their_gradients() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from keras import layers, ops
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from distilspark.model.conversion import HEAD, WEIGHTS
+from distilspark.errors import UserError
+from distilspark.model.conversion import HEAD, WEIGHTS, read_config
 
 Layout = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -27,11 +28,24 @@ def _masked_mean(hidden: Any, padding_mask: Any) -> Any:
     return ops.sum(hidden * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
 
 
-POOLINGS = {"cls": _first_token, "mean": _masked_mean}  # hidden states (B, L, dim), padding mask (B, L) -> (B, dim)
+def _masked_max(hidden: Any, padding_mask: Any) -> Any:
+    visible = ops.expand_dims(ops.cast(padding_mask, "bool"), -1)
+    return ops.max(ops.where(visible, hidden, LOWEST), axis=1)
+
+
+LOWEST = -1e9  # what a maximum takes for padding
+# Hidden states (B, L, dim), padding mask (B, L) -> (B, dim).
+POOLINGS = {"cls": _first_token, "mean": _masked_mean, "max": _masked_max}
 
 
 def build_network(
-    folder: Path, head: str, units: int = 1, *, pooling: str = "cls", dropout: float = 0.1
+    folder: Path,
+    head: str,
+    units: int = 1,
+    *,
+    pooling: str = "cls",
+    dropout: float = 0.1,
+    reinitialize_layers: int = 0,
 ) -> keras.Model:
     """DistilBERT from `folder` with a new head, that of Hugging Face's `DistilBertForSequenceClassification`.
 
@@ -39,15 +53,20 @@ def build_network(
         folder: a checkpoint in DistilBERT's Hugging Face layout (`checkpoints.fetch`).
         head: the network's name.
         units: neurons of the last layer (`Head.units`).
-        pooling: `cls` (the first token) or `mean` (of all tokens that are not padding).
+        pooling: `cls` (the first token), `mean` or `max` (of each dimension, over all tokens that are not padding).
         dropout: before the last layer, while training.
+        reinitialize_layers: transformer layers, from the top, whose weights are drawn and not the checkpoint's.
 
     Returns:
         a functional model of `{"token_ids": (B, L) int32, "padding_mask": (B, L) int32}`, both of any L up to the
-        checkpoint's positions; logits or values, (B, units). The head's weights come from Keras's global seed
-        (`keras.utils.set_random_seed`).
+        checkpoint's positions; logits or values, (B, units). Drawn weights come from Keras's global seed
+        (`keras.utils.set_random_seed`); the head's are the same for every `reinitialize_layers`.
+
+    Raises:
+        UserError: `reinitialize_layers` is more than the checkpoint has.
 
     """
+    check_layers(folder, reinitialize_layers)
     backbone = keras_hub.models.DistilBertBackbone.from_preset(str(folder), name="distilbert")
     inputs = {
         "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
@@ -57,6 +76,7 @@ def build_network(
     features = _dense(backbone.hidden_dim, "pre_classifier", activation="relu")(pooled)
     features = layers.Dropout(dropout, name="head_dropout")(features)
     outputs = _dense(units, "classifier")(features)
+    _reinitialize(backbone.transformer_layers[backbone.num_layers - reinitialize_layers :])
     return keras.Model(inputs, outputs, name=head)
 
 
@@ -66,6 +86,28 @@ def load_head(network: keras.Model, folder: Path) -> None:
         for name in HEAD:
             weights = stored.get_tensor(f"{name}.weight").T, stored.get_tensor(f"{name}.bias")
             network.get_layer(name).set_weights(weights)
+
+
+def check_layers(folder: Path, reinitialize_layers: int) -> None:
+    """Raise `UserError` where the checkpoint in `folder` has fewer layers than are to be drawn."""
+    if reinitialize_layers > (layers_there := read_config(folder)["n_layers"]):
+        raise UserError(f"model.reinitialize_layers={reinitialize_layers}: the checkpoint has {layers_there} layers")
+
+
+def _reinitialize(transformer_layers: Sequence[Any]) -> None:
+    """Draw weights as BERT's were drawn before its pretraining (Zhang et al. 2021, arXiv 2006.05987).
+
+    Matrices come from a normal distribution of deviation .02, cut at two deviations. Biases are 0, norms' scales 1.
+    """
+    for layer in transformer_layers:
+        for name, variable, _ in _transformer_layer("layer", layer):
+            variable.assign(_initializer(name)(variable.shape))
+
+
+def _initializer(name: str) -> keras.initializers.Initializer:
+    if name.endswith("bias"):
+        return keras.initializers.Zeros()
+    return keras.initializers.Ones() if "norm" in name else keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 def _dense(units: int, name: str, activation: str | None = None) -> layers.Dense:
@@ -82,6 +124,25 @@ def export_arrays(network: keras.Model) -> dict[str, NDArray[np.float32]]:
         name: np.ascontiguousarray(to_layout(variable.numpy()), dtype=np.float32)
         for name, variable, to_layout in _named_variables(network)
     }
+
+
+def layer_depths(network: keras.Model) -> list[int]:
+    """Return each trainable variable's distance from the head: 0 in it, then layer by layer, most in the embeddings."""
+    layers = len(network.get_layer("distilbert").transformer_layers)
+    depths = {id(variable): _depth(name, layers) for name, variable, _ in _named_variables(network)}
+    return [depths[id(variable)] for variable in network.trainable_variables]
+
+
+def _depth(name: str, layers: int) -> int:
+    """Return the distance from the head of a variable with that Hugging Face name.
+
+    >>> [_depth(f"distilbert.{name}", 6) for name in ("transformer.layer.5.ffn.lin1.bias", "embeddings.LayerNorm.bias")]
+    [1, 7]
+    """
+    if not name.startswith("distilbert."):
+        return 0
+    _, part, *rest = name.split(".")
+    return layers + 1 if part == "embeddings" else layers - int(rest[1])
 
 
 def _named_variables(network: keras.Model) -> Iterator[tuple[str, keras.Variable, Layout]]:

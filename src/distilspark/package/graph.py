@@ -18,7 +18,7 @@ from distilspark.heads import Head
 
 OPSET = 20
 LAYER_NORM_EPSILON = 1e-12
-MASKED = np.float32(-1e9)  # added to the attention scores of padding
+MASKED = np.float32(-1e9)  # added to the attention scores of padding; what a maximum takes for padding
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -57,7 +57,7 @@ def build_graph(arrays: Arrays, head: Head, *, heads: int, pooling: str, graph: 
         arrays: weights under Hugging Face's names, (out, in) (`distilspark.model.network.export_arrays`).
         head: the network's.
         heads: attention heads a layer.
-        pooling: `cls` or `mean`.
+        pooling: `cls`, `mean` or `max`.
         graph: an empty one; its class decides how a layer computes.
 
     Returns:
@@ -136,7 +136,13 @@ def _masked_mean(graph: Graph, hidden: str, visible: str) -> str:
     return graph.node("Div", total, graph.node("ReduceSum", visible, axis, keepdims=1))
 
 
-POOLINGS = {"cls": _first_token, "mean": _masked_mean}
+def _masked_max(graph: Graph, hidden: str, visible: str) -> str:
+    tokens = graph.node("Unsqueeze", graph.node("Cast", visible, to=TensorProto.BOOL), graph.constant(np.array([2])))
+    values = graph.node("Where", tokens, hidden, graph.constant(MASKED))
+    return graph.node("ReduceMax", values, graph.constant(np.array([1])), keepdims=0)
+
+
+POOLINGS = {"cls": _first_token, "mean": _masked_mean, "max": _masked_max}
 
 
 def _layers(arrays: Arrays) -> int:

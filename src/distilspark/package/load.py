@@ -12,7 +12,7 @@ from distilspark.config import DEFAULT_THRESHOLD, TaskConfig
 from distilspark.errors import UserError
 from distilspark.tracking.registry import FoundModel, fetch_model
 
-PROFILE = "profile.json"  # in its folder: the distributions of its validation rows, as `drift.profile_of`
+PROFILE = "profile.json"  # in its folder: distributions of rows that it was not trained on, as `drift.profile_of`
 OF_THE_DOWNLOAD = "registered_model_meta"  # the one file that is not the model's own
 
 

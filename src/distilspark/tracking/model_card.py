@@ -79,6 +79,7 @@ def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
     is_known = checkpoint.sha256 or not model.path
     answers = ", ".join(f"{place} {name}" for place, name in enumerate(config.task.labels))
     threshold = run.data.metrics.get("train/threshold")
+    again = ", then once more from the beginning, on train and validation" if config.training.refit else ""
     return {
         "checkpoint": f"{model.name} ({source}), licence {checkpoint.license if is_known else UNKNOWN}",
         "origin": checkpoint.origin if is_known else UNKNOWN,
@@ -87,7 +88,7 @@ def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
         "answers": answers or "a value from {:g} to {:g}".format(*config.task.label_range),
         **({"decides above": f"{threshold:.4f}, folded into the network"} if threshold else {}),
         "precision": run.data.tags["model.precision"],
-        "training": f"run {run.info.run_id}, seed {config.training.seed}",
+        "training": f"run {run.info.run_id}, seed {config.training.seed}{again}",
     }
 
 
@@ -154,6 +155,6 @@ def _costs(run: Run) -> dict[str, str]:
     metrics = run.data.metrics
     whole = sum(value for name, value in metrics.items() if name.startswith("time/") and name != "time/epoch")
     return {
-        "training": f"{metrics['time/train']:.0f} s of {whole:.0f} s in all",
+        "training": f"{metrics['time/train'] + metrics.get('time/refit', 0):.0f} s of {whole:.0f} s in all",
         "package": f"{metrics['package/bytes'] / 1e6:.1f} MB",
     }

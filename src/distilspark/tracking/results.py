@@ -24,9 +24,12 @@ if TYPE_CHECKING:  # scikit-learn and matplotlib take seconds to import
 PREDICTIONS = "predictions.parquet"
 
 
-def epoch_log(run_id: str) -> Callable[[int, dict[str, float]], None]:
-    """Return a function that logs each epoch's metrics once, also in a resumed training; epochs count from 1."""
-    logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "train/loss")}
+def epoch_log(run_id: str, logged_with: str = "train/loss") -> Callable[[int, dict[str, float]], None]:
+    """Return a function that logs each epoch's metrics once, also in a resumed training; epochs count from 1.
+
+    Epochs that have the metric `logged_with` are logged already.
+    """
+    logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, logged_with)}
 
     def log(epoch: int, metrics: dict[str, float]) -> None:
         if epoch not in logged:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -22,6 +23,12 @@ class Examples:
 
     encoded: Encoded
     labels: NDArray[np.float64]  # (n,), on the labels' own scale
+
+
+def join(first: Examples, second: Examples) -> Examples:
+    """Return the rows of both."""
+    rows = pd.concat([first.encoded.to_frame(), second.encoded.to_frame()], ignore_index=True)
+    return Examples(Encoded.from_frame(rows), np.concatenate([first.labels, second.labels]))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,12 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         self.rescale, self.loss = rescale, loss
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Evaluate the validation split.
+        """Evaluate the validation split."""
+        logs.update(self.evaluate(epoch))
+        gc.collect()
+
+    def evaluate(self, epoch: int) -> dict[str, float]:
+        """Return loss and metrics of the network as it is; an error names the epoch, which counts from 0.
 
         Raises:
             WorkError: outputs are NaN or infinite.
@@ -51,10 +56,8 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
             raise WorkError(
                 f"the network's outputs are NaN or infinite after epoch {epoch + 1}: lower training.learning_rate"
             )
-        logs["val/loss"] = self.loss(raw)
         metrics = self.head.compute_metrics(self.examples.labels, self.head.activate(self.rescale(raw)))
-        logs.update({f"val/{name}": value for name, value in metrics.items()})
-        gc.collect()
+        return {"val/loss": self.loss(raw)} | {f"val/{name}": value for name, value in metrics.items()}
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
@@ -75,25 +78,29 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         """Give the network the weights of the best epoch."""
         network.set_weights(self.best_weights)
 
+    def saved_weights(self) -> list[NDArray[Any]]:
+        """Return the best weights; nothing before the first epoch's end."""
+        return self.best_weights or []
+
     def get_state(self) -> dict[str, Any]:
         """Return all state but the best weights."""
         best = None if self.best is None else float(self.best)
         return {"wait": self.wait, "stopped_epoch": self.stopped_epoch, "best": best, "best_epoch": self.best_epoch}
 
-    def set_state(self, state: dict[str, Any], best_weights: list[NDArray[Any]]) -> None:
-        """Set what `get_state` returned; `best_weights` is empty before the first epoch's end."""
+    def set_state(self, state: dict[str, Any], weights: list[NDArray[Any]]) -> None:
+        """Set what `get_state` and `saved_weights` returned."""
         for name, value in state.items():
             setattr(self, name, value)
-        self.best_weights = best_weights or None
+        self.best_weights = weights or None
 
 
 class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Logs and prints each epoch's metrics, and shows a progress bar; must come after `Validation`."""
+    """Logs and prints each epoch's metrics, and shows a progress bar; must come after `Validation`, if there is one."""
 
-    def __init__(self, log_epoch: EpochLogger, epochs: int, steps: int, metric: str) -> None:
-        """`steps` of an epoch; `metric` is the task's own, which is printed with the losses."""
+    def __init__(self, log_epoch: EpochLogger, epochs: int, steps: int, metric: str, title: str = "epoch") -> None:
+        """`steps` of an epoch; `metric` is the task's own, which is printed with the losses; `title` of an epoch."""
         super().__init__()
-        self.log_epoch, self.epochs, self.steps, self.metric = log_epoch, epochs, steps, metric
+        self.log_epoch, self.epochs, self.steps, self.metric, self.title = log_epoch, epochs, steps, metric, title
         self.history: list[dict[str, float]] = []
         self.progress = progress_bar()
         self.started: float | None = None
@@ -112,12 +119,12 @@ class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Start the clock and a new bar."""
         self.started, self.resumed_seconds = time.perf_counter() - self.resumed_seconds, 0.0
-        self.bar = self.progress.add_task(f"epoch {epoch + 1}/{self.epochs}", total=self.steps)
+        self.bar = self.progress.add_task(f"{self.title} {epoch + 1}/{self.epochs}", total=self.steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the bar."""
         loss, epoch = (logs or {}).get("loss", float("nan")), len(self.history) + 1
-        self.progress.update(self.bar, advance=1, description=f"epoch {epoch}/{self.epochs}  loss {loss:.4f}")
+        self.progress.update(self.bar, advance=1, description=f"{self.title} {epoch}/{self.epochs}  loss {loss:.4f}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Log and print the epoch's metrics."""
@@ -127,7 +134,7 @@ class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
         self.history.append({"epoch": epoch + 1, **metrics})
         self.progress.remove_task(self.bar)
         self.log_epoch(epoch + 1, metrics)
-        print_epoch(epoch + 1, self.epochs, metrics, self.metric)
+        print_epoch(epoch + 1, self.epochs, metrics, self.metric, self.title)
 
 
 class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
@@ -150,7 +157,7 @@ class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
         logs["time/step"] = float(np.median(self.seconds))
 
 
-def print_epoch(epoch: int, epochs: int, metrics: dict[str, float], metric: str) -> None:
-    """Print an epoch's losses and the task's metric in a line; epochs count from 1."""
-    values = {name: metrics[name] for name in ("train/loss", "val/loss", f"val/{metric}")}
-    say(f"epoch {epoch}/{epochs}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")
+def print_epoch(epoch: int, epochs: int, metrics: dict[str, float], metric: str, title: str = "epoch") -> None:
+    """Print an epoch's losses and the task's metric, as far as there are any, in a line; epochs count from 1."""
+    values = {name: metrics[name] for name in ("train/loss", "val/loss", f"val/{metric}") if name in metrics}
+    say(f"{title} {epoch}/{epochs}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distilspark.config import DEFAULT_THRESHOLD, TrainConfig, TrainingConfig
+from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig, TrainingConfig
+from distilspark.errors import WorkError
 from distilspark.model.losses import make_loss
-from distilspark.model.network import build_network, load_head
+from distilspark.model.network import build_network, layer_depths, load_head
+from distilspark.training.averaging import AverageSwap, FixedEpochs, Soup
 from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
 from distilspark.training.checkpoint.state import CheckpointOptions, CheckpointSaver, Position, TrainedState
@@ -33,12 +37,35 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The result of a training; the network has the best epoch's weights, its outputs are on the labels' own scale."""
+    """The result of a training; the network has the kept weights, its outputs are on the labels' own scale."""
 
     history: pd.DataFrame  # one row an epoch: epoch, train/loss, val/*, time/epoch
     best_epoch: int  # counts from 1
+    kept_epochs: tuple[int, ...]  # the network has the mean of their weights: the best one, or a soup
+    kept_metrics: dict[str, float]  # val/*, of the weights that the network has
     class_weights: ClassWeights | None
     threshold: float = DEFAULT_THRESHOLD  # that the network decides by (`fold_threshold`)
+    precision: Precision | None = None  # of the package, where it was chosen before a refit
+
+    @property
+    def kept(self) -> str:
+        """The kept weights, for people."""
+        numbers = ", ".join(map(str, self.kept_epochs))
+        return f"epoch {numbers}" if len(self.kept_epochs) == 1 else f"the mean of epochs {numbers}"
+
+
+@dataclass(frozen=True)
+class Observers:
+    """The callbacks that follow a training from epoch to epoch."""
+
+    reporter: EpochReporter
+    keeper: BestEpoch | FixedEpochs
+    validation: Validation | None = None
+
+    @property
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """All of them, in their order."""
+        return [*([self.validation] if self.validation else []), self.reporter, self.keeper]
 
 
 def seed_everything(seed: int) -> None:
@@ -48,16 +75,21 @@ def seed_everything(seed: int) -> None:
 
 
 def build_initial_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
-    """Build the network before its first step, on `checkpoint`'s weights; the same seed gives the same weights."""
+    """Build the network before its first step, on `checkpoint`'s weights; the same seed gives the same weights.
+
+    A first training has drawn top layers already, where they are to be drawn.
+    """
     seed_everything(config.training.seed)
+    is_pretrained = bool(config.training.pretraining.rows)
     network = build_network(
         checkpoint,
         config.task.head,
         config.task.head_kind.units(config.task),
         pooling=config.model.pooling,
         dropout=config.model.dropout,
+        reinitialize_layers=0 if is_pretrained else config.model.reinitialize_layers,
     )
-    if config.training.pretraining.rows and config.training.pretraining.keep_head:
+    if is_pretrained and config.training.pretraining.keep_head:
         load_head(network, checkpoint)
     return network
 
@@ -81,34 +113,65 @@ def fit(
 
     """
     batches = strategy.make_batches(data.train, data.target, config.training)
-    compile_network(network, config.training, len(batches), strategy)
-    early_stopping = make_early_stopping(config)
+    validation = make_validation(network, data, config)
+    early_stopping = make_early_stopping(config, validation)
     reporter = EpochReporter(log_epoch, config.training.epochs, len(batches), config.task.metric)
-    callbacks = strategy.make_callbacks([make_validation(network, data, config), reporter, early_stopping])
-    start = Position(0, 0)
-    if checkpoints:
-        saver = CheckpointSaver(checkpoints, batches, reporter, early_stopping, writes=strategy.is_chief)
-        callbacks, start = [*callbacks, saver], saver.restore(network)
-    strategy.offset_dropout_seeds(network)
-    with reporter.progress:
-        epoch_ranges = start.epoch_ranges(config.training.epochs)
-        train_epochs(network, batches, epoch_ranges, callbacks, strategy.fit_class_weights(data.target))
-    if strategy.is_chief:
-        early_stopping.restore_best_weights_to(network)
-        fold_label_scale(network, data.target.scale)
-    return FitResult(pd.DataFrame(reporter.history), early_stopping.best_epoch + 1, data.target.class_weights)
+    observers = Observers(reporter, early_stopping, validation)
+    run_training(network, batches, data.target, config.training, observers, checkpoints, strategy)
+    return make_result(reporter.history, early_stopping.get_state(), data.target)
+
+
+def fit_epochs(
+    network: keras.Model,
+    examples: Examples,
+    target: TargetTransform,
+    config: TrainConfig,
+    log_epoch: EpochLogger,
+    epochs: Sequence[int],
+    checkpoints: CheckpointOptions | None = None,
+) -> None:
+    """Train `network` in place without validation, and give it the mean of its weights after each of `epochs`.
+
+    The learning rates are those of a training of `training.epochs`, which ends early after the last of `epochs`.
+
+    Raises:
+        WorkError: weights became NaN or infinite.
+        UserError: the checkpoint belongs to another training.
+
+    """
+    batches = SINGLE_PROCESS.make_batches(examples, target, config.training)
+    reporter = EpochReporter(log_epoch, max(epochs), len(batches), config.task.metric, "refit epoch")
+    observers = Observers(reporter, FixedEpochs(epochs))
+    run_training(network, batches, target, config.training, observers, checkpoints, SINGLE_PROCESS)
+    if not all(np.isfinite(array).all() for array in network.get_weights()):
+        raise WorkError("the refit's weights are NaN or infinite: lower training.learning_rate")
 
 
 def load_trained_state(network: keras.Model, state: TrainedState, target: TargetTransform) -> FitResult:
     """Give `network` the result of a training that other processes have run."""
     network.set_weights(state.best_weights)
     fold_label_scale(network, target.scale)
-    return FitResult(pd.DataFrame(state.history), state.best_epoch + 1, target.class_weights)
+    return make_result(state.history, state.stopping, target)
+
+
+def make_result(history: list[dict[str, float]], stopping: dict[str, Any], target: TargetTransform) -> FitResult:
+    """Make the result from the epochs' metrics and the state of early stopping."""
+    best = int(stopping["best_epoch"])
+    kept = stopping.get("soup") or {"epochs": [best], "metrics": history[best] if history else {}}  # {}: not the chief
+    epochs = tuple(epoch + 1 for epoch in kept["epochs"])
+    metrics = {name: value for name, value in kept["metrics"].items() if name.startswith("val/")}
+    return FitResult(pd.DataFrame(history), best + 1, epochs, metrics, target.class_weights)
 
 
 def compile_network(network: keras.Model, config: TrainingConfig, steps_per_epoch: int, strategy: Strategy) -> None:
-    """Set optimizer and loss."""
+    """Set optimizer and loss.
+
+    Learning rates fall layer by layer from the head down (discriminative fine-tuning, Howard and Ruder 2018), by
+    `training.layer_decay`: a layer's weight decay, which is multiplied by its rate, falls with it.
+    """
     optimizer = strategy.make_optimizer(config, config.epochs * steps_per_epoch)
+    if config.layer_decay != 1:
+        optimizer.rate_factors = tuple(config.layer_decay**depth for depth in layer_depths(network))
     network.compile(optimizer=optimizer, loss=strategy.make_loss(make_loss(config.loss)), jit_compile=False)
 
 
@@ -124,12 +187,46 @@ def make_validation(network: keras.Model, data: TrainingData, config: TrainConfi
     return Validation(predictor, data.validation, config.task.head_kind, scale.rescale, validation_loss)
 
 
-def make_early_stopping(config: TrainConfig) -> BestEpoch:
+def make_early_stopping(config: TrainConfig, validation: Validation) -> BestEpoch:
     """Monitor the task's metric, or the loss, on the validation split."""
     early_stopping = config.training.early_stopping
     name = {"metric": config.task.metric, "loss": "loss"}[early_stopping.monitor]
     mode = "min" if name == "loss" else config.task.headline.mode
-    return BestEpoch(f"val/{name}", mode, early_stopping.patience)
+    monitored = (f"val/{name}", mode, early_stopping.patience)
+    if config.training.averaging == "soup":
+        return Soup(*monitored, validation, config.training.epochs)
+    return BestEpoch(*monitored)
+
+
+def on_averages(callbacks: list[keras.callbacks.Callback], config: TrainingConfig) -> list[keras.callbacks.Callback]:
+    """Let callbacks see the moving averages, where there are any, at an epoch's end."""
+    return [AverageSwap(), *callbacks, AverageSwap()] if config.averaging == "ema" else callbacks
+
+
+def run_training(
+    network: keras.Model,
+    batches: TrainingBatches,
+    target: TargetTransform,
+    config: TrainingConfig,
+    observers: Observers,
+    checkpoints: CheckpointOptions | None,
+    strategy: Strategy,
+) -> None:
+    """Compile the network, restore its checkpoint, train it, and give it the kept weights, on the labels' own scale."""
+    compile_network(network, config, len(batches), strategy)
+    reporter, keeper = observers.reporter, observers.keeper
+    callbacks = strategy.make_callbacks(on_averages(observers.callbacks, config))
+    start = Position(0, 0)
+    if checkpoints:
+        saver = CheckpointSaver(checkpoints, batches, reporter, keeper, writes=strategy.is_chief)
+        callbacks, start = [*callbacks, saver], saver.restore(network)
+    strategy.offset_dropout_seeds(network)
+    with reporter.progress:
+        epoch_ranges = start.epoch_ranges(reporter.epochs)
+        train_epochs(network, batches, epoch_ranges, callbacks, strategy.fit_class_weights(target))
+    if strategy.is_chief:
+        keeper.restore_best_weights_to(network)
+        fold_label_scale(network, target.scale)
 
 
 def train_epochs(

@@ -36,6 +36,8 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). On short batches these passes take half of a step.
     """
 
+    rate_factors: tuple[float, ...] = ()  # of the trainable variables' learning rates, in their order; empty: all are 1
+
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         if self.global_clipnorm is None:
             return grads
@@ -45,10 +47,17 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     def _apply_weight_decay(self, variables: list[Any]) -> None:
         if self.weight_decay is None:
             return
-        decay = self.learning_rate * self.weight_decay
+        learning_rate = self.learning_rate
         for variable in variables:
             if self._use_weight_decay(variable):
+                decay = self._scale(learning_rate, variable) * self.weight_decay
                 variable.value.assign_sub(variable.value * decay)
+
+    def _scale(self, learning_rate: Any, variable: Any) -> Any:
+        """Return a variable's own learning rate."""
+        if not self.rate_factors:
+            return learning_rate
+        return learning_rate * self.rate_factors[self._get_variable_index(variable)]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a variable and its moments (Kingma and Ba 2015, the formulation before section 2.1)."""
@@ -61,17 +70,33 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
             v=velocity.handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
-            lr=learning_rate,
+            lr=self._scale(learning_rate, variable),
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
             grad=tf.convert_to_tensor(gradient),
         )
 
+    @property
+    def averages(self) -> list[keras.Variable]:
+        """The moving averages of the trainable variables, in their order."""
+        return list(self._model_variables_moving_average)
 
-def make_optimizer(
-    config: TrainingConfig, steps: int, adam: Callable[..., FusedAdam] = FusedAdam
-) -> keras.optimizers.Optimizer:
+    def _update_model_variables_moving_average(self, trainable_variables: list[Any]) -> None:
+        """Average with the decay min(ema_momentum, t / (t + 9)) after step t, which counts from 0.
+
+        The short memory of the first steps is that of TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+        """
+        step = tf.cast(self.iterations.value, tf.float32)
+        share = 1.0 - tf.minimum(self.ema_momentum, step / (step + 9.0))
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            average.value.assign_sub((average.value - variable.value) * share)
+
+    def finalize_variable_values(self, var_list: list[Any]) -> None:
+        """Leave the weights as they are: Keras would set them to the averages after each `fit`."""
+
+
+def make_optimizer(config: TrainingConfig, steps: int, adam: Callable[..., FusedAdam] = FusedAdam) -> FusedAdam:
     """Make the optimizer that `training.*` describes, for a training of `steps` updates; `adam` constructs it."""
     warmup_steps = round(config.warmup_fraction * steps)
     schedule = LinearWarmup(config.learning_rate, warmup_steps, steps, config.schedule == "linear")
@@ -79,6 +104,8 @@ def make_optimizer(
         learning_rate=schedule,
         weight_decay=config.weight_decay if config.optimizer == "adamw" else None,
         global_clipnorm=config.clip_norm or None,
+        use_ema=config.averaging == "ema",
+        ema_momentum=config.ema_decay,
     )
     if config.optimizer == "adamw":
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -31,7 +31,12 @@ from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.targets import make_target_transform
 
 VALIDATION_ROWS = 1000  # generated beside the others: for the metric, and to choose the best of several epochs
-MODEL_SETTINGS = ("pooling", "dropout", "max_length")  # that a first training depends on, beside its checkpoint
+MODEL_SETTINGS = (
+    "pooling",
+    "dropout",
+    "max_length",
+    "reinitialize_layers",
+)  # that a first training depends on, beside its checkpoint
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,10 @@ def _first_training(config: TrainConfig) -> TrainConfig:
         standardize_labels=False,
         class_weights="off",
         threshold=DEFAULT_THRESHOLD,
+        averaging="off",
+        ema_decay=0.5,  # of no use without averaging
+        layer_decay=1.0,
+        refit=False,
         early_stopping=change(config.training.early_stopping, monitor="metric", patience=chosen.epochs),
         pretraining=change(chosen, rows=0),
         seed=config.data.seed,

@@ -24,7 +24,7 @@ from distilspark.evaluation.report import Evaluation, evaluate
 from distilspark.evaluation.threshold import tune_threshold
 from distilspark.features.encoding import load_tokenizer
 from distilspark.model.checkpoints import fetch
-from distilspark.model.network import export_arrays
+from distilspark.model.network import check_layers, export_arrays
 from distilspark.package.build import (
     GRAPHS,
     check_parity,
@@ -42,11 +42,20 @@ from distilspark.tracking.results import describe_run, epoch_log, log_evaluation
 from distilspark.tracking.runs import active_experiment_id, active_run_id, timed
 from distilspark.tracking.sweeps import job_of
 from distilspark.tracking.views import save_experiment_view
-from distilspark.training.checkpoint.state import CheckpointOptions, TrainedState, weights_digest
+from distilspark.training.batches import join
+from distilspark.training.checkpoint.state import CheckpointOptions, TrainedState, assign_variables, weights_digest
 from distilspark.training.checkpoint.store import CheckpointFolder, interrupted_run_id, open_checkpoints
-from distilspark.training.loop import FitResult, TrainingData, build_initial_network, fit, load_trained_state
+from distilspark.training.loop import (
+    FitResult,
+    TrainingData,
+    build_initial_network,
+    fit,
+    fit_epochs,
+    load_trained_state,
+)
 from distilspark.training.prediction import Predictor
 from distilspark.training.pretraining import pretrain
+from distilspark.training.targets import make_target_transform
 from distilspark.training.threshold import fold_threshold
 from distilspark.workflows.composition import has_neighbours, overrides, sweep_parent
 from distilspark.workflows.distributed import train_on_workers
@@ -101,6 +110,7 @@ def fine_tune(
     """
     with timed("checkpoint"):
         checkpoint = fetch(config.model)
+        check_layers(checkpoint, config.model.reinitialize_layers)
         tokenizer = load_tokenizer(checkpoint)
     with timed("data"), working("reading, checking and profiling the data in Spark"):
         data = prepare_data(config, session.wait(), tokenizer, folder)
@@ -112,8 +122,14 @@ def fine_tune(
             trained = train_on_workers(config, data.training_rows, data.target, checkpoints, start)
     session.stop()
     network, dev = build_initial_network(config, start), data.splits["dev"]
+    initial = [variable.numpy().copy() for variable in network.variables] if config.training.refit else []
     with timed("train"):
         result = train(config, network, data, checkpoints, trained)
+    if config.training.refit:
+        result = replace(result, precision=precision_before_refit(config, network, checkpoint, data, result))
+        assign_variables(network.variables, initial)
+        with timed("refit"):
+            refit(config, network, data, result, checkpoint_folder)
     with timed("predict", rows=len(dev.rows)):
         predictions = predict(config, network, dev)
     with timed("evaluate"), working("drawing plots and intervals"):
@@ -141,14 +157,15 @@ def train_first(config: TrainConfig, checkpoint: Path) -> Path:
 
 
 def checkpoint_options(
-    config: TrainConfig, folder: CheckpointFolder | None, data_digest: str
+    config: TrainConfig, folder: CheckpointFolder | None, data_digest: str, part: str = ""
 ) -> CheckpointOptions | None:
     """Return the options of the active run's checkpoints; print and log the position that the training resumes from."""
     if folder is None:
         return None
     if folder.latest:
-        say(f"going on after {folder.latest.state['after']}, from a checkpoint (training.resume=false starts anew)")
-        mlflow.set_tag("resumed.after", folder.latest.state["after"])
+        after = f"{part}{folder.latest.state['after']}"
+        say(f"going on after {after}, from a checkpoint (training.resume=false starts anew)")
+        mlflow.set_tag("resumed.after", after)
     return CheckpointOptions(folder, str(config.training.checkpoint_every), active_run_id(), data_digest)
 
 
@@ -169,20 +186,59 @@ def train(
     return replace(result, threshold=choose_threshold(config, network, data.splits["validation"]))
 
 
+def precision_before_refit(
+    config: TrainConfig, network: keras.Model, checkpoint: Path, data: PreparedData, result: FitResult
+) -> Precision:
+    """Choose the package's precision with the first network, which was not trained on validation."""
+    validation = data.splits["validation"]
+    with tempfile.TemporaryDirectory() as scratch, working("choosing the precision"):
+        folders = write_packages(Path(scratch), config, network, checkpoint, data, result)
+        return settle_precision(config, outputs_on(validation, folders, config), validation.labels)
+
+
+def refit(
+    config: TrainConfig,
+    network: keras.Model,
+    data: PreparedData,
+    result: FitResult,
+    checkpoint_folder: CheckpointFolder | None,
+) -> None:
+    """Train the initial network on train and validation, for the epochs and with the threshold that were chosen.
+
+    Print the rows and the estimated seconds first. Metrics `val/*` stay those of the first training.
+    """
+    examples = join(data.splits["train"].examples, data.splits["validation"].examples)
+    target = make_target_transform(examples.labels, config.task, config.training)
+    growth, epochs = len(examples.labels) / len(data.train_labels), max(result.kept_epochs)
+    seconds = result.history["time/epoch"].mean() * growth * epochs
+    say(f"refit: {epochs} epochs on {len(examples.labels)} rows, train and validation, in about {seconds:.0f} s")
+    folder = checkpoint_folder.part("refit") if checkpoint_folder else None
+    checkpoints = checkpoint_options(config, folder, data.digest, "the refit's ")
+    log = epoch_log(active_run_id(), "refit/loss")
+
+    def log_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        log(epoch, {"refit/loss": metrics["train/loss"]})
+
+    fit_epochs(network, examples, target, config, log_epoch, result.kept_epochs, checkpoints)
+    mlflow.set_tag("model.weights_sha256", weights_digest(network))
+    if result.threshold != DEFAULT_THRESHOLD:
+        fold_threshold(network, result.threshold)
+
+
 def log_training(config: TrainConfig, network: keras.Model, result: FitResult, rows: int) -> None:
     """Log the trained weights' digest, the best epoch, the speed and the curves; `rows` are those of an epoch."""
     mlflow.set_tag("model.weights_sha256", weights_digest(network))
-    best = result.history.loc[result.history["epoch"] == result.best_epoch, f"val/{config.task.metric}"].item()
+    metric = config.task.metric
     mlflow.log_metrics(
         {
             "train/best_epoch": result.best_epoch,
-            f"val/kept_{config.task.metric}": best,
+            f"val/kept_{metric}": result.kept_metrics[f"val/{metric}"],
             "speed/train": rows * len(result.history) / result.history["time/epoch"].sum(),
         }
     )
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
     log_figures({"history": history_plot(result.history, config.task.headline, result.best_epoch)}, "training")
-    say(f"kept epoch {result.best_epoch}, the best on the validation split")
+    say(f"kept {result.kept}, the best on the validation split")
 
 
 def choose_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
@@ -221,43 +277,69 @@ def package(
     predictions: Predictions,
     result: FitResult,
 ) -> None:
-    """Log the network for scoring, once it says the same as the network about every row of dev.
+    """Log the network for scoring, once its package gives the same outputs as the network for every row of dev.
 
-    What the package says about validation travels with it, as a profile that scoring compares its own rows with.
+    The package holds a profile of its outputs for rows that it was not trained on, with which scoring compares its own
+    rows: those of validation, after a refit those of dev.
     """
-    arrays, rows, outputs = export_arrays(network), predictions.rows, predictions.outputs
-    validation = data.splits["validation"]
+    rows, outputs = predictions.rows, predictions.outputs
     with tempfile.TemporaryDirectory() as scratch:
-        folders = {precision: Path(scratch) / precision / "scorer" for precision in GRAPHS}
-        for precision, folder in folders.items():
-            write_package(
-                folder,
-                arrays,
-                checkpoint,
-                config.task,
-                config.model,
-                data.stop_words,
-                precision,
-                threshold=result.threshold,
-            )
+        folders = write_packages(Path(scratch), config, network, checkpoint, data, result)
         mlflow.log_metric("package/max_difference", check_parity(folders["float32"], rows, outputs))
-        said = {name: outputs_of(folder, config.task, validation.rows) for name, folder in folders.items()}
-        chosen = settle_precision(config, said, validation.labels)
+        unseen = data.splits["validation"]
+        said = outputs_on(unseen, folders, config)
+        chosen = settle_precision(config, said, unseen.labels, result.precision)
         if chosen != "float32":
             mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
-        write_profile(folders[chosen], profile_of_outputs(validation.encoded, said[chosen], config.task))
+        if result.precision:
+            unseen = data.splits["dev"]
+            said = outputs_on(unseen, {chosen: folders[chosen]}, config)
+        write_profile(folders[chosen], profile_of_outputs(unseen.encoded, said[chosen], config.task))
         mlflow.log_metric("package/bytes", size_of(folders[chosen]))
         log_package(folders[chosen], config.task, rows.head(5), result.best_epoch)
 
 
-def settle_precision(config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array) -> Precision:
-    """Compare what the packages say about validation, log what int8 costs, and choose."""
+def write_packages(
+    scratch: Path, config: TrainConfig, network: keras.Model, checkpoint: Path, data: PreparedData, result: FitResult
+) -> dict[Precision, Path]:
+    """Write the network's package in every precision."""
+    arrays = export_arrays(network)
+    folders = {precision: scratch / precision / "scorer" for precision in GRAPHS}
+    for precision, folder in folders.items():
+        write_package(
+            folder,
+            arrays,
+            checkpoint,
+            config.task,
+            config.model,
+            data.stop_words,
+            precision,
+            threshold=result.threshold,
+        )
+    return folders
+
+
+def outputs_on(split: Split, folders: Mapping[Precision, Path], config: TrainConfig) -> dict[Precision, Array]:
+    """Score a split with each package."""
+    return {precision: outputs_of(folder, config.task, split.rows) for precision, folder in folders.items()}
+
+
+def settle_precision(
+    config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array, before_refit: Precision | None = None
+) -> Precision:
+    """Compare the packages' outputs for validation, log what int8 costs, and choose.
+
+    After a refit, `before_refit` is the choice before it. A network is surer of rows that it was trained on, as the
+    refit was on these, and int8 changes fewer of their labels: int8 is chosen only where it was the choice before, too.
+    """
     cost = measure_quantization(config.task, labels, outputs["float32"], outputs["int8"])
-    mlflow.log_metrics({f"parity/{name}": value for name, value in asdict(cost).items()})
+    part, seen = ("parity_refit", ", which the refit has seen,") if before_refit else ("parity", "")
+    mlflow.log_metrics({f"{part}/{name}": value for name, value in asdict(cost).items()})
     chosen = choose_precision(cost, config.scoring)
+    chosen = chosen if before_refit in (None, chosen) else "float32"
     mlflow.set_tag("model.precision", chosen)
     say(
-        f"packaged in {chosen}: on the validation split int8 has {config.task.metric} {cost.int8:.4f}, "
+        f"packaged in {chosen}: on the validation split{seen} int8 has {config.task.metric} {cost.int8:.4f}, "
         f"float32 {cost.float32:.4f} (flips: {cost.flips:.4f})"
     )
     return chosen
@@ -267,7 +349,7 @@ def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, r
     """Write the model's card, register it, describe the run, and show the result."""
     task, run_id = config.task, active_run_id()
     mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)
-    lines = {"checkpoint": config.model.name, "epoch kept": str(result.best_epoch)}
+    lines = {"checkpoint": config.model.name, "kept": result.kept}
     if registered:
         version, aliases = register_run(run_id, config.registry.name, task.headline)
         lines["registered"] = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"

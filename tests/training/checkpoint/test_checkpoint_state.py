@@ -52,41 +52,53 @@ def without_times(history: Any) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("averaging", ["off", "ema", "soup"])
 def test_resumed_training_equals_the_uninterrupted_one(
-    train_toy: Train, turned: dict[str, Any], tmp_path: Path
+    train_toy: Train, toy_rows: Callable[..., Any], turned: dict[str, Any], tmp_path: Path, averaging: str
 ) -> None:
     """Interrupted in the first epoch, at an epoch's end, in a later one; once the newest checkpoint is damaged too."""
-    network, whole, reported = train_toy(*CHANGED, **turned)
+    settings = (*CHANGED, f"training.averaging={averaging}")
+    rows = {**turned, "validation": toy_rows(40, seed=1)} if averaging == "soup" else turned  # or one epoch is kept
+    network, whole, reported = train_toy(*settings, **rows)
     assert 3 <= len(whole.history) < 9, "it is to stop early, but not at once"
     assert whole.best_epoch < len(whole.history)
+    assert (len(whole.kept_epochs) > 1) == (averaging == "soup")
     for number, left in enumerate((1, 3, 4)):  # of 9 steps: after 4, 8, the last, 4, 8, the last, ...
         folder = Interrupting(tmp_path / "training")
         folder.left = left
         with pytest.raises(KeyboardInterrupt):
-            train_toy(*CHANGED, **turned, checkpoints=CheckpointOptions(folder, "4 steps", "run", "rows"))
+            train_toy(*settings, **rows, checkpoints=CheckpointOptions(folder, "4 steps", "run", "rows"))
         newest = max(folder.path.iterdir())
         if number == 1:
             newest.write_bytes(newest.read_bytes()[:-1])
     again = CheckpointOptions(CheckpointFolder(tmp_path / "training"), "4 steps", "run", "rows")
-    resumed, result, reported_again = train_toy(*CHANGED, **turned, checkpoints=again)
+    resumed, result, reported_again = train_toy(*settings, **rows, checkpoints=again)
     assert weights_digest(resumed) == weights_digest(network)
     assert without_times(result.history).equals(without_times(whole.history))
     assert (result.best_epoch, result.class_weights) == (whole.best_epoch, whole.class_weights)
+    assert (result.kept_epochs, result.kept_metrics) == (whole.kept_epochs, whole.kept_metrics)
     assert [epoch for epoch, _ in reported_again] == [epoch for epoch, _ in reported]
     finished = CheckpointFolder(tmp_path / "training")
     assert finished.latest is not None and finished.latest.state["position"] == {"epoch": 9, "step": 0}
-    done, result, _ = train_toy(*CHANGED, **turned, checkpoints=CheckpointOptions(finished, "4 steps", "run", "rows"))
+    done, result, _ = train_toy(*settings, **rows, checkpoints=CheckpointOptions(finished, "4 steps", "run", "rows"))
     assert weights_digest(done) == weights_digest(network)
     assert without_times(result.history).equals(without_times(whole.history))
+    assert (result.kept_epochs, result.kept_metrics) == (whole.kept_epochs, whole.kept_metrics)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("averaging", ["off", "ema", "soup"])
 def test_another_process_loads_the_trained_state(
-    train_toy: Train, toy_rows: Callable[..., Any], compose_config: Callable[..., TrainConfig], tmp_path: Path
+    train_toy: Train,
+    toy_rows: Callable[..., Any],
+    compose_config: Callable[..., TrainConfig],
+    tmp_path: Path,
+    averaging: str,
 ) -> None:
     """As the driver does after workers have trained, with the labels' scale."""
     encoded, labels = toy_rows(40)
-    rows, settings = (encoded, 5 * labels), ("training.epochs=2", "training.standardize_labels=true")
+    changed = ("training.epochs=2", "training.standardize_labels=true")
+    rows, settings = (encoded, 5 * labels), (*changed, f"training.averaging={averaging}")
     options = CheckpointOptions(CheckpointFolder(tmp_path / "training"), "4 steps", "run", "rows")
     network, result, _ = train_toy(*settings, task="stsb", train=rows, checkpoints=options)
     trained = weights_digest(network)
@@ -99,6 +111,7 @@ def test_another_process_loads_the_trained_state(
     assert weights_digest(network) == trained
     assert loaded.history.equals(result.history)
     assert (loaded.best_epoch, loaded.class_weights) == (result.best_epoch, result.class_weights)
+    assert (loaded.kept_epochs, loaded.kept_metrics) == (result.kept_epochs, result.kept_metrics)
 
 
 @pytest.mark.slow

@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from distilspark.config import TrainConfig
+from distilspark.config import TrainConfig, flatten
 from distilspark.training.checkpoint.store import (
     MAX_AGE,
+    SWITCHED_OFF,
     CheckpointFolder,
     fingerprint,
     interrupted_run_id,
     open_checkpoints,
+    relevant_settings,
 )
 
 Composer = Callable[..., TrainConfig]
+EMA_DECAY = "training.ema_decay=0.9"
 
 
 def arrays(value: float) -> dict[str, Any]:
@@ -197,3 +200,15 @@ def test_fingerprint_depends_on_what_the_weights_depend_on(compose_config: Compo
     assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in same}) == 1
     other = [["training.seed=2"], ["training.epochs=9"], ["task=stsb"], ["data.path=/x"], ["registry.name=x"]]
     assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in [[], *other]}) == 6
+
+
+def test_switched_off_settings_are_no_part_of_the_fingerprint(compose_config: Composer) -> None:
+    """So a training that began before there was such a setting goes on."""
+    settings = relevant_settings(flatten(compose_config("model=tiny")))
+    assert not {key for key, (_, dependent) in SWITCHED_OFF.items() for key in (key, *dependent)} & set(settings)
+    for key, (neutral, dependent) in SWITCHED_OFF.items():
+        assert flatten(compose_config("model=tiny"))[key] == neutral, f"{key} is switched on by default"
+        assert dependent <= set(flatten(compose_config("model=tiny")))
+    averaged = [["training.averaging=ema"], ["training.averaging=soup"], ["training.averaging=ema", EMA_DECAY], []]
+    assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in averaged}) == 4
+    assert fingerprint(compose_config("model=tiny", EMA_DECAY)) == fingerprint(compose_config("model=tiny"))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from distilspark.console import say
 from distilspark.errors import UserError
 from distilspark.training.batches import TrainingBatches
-from distilspark.training.callbacks import BestEpoch, EpochReporter
+from distilspark.training.callbacks import EpochReporter
 from distilspark.training.checkpoint.store import Checkpoint, CheckpointFolder
 
 
@@ -50,6 +50,22 @@ class Position:
         return [(first, last) for first, last in pairwise(bounds) if first < last]
 
 
+class Keeper(Protocol):
+    """The callback that keeps the weights with which a training ends."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all state but weights, as JSON takes it."""
+
+    def saved_weights(self) -> list[NDArray[Any]]:
+        """Return all weights of the state."""
+
+    def set_state(self, state: dict[str, Any], weights: list[NDArray[Any]]) -> None:
+        """Set what `get_state` and `saved_weights` returned."""
+
+    def restore_best_weights_to(self, network: keras.Model) -> None:
+        """Give the network the kept weights."""
+
+
 class CheckpointTimer:
     """Counts the steps or seconds since the last checkpoint."""
 
@@ -77,13 +93,13 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
         options: CheckpointOptions,
         batches: TrainingBatches,
         reporter: EpochReporter,
-        early_stopping: BestEpoch,
+        keeper: Keeper,
         writes: bool = True,
     ) -> None:
         """`writes=False` for a process that restores the checkpoints of another one and writes none."""
         super().__init__()
         self.options, self.timer, self.writes = options, CheckpointTimer(options.every), writes
-        self.batches, self.reporter, self.early_stopping = batches, reporter, early_stopping
+        self.batches, self.reporter, self.keeper = batches, reporter, keeper
         self.start = Position(0, 0)
         self.interrupted_metrics: list[NDArray[Any]] = []  # Keras's running means of the interrupted epoch
 
@@ -104,10 +120,10 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
                 "training.resume=true: the interrupted training had other rows, another checkpoint or another version "
                 "of TensorFlow or Keras. Set training.resume=false to start anew"
             )
-        _assign(network.variables, _group(arrays, "network"))
-        _assign(network.optimizer.variables, _group(arrays, "optimizer"))
+        assign_variables(network.variables, _group(arrays, "network"))
+        assign_variables(network.optimizer.variables, _group(arrays, "optimizer"))
         self.interrupted_metrics = _group(arrays, "metrics")
-        self.early_stopping.set_state(state["stopping"], _group(arrays, "best"))
+        self.keeper.set_state(state["stopping"], _group(arrays, "best"))
         self.reporter.resume(state["history"], state["seconds"])
         self.start = Position(**state["position"])
         self.batches.seek(self.start.epoch, self.start.step)
@@ -118,7 +134,7 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
         self.epoch, self.steps_done = epoch, 0
         if self.start.step and epoch == self.start.epoch:
             self.steps_done = self.start.step
-            _assign(self.model.metrics_variables, self.interrupted_metrics)
+            assign_variables(self.model.metrics_variables, self.interrupted_metrics)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Write a checkpoint where one is due; after an epoch's last step, `on_epoch_end` writes it."""
@@ -146,7 +162,7 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
             "network": self.model.variables,
             "optimizer": self.model.optimizer.variables,
             "metrics": self.model.metrics_variables,
-            "best": self.early_stopping.best_weights or [],
+            "best": self.keeper.saved_weights(),
         }
         return {f"{name}/{n}": np.asarray(each) for name, group in groups.items() for n, each in enumerate(group)}
 
@@ -156,7 +172,7 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
             "origin": self.origin,
             "position": asdict(position),
             "after": after,
-            "stopping": self.early_stopping.get_state(),
+            "stopping": self.keeper.get_state(),
             "history": self.reporter.history,
             "seconds": self.reporter.elapsed_seconds(),
         }
@@ -167,14 +183,14 @@ class TrainedState:
     """Best weights and history of a finished training."""
 
     best_weights: list[NDArray[Any]]
-    best_epoch: int  # counts from 0
+    stopping: dict[str, Any]  # state of early stopping
     history: list[dict[str, float]]
 
 
 def read_trained_state(last: Checkpoint) -> TrainedState:
     """Read the result of a training from its last checkpoint."""
     state = last.state
-    return TrainedState(_group(last.arrays(), "best"), int(state["stopping"]["best_epoch"]), state["history"])
+    return TrainedState(_group(last.arrays(), "best"), state["stopping"], state["history"])
 
 
 def initial_state_digest(network: keras.Model, data_digest: str) -> str:
@@ -199,6 +215,7 @@ def _group(arrays: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
     return [arrays[f"{name}/{number}"] for number in range(count)]
 
 
-def _assign(variables: Iterable[Any], values: list[NDArray[Any]]) -> None:
+def assign_variables(variables: Iterable[Any], values: list[NDArray[Any]]) -> None:
+    """Give each variable its value."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

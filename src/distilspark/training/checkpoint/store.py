@@ -32,6 +32,13 @@ from distilspark.console import say
 MAX_CHECKPOINTS = 2
 MAX_AGE = 14 * 24 * 3600  # seconds since the last checkpoint of an abandoned training
 IRRELEVANT_SETTINGS = {"training.resume", "training.checkpoint_every", "training.checkpoints", "evaluation.seed"}
+# A setting; the value with which it has no effect; others that then have none either.
+SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
+    "training.averaging": ("off", {"training.ema_decay"}),
+    "training.refit": (False, set()),
+    "training.layer_decay": (1.0, set()),
+    "model.reinitialize_layers": (0, set()),
+}
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -83,6 +90,10 @@ class CheckpointFolder:
         for old in earlier[: 1 - MAX_CHECKPOINTS]:
             old.unlink(missing_ok=True)
         return file
+
+    def part(self, name: str) -> CheckpointFolder:
+        """Return the checkpoints of a part of the training, which are deleted with these."""
+        return CheckpointFolder(self.path / name)
 
     def clear(self) -> None:
         """Delete all checkpoints."""
@@ -150,8 +161,14 @@ def fingerprint(config: TrainConfig) -> str:
 
 
 def relevant_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, by dotted keys, without those that the final weights do not depend on."""
+    """Return the settings, by dotted keys, without those that the final weights do not depend on.
+
+    A setting that is switched off counts as one that is not there, so that a new setting does not change what earlier
+    versions began.
+    """
     irrelevant = {key for key in settings if key.startswith("spark.") or key in IRRELEVANT_SETTINGS}
+    for key, (neutral, dependent) in SWITCHED_OFF.items():
+        irrelevant |= {key, *dependent} if settings.get(key) == neutral else set()
     return {key: value for key, value in settings.items() if key not in irrelevant}
 
 

@@ -23,7 +23,7 @@ from distilspark.training.callbacks import StepTimer
 from distilspark.training.checkpoint.state import weights_digest
 from distilspark.training.distributed.collectives import AllReduceAdam, AllReduceLoss
 from distilspark.training.distributed.shards import Shard, ShardBatches
-from distilspark.training.optimizer import make_optimizer
+from distilspark.training.optimizer import FusedAdam, make_optimizer
 from distilspark.training.targets import ClassWeights, TargetTransform
 
 AllGather = Callable[[str], Sequence[str]]  # takes this worker's message, returns all workers' in the order of ranks
@@ -40,7 +40,7 @@ class Strategy(Protocol):
     def make_batches(self, examples: Examples, target: TargetTransform, config: TrainingConfig) -> TrainingBatches:
         """Return this process's part of the batches of every epoch."""
 
-    def make_optimizer(self, config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+    def make_optimizer(self, config: TrainingConfig, steps: int) -> FusedAdam:
         """Return the optimizer for a training of `steps` updates."""
 
     def make_loss(self, loss: keras.losses.Loss) -> keras.losses.Loss:
@@ -66,7 +66,7 @@ class SingleProcess:
         """Batch all rows."""
         return TrainingBatches(examples.encoded, _targets(examples, target), _batch_settings(config))
 
-    def make_optimizer(self, config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+    def make_optimizer(self, config: TrainingConfig, steps: int) -> FusedAdam:
         """Step along this process's gradient."""
         return make_optimizer(config, steps)
 
@@ -104,7 +104,7 @@ class CollectiveWorkers:
         targets, row_weights = _targets(examples, target), np.array(factors, np.float32)
         return ShardBatches(examples.encoded, targets, row_weights, _batch_settings(config), self.shard)
 
-    def make_optimizer(self, config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+    def make_optimizer(self, config: TrainingConfig, steps: int) -> FusedAdam:
         """Step along the mean gradient of all workers."""
         return make_optimizer(config, steps, partial(AllReduceAdam, world_size=self.shard.world_size))
 

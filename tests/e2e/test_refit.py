@@ -1,0 +1,103 @@
+"""`training.refit=true`: chosen on validation, trained again on train and validation, through a kill."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+
+from helpers.processes import Place, end_group, train_command
+
+pytestmark = pytest.mark.slow
+TRAINING = (
+    "task=cola",
+    "training.refit=true",
+    "training.epochs=4",
+    "training.batch_size=8",
+    "training.early_stopping.patience=4",
+    "training.threshold=tuned",
+    "training.checkpoint_every=5 steps",
+)
+
+
+def run_named(place: Place, name: str) -> Run:
+    (run,) = [run for run in place.runs("distilspark-cola") if run.data.params["registry.name"] == name]
+    return run
+
+
+def steps(place: Place, run: Run, metric: str) -> list[int]:
+    return [point.step for point in place.client.get_metric_history(run.info.run_id, metric)]
+
+
+@pytest.fixture(scope="module")
+def refitted(place: Place) -> tuple[Run, str]:
+    """A training that nothing interrupted, and its output."""
+    ended = place.train(*TRAINING, "registry.name=refitted")
+    assert ended.returncode == 0, ended.stderr
+    return run_named(place, "refitted"), ended.stdout
+
+
+def test_refit_trains_the_chosen_epochs_on_all_rows_but_dev(place: Place, refitted: tuple[Run, str]) -> None:
+    run, printed = refitted
+    metrics = run.data.metrics
+    best, rows = int(metrics["train/best_epoch"]), int(metrics["data/train"] + metrics["data/validation"])
+    announced = printed.index(f"refit: {best} epochs on {rows} rows, train and validation, in about ")
+    assert printed.index("kept epoch ") < announced < printed.index(f"refit epoch {best}/{best}  train/loss ")
+    assert f"refit epoch {best + 1}" not in printed
+    assert steps(place, run, "refit/loss") == list(range(1, best + 1))
+    assert steps(place, run, "val/loss") == steps(place, run, "train/loss") == [1, 2, 3, 4]
+    history = place.client.get_metric_history(run.info.run_id, "val/mcc")
+    assert metrics["val/kept_mcc"] == max(point.value for point in history)
+    assert metrics["time/refit"] > 0
+
+
+def test_precision_is_chosen_on_unseen_rows_and_checked_again(refitted: tuple[Run, str]) -> None:
+    run, printed = refitted
+    assert {"parity/flips", "parity_refit/flips", "package/max_difference"} <= set(run.data.metrics)
+    assert run.data.metrics["parity/float32"] != run.data.metrics["parity_refit/float32"], "two networks"
+    assert printed.count("packaged in float32: on the validation split") == 2
+
+
+def test_profile_is_that_of_dev(place: Place, refitted: tuple[Run, str]) -> None:
+    """The package's network has not seen dev, while it was trained on validation."""
+    run, _ = refitted
+    profile = json.loads(place.artifact(run, "package/profile.json").read_text())
+    assert profile["rows"] == run.data.metrics["data/dev"] != run.data.metrics["data/validation"]
+
+
+def kill_within_refit(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Kill the process once the refit has a checkpoint."""
+    end = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < end:
+        if list(folder.glob("*/refit/*.npz")):
+            return end_group(process)
+        time.sleep(0.02)
+    process.kill()
+    return pytest.fail(f"no checkpoint within the refit: {process.communicate()}")
+
+
+def test_refit_that_is_killed_is_resumed_to_the_same_weights(
+    place: Place, refitted: tuple[Run, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    command = train_command(*TRAINING, "registry.name=refit-killed", f"training.checkpoints={folder}")
+    kill_within_refit(folder, place.start(*command))
+    killed = run_named(place, "refit-killed")
+    assert killed.info.status == "RUNNING"
+    ended = place.run(*command)
+    assert ended.returncode == 0, ended.stderr
+    run, whole = run_named(place, "refit-killed"), refitted[0]
+    assert (run.info.run_id, run.info.status) == (killed.info.run_id, "FINISHED")
+    assert "going on after the refit's epoch 1, step " in ended.stdout
+    assert run.data.tags["resumed.after"].startswith("the refit's epoch 1, step ")
+    assert "\nepoch 1/4" not in ended.stdout, "the first training was finished"
+    assert run.data.tags["model.weights_sha256"] == whole.data.tags["model.weights_sha256"]
+    for metric in ("train/loss", "val/loss", "refit/loss"):
+        assert steps(place, run, metric) == steps(place, whole, metric)
+    dev = {name: value for name, value in run.data.metrics.items() if name.startswith(("dev/", "val/"))}
+    assert dev and all(whole.data.metrics[name] == value for name, value in dev.items())
+    assert list(folder.iterdir()) == []
