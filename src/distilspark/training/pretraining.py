@@ -31,7 +31,8 @@ from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.targets import make_target_transform
 
 VALIDATION_ROWS = 1000  # generated beside the others: for the metric, and to choose the best of several epochs
-MODEL_SETTINGS = (
+# settings of the model that a first training depends on, beside its checkpoint
+MODEL_SETTINGS = ("pooling", "dropout", "max_length", "reinitialize_layers")
     "pooling",
     "dropout",
     "max_length",
