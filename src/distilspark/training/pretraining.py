@@ -33,11 +33,6 @@ from distilspark.training.targets import make_target_transform
 VALIDATION_ROWS = 1000  # generated beside the others: for the metric, and to choose the best of several epochs
 # settings of the model that a first training depends on, beside its checkpoint
 MODEL_SETTINGS = ("pooling", "dropout", "max_length", "reinitialize_layers")
-    "pooling",
-    "dropout",
-    "max_length",
-    "reinitialize_layers",
-)  # that a first training depends on, beside its checkpoint
 
 
 @dataclass(frozen=True)
