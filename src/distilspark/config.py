@@ -259,6 +259,28 @@ class RegistryConfig:
 
 
 @config
+class TrainRegistryConfig(RegistryConfig):
+    """A training's: `conf/registry/default.yaml`."""
+
+    signing_key: Location | None  # a file with a private Ed25519 key, which signs each version; None: none is signed
+
+
+@config
+class TrustConfig:
+    """Which models are loaded: `conf/registry/_trust.yaml`."""
+
+    trusted_keys: list[
+        Location
+    ]  # files with public Ed25519 keys, one of which must have signed; none: any model will do
+    require_digest: bool  # refuse a model that was not registered with the sha256 of its package
+
+
+@config
+class PromoteRegistryConfig(RegistryConfig, TrustConfig):
+    """A promotion's."""
+
+
+@config
 class TrainConfig:
     """`conf/train.yaml`."""
 
@@ -270,7 +292,7 @@ class TrainConfig:
     evaluation: TrainEvaluationConfig
     scoring: ScoringConfig
     spark: SparkConfig
-    registry: RegistryConfig
+    registry: TrainRegistryConfig
 
     def __post_init__(self) -> None:
         head, task = self.task.head_kind, f"task={self.task.name} ({self.task.head})"
@@ -339,6 +361,7 @@ class PredictConfig:
     model_uri: Annotated[Location, Field(min_length=1)]  # whatever MLflow takes: alias, version, run, folder
     predict: PredictionConfig
     spark: SparkConfig
+    registry: TrustConfig
 
     def __post_init__(self) -> None:
         if not self.input:
@@ -356,6 +379,7 @@ class EvaluateConfig:
     model_uri: Annotated[Location, Field(min_length=1)]  # as in `PredictConfig`
     evaluation: EvaluationConfig
     spark: SparkConfig
+    registry: TrustConfig
 
 
 @config
@@ -387,7 +411,7 @@ class PromoteConfig:
     evaluation: EvaluationConfig
     promote: PromotionConfig
     spark: SparkConfig
-    registry: RegistryConfig
+    registry: PromoteRegistryConfig
 
 
 @config
@@ -399,6 +423,7 @@ class CompareConfig:
     models: list[Location]  # URIs of registered or logged models
     output: Location | None  # a folder; None: Hydra's own
     evaluation: EvaluationConfig
+    registry: TrustConfig
 
     def __post_init__(self) -> None:
         given = [name for name in ("sweep", "runs", "models") if getattr(self, name)]
