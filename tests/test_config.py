@@ -194,7 +194,8 @@ def test_every_key_is_read_somewhere() -> None:
     commands = (TrainConfig, EvaluateConfig, PromoteConfig, PredictConfig, CompareConfig, ServerConfig)
     names = [key for composed in (*commands, SearchConfig) for key in keys(composed)]
     assert len(names) > 90
-    for_interpolation = {"recipe", "RecipeConfig", "pretraining_rows"}  # training.* take it: conf/training/default.yaml
+    # training.* take these: conf/training/default.yaml
+    for_interpolation = {"recipe", "RecipeConfig", "pretraining_rows", "pretraining_learning_rate"}
     assert "model.recipe." in (CONF / "training" / "default.yaml").read_text()
     assert set(names) - attributes_read() - for_interpolation == set()
 
