@@ -79,6 +79,7 @@ def _first_training(config: TrainConfig) -> TrainConfig:
         ema_decay=0.5,  # of no use without averaging
         layer_decay=1.0,
         refit=False,
+        validate_every=None,
         early_stopping=change(config.training.early_stopping, monitor="metric", patience=chosen.epochs),
         pretraining=change(chosen, rows=0),
         seed=config.data.seed,
@@ -95,7 +96,8 @@ def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, 
     """All that the result depends on; `training.*` is all in it, so that a new key there is never forgotten."""
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
     training = flatten(settings.training, "training")
-    del training["training.pretraining.keep_head"]
+    for name in ("pretraining.keep_head", "validate_every"):  # the first training does not depend on them
+        del training[f"training.{name}"]
     return {
         "checkpoint": f"{checkpoint.name} {file_digest(checkpoint / WEIGHTS)}",
         "grammar": GRAMMAR_VERSION,

@@ -150,7 +150,7 @@ class WorkerSync(keras.callbacks.Callback):  # type: ignore[misc]
         messages = [json.loads(message) for message in self.all_gather(json.dumps(own))]
         digests = [message["weights"][:12] for message in messages]
         if len(set(digests)) > 1:
-            raise WorkError(f"after epoch {epoch + 1} the workers' weights differ ({', '.join(digests)})")
+            raise WorkError(f"at validation {epoch + 1} the workers' weights differ ({', '.join(digests)})")
         self.model.stop_training = messages[0]["stop"]
 
 
@@ -158,7 +158,7 @@ SINGLE_PROCESS = SingleProcess()
 
 
 def _batch_settings(config: TrainingConfig) -> BatchSettings:
-    return BatchSettings(config.batch_size, config.bucket_width, config.seed)
+    return BatchSettings(config.batch_size, config.bucket_width, config.seed, config.validations_per_epoch)
 
 
 def _targets(examples: Examples, target: TargetTransform) -> NDArray[np.float32]:
