@@ -100,7 +100,8 @@ def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
     """A task's package as an MLflow model in a folder."""
     import mlflow
 
-    from distilspark.package.build import SOURCE, signature
+    from distilspark.package.build import signature
+    from distilspark.package.code import LOADER, write_code
     from helpers.scorings import compose_predict
 
     @lru_cache(None)
@@ -108,9 +109,9 @@ def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
         folder = tmp_path_factory.mktemp("saved") / task
         mlflow.pyfunc.save_model(
             str(folder),
-            loader_module="distilspark.package.pyfunc",
+            loader_module=LOADER,
             data_path=str(package(task)),
-            code_paths=[str(SOURCE)],
+            code_paths=[str(write_code(folder.with_name("code")))],
             signature=signature(compose_predict(f"task={task}", "input=x", "output=y").task),
             pip_requirements=[],
         )

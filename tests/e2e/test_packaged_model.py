@@ -90,6 +90,8 @@ def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Train
     assert {"MLmodel", "requirements.txt"} <= files
     scorer = {file for file in files if file.startswith("data/")}
     assert scorer == {f"data/scorer/{name}" for name in ("model.onnx", "profile.json", "scorer.json", "tokenizer.json")}
+    code = {file for file in files if file.startswith("code/")}
+    assert "code/distilspark/package/pyfunc.py" in code and len(code) < 20, code
     assert not [file for file in files if file.endswith((".pkl", ".pickle", ".h5", ".keras", ".pyc"))]
     requirements = set((root / "requirements.txt").read_text().split())
     assert requirements == {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -19,3 +21,16 @@ def make_network(checkpoint: Path, head: str, units: int, pooling: str) -> keras
         layer.kernel.assign(layer.kernel * 20)
         layer.bias.assign(np.linspace(-1, 1, layer.bias.shape[0]))
     return network
+
+
+def save_as_of_0_1_0(model: Path, folder: Path) -> Path:
+    """Copy a saved model into a folder as 0.1.0 would have saved it: another loader, and no head in its settings."""
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "code/distilspark/package").rename(folder / "code/distilspark/scoring")
+    for file in (folder / "MLmodel", *folder.glob("code/**/*.py")):
+        file.write_text(file.read_text().replace("distilspark.package", "distilspark.scoring"))
+    scorer = folder / "data" / next((folder / "data").iterdir()).name / "scorer.json"
+    settings = json.loads(scorer.read_text())
+    del settings["head"]
+    scorer.write_text(json.dumps(settings))
+    return folder

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -21,13 +22,13 @@ from numpy.typing import NDArray
 from distilspark.config import DEFAULT_THRESHOLD, ModelConfig, Precision, TaskConfig
 from distilspark.errors import WorkError
 from distilspark.evaluation.predictions import Predictions
+from distilspark.package.code import LOADER, write_code
 from distilspark.package.graph import Arrays, Graph, build_graph
 from distilspark.package.load import PROFILE
 from distilspark.package.pyfunc import GRAPH, PARAMS, SETTINGS, Scorer
 from distilspark.package.quantization import Int8Graph
 
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas", "psutil", "tokenizers")
-SOURCE = Path(__file__).resolve().parents[1]
 PARITY = 1e-4
 GRAPHS: dict[Precision, type[Graph]] = {"float32": Graph, "int8": Int8Graph}
 
@@ -121,16 +122,17 @@ def write_profile(folder: Path, profile: dict[str, Any]) -> None:
 
 def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int) -> ModelInfo:
     """Log the package as the run's model; `example` are a few rows of text, `step` the epoch that was kept."""
-    return mlflow.pyfunc.log_model(
-        name="model",
-        loader_module="distilspark.package.pyfunc",
-        data_path=str(folder),
-        code_paths=[str(SOURCE)],
-        signature=signature(task),
-        input_example=example[task.text_columns],
-        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-        step=step,
-    )
+    with TemporaryDirectory() as scratch:
+        return mlflow.pyfunc.log_model(
+            name="model",
+            loader_module=LOADER,
+            data_path=str(folder),
+            code_paths=[str(write_code(Path(scratch)))],
+            signature=signature(task),
+            input_example=example[task.text_columns],
+            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+            step=step,
+        )
 
 
 def signature(task: TaskConfig) -> ModelSignature:

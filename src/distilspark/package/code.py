@@ -1,0 +1,26 @@
+"""The code that travels with a model: the modules that its loader imports, and no others."""
+
+from __future__ import annotations
+
+import shutil
+from modulefinder import ModuleFinder
+from pathlib import Path
+
+LOADER = "distilspark.package.pyfunc"
+SOURCE = Path(__file__).resolve().parents[1]
+# a process that has loaded a model, and has the project too, finds the project's other modules as before
+EXTENDED = "\n__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
+
+
+def write_code(folder: Path) -> Path:
+    """Copy the project's modules that `LOADER` imports, at whatever depth, into a folder; returns the package there."""
+    finder = ModuleFinder([str(SOURCE.parent)])
+    finder.import_hook(LOADER)
+    files = (getattr(module, "__file__", None) for module in finder.modules.values())
+    for file in sorted(map(Path, filter(None, files))):  # built-in modules have no file
+        target = folder / file.relative_to(SOURCE.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+        if file.name == "__init__.py":
+            target.write_text(file.read_text(encoding="utf-8") + EXTENDED, encoding="utf-8")
+    return folder / SOURCE.name
