@@ -259,6 +259,18 @@ class RegistryConfig:
 
 
 @config
+class TrustConfig:
+    """Which models are loaded: `conf/registry/_trust.yaml`."""
+
+    require_digest: bool  # refuse a model that was not registered with the sha256 of its package
+
+
+@config
+class PromoteRegistryConfig(RegistryConfig, TrustConfig):
+    """A promotion's."""
+
+
+@config
 class TrainConfig:
     """`conf/train.yaml`."""
 
@@ -339,6 +351,7 @@ class PredictConfig:
     model_uri: Annotated[Location, Field(min_length=1)]  # whatever MLflow takes: alias, version, run, folder
     predict: PredictionConfig
     spark: SparkConfig
+    registry: TrustConfig
 
     def __post_init__(self) -> None:
         if not self.input:
@@ -356,6 +369,7 @@ class EvaluateConfig:
     model_uri: Annotated[Location, Field(min_length=1)]  # as in `PredictConfig`
     evaluation: EvaluationConfig
     spark: SparkConfig
+    registry: TrustConfig
 
 
 @config
@@ -387,7 +401,7 @@ class PromoteConfig:
     evaluation: EvaluationConfig
     promote: PromotionConfig
     spark: SparkConfig
-    registry: RegistryConfig
+    registry: PromoteRegistryConfig
 
 
 @config
@@ -399,6 +413,7 @@ class CompareConfig:
     models: list[Location]  # URIs of registered or logged models
     output: Location | None  # a folder; None: Hydra's own
     evaluation: EvaluationConfig
+    registry: TrustConfig
 
     def __post_init__(self) -> None:
         given = [name for name in ("sweep", "runs", "models") if getattr(self, name)]

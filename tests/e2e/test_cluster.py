@@ -14,6 +14,19 @@ from helpers.processes import end_group
 from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
+# `predict` of a package whose code is changed between the driver's check and the workers
+CHANGED = """
+import pathlib, sys
+from distilspark.cli import main
+from distilspark.workflows import predict
+fetch, marker = predict.load_task_model, sys.argv.pop(1)
+def fetch_and_change(*arguments):
+    model = fetch(*arguments)
+    (model.found.folder / "code/distilspark/heads.py").write_text(f"open({marker!r}, 'w')")
+    return model
+predict.load_task_model = fetch_and_change
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +57,15 @@ def test_an_executor_is_killed_and_every_row_comes_out_once(
     for worker in ("worker0", "worker1"):
         assert list(cluster.folder.glob(f"{worker}/app-*/*/*.zip")), "Spark brought the model"
     assert not list(cluster.folder.rglob("mlflow.db"))
+
+
+def test_a_changed_package_runs_no_code_on_the_workers(
+    cola_training: Trained, cluster: Cluster, tmp_path: Path
+) -> None:
+    place, source, marker = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS[:9]), tmp_path / "marker"
+    _, _, _, *command = predict_command(source, tmp_path / "scored", *on_cluster(cluster))
+    ended = place.python(CHANGED, str(marker), *command, **DRIVER)
+    assert ended.returncode == 2, ended.stderr
+    assert "models:/distilspark-cola/" in ended.stderr and "code/distilspark/heads.py was changed" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not marker.exists() and not (tmp_path / "scored").exists()

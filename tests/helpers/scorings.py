@@ -61,7 +61,7 @@ class Scoring:
         scratch = self.folder / "fetched"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        return load_task_model(config.model_uri, config.task, scratch)
+        return load_task_model(config.model_uri, config.task, scratch, config.registry)
 
     @property
     def output(self) -> Path:

@@ -500,7 +500,7 @@ def test_the_model_answers_each_row_once(score: Scoring, saved: Callable[[str], 
     config = compose_predict("input=x", "output=y", f"model_uri='{saved('cola')}'")
     scratch = score.folder / "fetched"
     scratch.mkdir()
-    model = load_task_model(config.model_uri, config.task, scratch)
+    model = load_task_model(config.model_uri, config.task, scratch, config.registry)
     schema = "input struct<a:string>, row bigint, sentence1 string, label double, problem string"
     rows = score.spark.createDataFrame([(("a",), 1, "a", None, None)], schema)
     plan = chunks.score_rows(rows, config, make_udf(score.spark, config, model))

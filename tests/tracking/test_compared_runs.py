@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from distilspark.config import TaskConfig, TrainConfig
+from distilspark.config import TaskConfig, TrainConfig, TrustConfig
 from distilspark.errors import UserError
 from distilspark.evaluation.predictions import Predictions
 from distilspark.tracking.compared_runs import (
@@ -19,6 +19,8 @@ from distilspark.tracking.compared_runs import (
     name_variants,
 )
 from helpers.made_runs import MadeStore, made_classifier, made_regressor
+
+TRUST = TrustConfig(require_digest=False)
 
 Composer = Callable[..., TrainConfig]
 
@@ -151,13 +153,13 @@ def test_models_are_those_of_the_registry(store: MadeStore, cola: TaskConfig, go
     for run_id in (good, other):
         store.client.create_model_version("distilspark-cola", f"runs:/{run_id}/model", run_id)
     store.client.set_registered_model_alias("distilspark-cola", "champion", "2")
-    compared = compared_models(["models:/distilspark-cola/1", "models:/distilspark-cola@champion"])
+    compared = compared_models(["models:/distilspark-cola/1", "models:/distilspark-cola@champion"], TRUST)
     assert compared.run_ids == {"distilspark-cola 1": [good], "distilspark-cola 2 (@champion)": [other]}
     with pytest.raises(UserError, match="are the same run"):
-        compared_models(["models:/distilspark-cola/2", "models:/distilspark-cola@champion"])
+        compared_models(["models:/distilspark-cola/2", "models:/distilspark-cola@champion"], TRUST)
     for uri in ("models:/distilspark-cola/9", "models:/distilspark-cola@nobody", "models:/nothing/1", "good"):
         with pytest.raises(UserError, match=f"models={uri} is no model") as refused:
-            compared_models(["models:/distilspark-cola/1", uri])
+            compared_models(["models:/distilspark-cola/1", uri], TRUST)
         assert "\n" not in str(refused.value)
 
 

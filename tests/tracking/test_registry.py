@@ -43,7 +43,8 @@ def test_challenger_always_champion_once(store: mlflow.MlflowClient, tmp_path: P
     aliases = store.get_registered_model("a model").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"challenger": "4", "champion": "2"}
     third = store.get_model_version("a model", "3")
-    assert (third.tags, third.description) == ({"dev.mcc": "0.5"}, "# Its card")
+    assert (third.tags.keys(), third.tags["dev.mcc"]) == ({"dev.mcc", "package.sha256"}, "0.5")
+    assert third.description == "# Its card"
     second = store.get_model_version("a model", "2")
     assert second.tags["gate.verdict"] == "promoted"
     assert second.description == "# Its card\n## Gate\n\npromoted: the first that beats the baseline.\n"

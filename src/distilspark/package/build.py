@@ -27,6 +27,7 @@ from distilspark.package.graph import Arrays, Graph, build_graph
 from distilspark.package.load import PROFILE
 from distilspark.package.pyfunc import GRAPH, PARAMS, SETTINGS, Scorer
 from distilspark.package.quantization import Int8Graph
+from distilspark.tracking.trust import record_digest
 
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas", "psutil", "tokenizers")
 PARITY = 1e-4
@@ -121,9 +122,9 @@ def write_profile(folder: Path, profile: dict[str, Any]) -> None:
 
 
 def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int) -> ModelInfo:
-    """Log the package as the run's model; `example` are a few rows of text, `step` the epoch that was kept."""
+    """Log the package as the run's model, with its digest; `example` are a few rows of text, `step` the kept epoch."""
     with TemporaryDirectory() as scratch:
-        return mlflow.pyfunc.log_model(
+        logged = mlflow.pyfunc.log_model(
             name="model",
             loader_module=LOADER,
             data_path=str(folder),
@@ -133,6 +134,8 @@ def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
             step=step,
         )
+    record_digest(logged.model_uri)
+    return logged
 
 
 def signature(task: TaskConfig) -> ModelSignature:

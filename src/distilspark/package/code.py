@@ -7,6 +7,7 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 
 LOADER = "distilspark.package.pyfunc"
+LOADERS = (LOADER, "distilspark.scoring.pyfunc")  # the second one is that of models of 0.1.0
 SOURCE = Path(__file__).resolve().parents[1]
 # a process that has loaded a model, and has the project too, finds the project's other modules as before
 EXTENDED = "\n__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"

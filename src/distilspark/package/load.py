@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilspark.config import DEFAULT_THRESHOLD, TaskConfig
-from distilspark.errors import UserError
-from distilspark.tracking.registry import FoundModel, fetch_model
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
 
-PROFILE = "profile.json"  # in its folder: distributions of rows that it was not trained on, as `drift.profile_of`
-OF_THE_DOWNLOAD = "registered_model_meta"  # the one file that is not the model's own
+from distilspark.config import DEFAULT_THRESHOLD, TaskConfig, TrustConfig
+from distilspark.errors import UserError
+from distilspark.features.encoding import load_tokenizer
+from distilspark.package.code import LOADERS
+from distilspark.tracking.checksums import digest_of
+from distilspark.tracking.registry import FoundModel, fetch_model
+from distilspark.tracking.store import first_line
+
+SETTINGS, GRAPH, TOKENIZER = "scorer.json", "model.onnx", "tokenizer.json"  # in a package's folder
+PROFILE = "profile.json"  # there too: distributions of rows that it was not trained on, as `drift.profile_of`
+OUTSIDE = b"location"  # the key that an ONNX graph has for a tensor in a file of its own
+
+
+@checked(frozen=True)
+class PackageSettings:
+    """What `scorer.json` holds for scoring."""
+
+    task: str
+    columns: list[str]
+    labels: list[str]
+    stop_words: list[str]
+    max_length: int
+    threshold: float = DEFAULT_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -21,40 +42,58 @@ class TaskModel:
     """A packaged model that fits the task."""
 
     found: FoundModel
-    digest: str  # sha256 over all its files
     max_length: int  # tokens; what is longer is cut
     threshold: float  # that it decides by (`training.threshold`)
     profile: dict[str, Any] | None  # of its validation rows, as `profile_of`; None: packaged before there was one
 
+    @property
+    def digest(self) -> str:
+        """The sha256 over all its files."""
+        return digest_of(self.found.checksums)
 
-def load_task_model(uri: str, task: TaskConfig, folder: Path) -> TaskModel:
-    """Fetch the model into an empty folder, and check that it is this task's.
+
+def load_task_model(uri: str, task: TaskConfig, folder: Path, trust: TrustConfig) -> TaskModel:
+    """Fetch the model into an empty folder, and check that it is whole, that it is this task's, and may be trusted.
 
     Raises:
-        UserError: there is no such model, the project did not package it, or it is another task's.
+        UserError: as `fetch_model`; the project did not package it, it is another task's, or a file of it is broken.
 
     """
-    found = fetch_model(uri, folder)
-    settings = found.data / "scorer.json"
-    if not settings.is_file():
-        raise UserError(f"model_uri={uri} was not packaged by distilspark: it has no scorer.json. Choose one that was")
-    known = json.loads(settings.read_text(encoding="utf-8"))
-    if (known["task"], known["columns"]) != (task.name, task.text_columns):
+    found = fetch_model(uri, folder, trust)
+    if found.loader not in LOADERS or not (found.data / SETTINGS).is_file():
         raise UserError(
-            f"model_uri={uri} is a model of another task: {known['task']} (it reads {', '.join(known['columns'])}), "
-            f"not {task.name}. Set task={known['task']}, or a model_uri of {task.name}"
+            f"model_uri={uri} was not packaged by distilspark: it has no {SETTINGS}, or is loaded by {found.loader}. "
+            "Choose one that was"
         )
-    profile = found.data / PROFILE
-    reference = json.loads(profile.read_text(encoding="utf-8")) if profile.is_file() else None
-    return TaskModel(
-        found, digest_of(found.folder), known["max_length"], known.get("threshold", DEFAULT_THRESHOLD), reference
-    )
+    with _reading(uri, SETTINGS):
+        known = TypeAdapter(PackageSettings).validate_json((found.data / SETTINGS).read_bytes())
+    with _reading(uri, TOKENIZER):
+        load_tokenizer(found.data)
+    with _reading(uri, GRAPH):
+        if OUTSIDE in (found.data / GRAPH).read_bytes():
+            raise ValueError("it has tensors in other files, which are not read")
+    reference = None
+    if (found.data / PROFILE).is_file():
+        with _reading(uri, PROFILE):
+            reference = dict(json.loads((found.data / PROFILE).read_bytes()))
+    if (known.task, known.columns) != (task.name, task.text_columns):
+        raise UserError(
+            f"model_uri={uri} is a model of another task: {known.task} (it reads {', '.join(known.columns)}), "
+            f"not {task.name}. Set task={known.task}, or a model_uri of {task.name}"
+        )
+    return TaskModel(found, known.max_length, known.threshold, reference)
 
 
-def digest_of(folder: Path) -> str:
-    """The sha256 of a folder's files, names and contents."""
-    digest = hashlib.sha256()
-    for file in sorted(file for file in folder.rglob("*") if file.is_file() and file.name != OF_THE_DOWNLOAD):
-        digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+@contextmanager
+def _reading(uri: str, name: str) -> Iterator[None]:
+    """Name the file of a package that cannot be read, and why."""
+    try:
+        yield
+    except (UserError, ValueError, TypeError, OSError) as error:
+        reason = first_line(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise UserError(
+            f"model_uri={uri}: {name} of its package cannot be used ({reason}). Choose another model, or train it again"
+        ) from error

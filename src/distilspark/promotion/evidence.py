@@ -10,7 +10,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from distilspark.config import PromoteConfig, TaskConfig, TimingConfig
+from distilspark.config import PromoteConfig, PromoteRegistryConfig, TaskConfig, TimingConfig
 from distilspark.data.fingerprints import overlap
 from distilspark.errors import UserError
 from distilspark.evaluation.bootstrap import paired_difference
@@ -37,16 +37,16 @@ class Contender:
         return self.found.version
 
 
-def load_contender(name: str, version: str, task: TaskConfig, folder: Path) -> Contender:
+def load_contender(registry: PromoteRegistryConfig, version: str, task: TaskConfig, folder: Path) -> Contender:
     """Fetch a version into `folder`.
 
     Raises:
         UserError: as `load_task_model`; no training stands behind it.
 
     """
-    own = folder / version
+    own, name = folder / version, registry.name
     own.mkdir()
-    found = load_task_model(f"models:/{name}/{version}", task, own).found
+    found = load_task_model(f"models:/{name}/{version}", task, own, registry).found
     if found.run_id is None:
         raise UserError(f"version {version} of {name} has no run: nobody knows what it was trained on. Train it anew")
     return Contender(found, found.run_id)

@@ -24,7 +24,7 @@ from distilspark.data.text_rules import text_problem_column
 from distilspark.drift.summary import ROW_NUMBER, Summary, add_up, count_cells, summarize
 from distilspark.errors import UserError, WorkError
 from distilspark.package.load import TaskModel
-from distilspark.scoring.model_udf import MEASURED, Udf
+from distilspark.scoring.model_udf import MEASURED, Udf, refuse_changed
 from distilspark.scoring.staging import OutputPaths, check_owner, read_json, write_json
 
 FILES_A_CHUNK = 8  # at least: chunks are made of whole files
@@ -207,8 +207,10 @@ def _score_chunk(
         cells = count_cells(spark.read.schema(scored.schema).parquet(*to_spark(target)), config.task, chunk.rows)
     except SPARK_ERRORS as error:
         check_owner(spark, paths)
+        cause = cause_of(error)
+        refuse_changed(cause, model)
         raise WorkError(
-            f"chunk {chunk.name} failed: {cause_of(error)}. What is done is kept in {paths.staging}: start again"
+            f"chunk {chunk.name} failed: {cause}. What is done is kept in {paths.staging}: start again"
         ) from error
     check_nothing_is_lost(cells, chunk)
     return replace(summarize(cells, model.max_length), seconds=time.perf_counter() - started)

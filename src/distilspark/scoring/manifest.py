@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from distilspark.config import PredictConfig
@@ -51,7 +50,7 @@ def make_manifest(
         "rows": {"in": summary.rows, "scored": summary.scored, "failed": summary.failed, "cut": summary.cut},
         "errors": kinds_of(summary),
         "drift": as_records(drift),
-        "model": asdict(model.found) | {"folder": None, "data": None, "digest": model.digest},
+        "model": model.found.identity | {"digest": model.digest},
         "input": fingerprint["input"],
         "settings": fingerprint["settings"],
         "fingerprint": fingerprint["sha256"],

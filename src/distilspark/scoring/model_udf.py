@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
 
 import mlflow
+from pyspark import cloudpickle
 from pyspark.sql import Column, SparkSession
+from pyspark.sql.pandas.functions import pandas_udf
 
 from distilspark.config import PredictConfig
+from distilspark.errors import UserError
 from distilspark.package.load import TaskModel
+from distilspark.tracking import checksums
+from distilspark.tracking.checksums import ChangedPackageError, checked_loading
 
 Udf = Callable[[Column], Column]
 MEASURED = ("tokens", "unknown_tokens")  # what the model answers beside its predictions
+cloudpickle.register_pickle_by_value(checksums)  # a cluster's workers do not have this project
 
 
 def make_udf(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Udf:
-    """Load the model as a function from a struct of texts to a struct of answers; Spark takes it to a cluster."""
+    """Load the model as a function from a struct of texts to a struct of answers; Spark takes it to a cluster.
+
+    Each worker process checks the package's files before it runs any code of it.
+    """
     tokens = config.predict.batch_tokens
     params = {
         "max_characters": config.predict.max_characters,
         "batch_tokens": 0 if tokens == "auto" else tokens,
     }
-    return mlflow.pyfunc.spark_udf(spark, str(model.found.folder), env_manager="local", params=params)
+    udf = mlflow.pyfunc.spark_udf(spark, str(model.found.folder), env_manager="local", params=params)
+    return pandas_udf(_checked(udf.func, model.found.checksums), udf.returnType)  # type: ignore[call-overload]
+
+
+def _checked(score: Callable[[Any], Iterator[Any]], expected: str) -> Callable[[Any], Iterator[Any]]:
+    @wraps(score)
+    def check_and_score(batches: Any) -> Iterator[Any]:
+        with checked_loading(expected) as was_checked:
+            for answers in score(batches):
+                was_checked()
+                yield answers
+
+    return check_and_score
+
+
+def refuse_changed(cause: str, model: TaskModel) -> None:
+    """Raise `UserError` where the cause of a job's failure is that a worker's copy of the package was changed."""
+    _, is_changed, changes = cause.partition(f"{ChangedPackageError.__name__}: ")
+    if is_changed:
+        raise UserError(
+            f"{model.found.uri} arrived changed at a Spark worker: {changes}. None of its code was run there. "
+            "Find out who writes to the temporary folders of the driver and the workers, and start again"
+        )

@@ -18,13 +18,14 @@ from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from omegaconf import OmegaConf
 
-from distilspark.config import TaskConfig, from_hydra
+from distilspark.config import TaskConfig, TrustConfig, from_hydra
 from distilspark.errors import UserError
 from distilspark.evaluation.findings import Variant
 from distilspark.evaluation.predictions import Predictions
 from distilspark.tracking.results import PREDICTIONS
 from distilspark.tracking.store import first_line
 from distilspark.tracking.sweeps import FINISHED, SEED
+from distilspark.tracking.trust import check_model
 
 DIGEST = "data.digest.dev"
 
@@ -95,14 +96,16 @@ def compared_runs(run_ids: Sequence[str]) -> Compared:
     return _compare("runs", _each_by_itself("runs", labels, runs), "", "")
 
 
-def compared_models(uris: Sequence[str]) -> Compared:
-    """Read the runs that models came from, named as the registry knows them.
+def compared_models(uris: Sequence[str], trust: TrustConfig) -> Compared:
+    """Read the runs that models came from, named as the registry knows them, once their packages are checked.
 
     Raises:
-        UserError: a model is not there, or two are of the same run; else as `compared_sweep`.
+        UserError: a model is not there or was changed, or two are of the same run; else as `compared_sweep`.
 
     """
     found = [_model(uri) for uri in uris]
+    for uri in uris:
+        check_model(uri, trust)
     labels, runs = [label for label, _ in found], [_run("models", run_id) for _, run_id in found]
     return _compare("models", _each_by_itself("models", labels, runs), "", "")
 

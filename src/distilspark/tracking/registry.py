@@ -11,15 +11,18 @@ import mlflow
 from mlflow.entities import LoggedModelInput, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
-from mlflow.store.artifact.utils.models import get_model_name_and_version
+from yaml import YAMLError
 
+from distilspark.config import TrustConfig, flatten
 from distilspark.errors import UserError
 from distilspark.metrics import Metric
 from distilspark.tracking.aliases import CHALLENGER, CHAMPION, only_mover, read_aliases
+from distilspark.tracking.checksums import ChangedPackageError, read_checksums
 from distilspark.tracking.model_card import CARD, with_verdict
 from distilspark.tracking.results import beats_baseline
 from distilspark.tracking.runs import logged_model
 from distilspark.tracking.store import first_line
+from distilspark.tracking.trust import DIGEST, check_digest, download, find_origin, record_digest
 
 VERDICT, ROLLED_BACK = "gate.verdict", "rolled back"
 
@@ -35,32 +38,52 @@ class FoundModel:
     model_id: str | None
     folder: Path  # MLmodel and all that belongs to it
     data: Path  # what the model's loader gets
+    loader: str  # the module that MLflow imports to load it
+    checksums: str  # of all its files, as `read_checksums`
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """What it is known by, here and in the store."""
+        names = ("uri", "name", "version", "run_id", "model_id")
+        return {name: getattr(self, name) for name in names}
 
 
-def fetch_model(uri: str, folder: Path) -> FoundModel:
-    """Download a model into an empty folder, whatever kind of URI MLflow knows it by.
+def fetch_model(uri: str, folder: Path, trust: TrustConfig) -> FoundModel:
+    """Download a model into an empty folder, whatever kind of URI MLflow knows it by; none of its code runs.
 
     Raises:
-        UserError: there is no such model; names the key, the versions that there are, and the way out.
+        UserError: there is no such model (names the key, the versions that there are, and the way out), it is not the
+            one that was registered, or it points outside its own folder.
 
     """
     try:
-        name, version = _registered(uri)
-        exact = f"models:/{name}/{version}" if name else uri
-        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=exact, dst_path=str(folder)))
+        origin = find_origin(uri)
+        local = download(origin.uri, folder)
+        checksums = read_checksums(local)
+    except (MlflowException, OSError, ChangedPackageError) as error:
+        raise _unloadable(uri, error) from error
+    check_digest(origin, checksums, trust)
+    try:
         described = Model.load(str(local))
-        data = local / described.flavors["python_function"]["data"]
-    except (MlflowException, OSError, KeyError) as error:
-        raise UserError(
-            f"model_uri={uri} is no model that can be loaded: {first_line(error)}. {_way_out(uri)}"
-        ) from error
-    known_as = version or described.model_id or uri
-    return FoundModel(exact, name, known_as, described.run_id, described.model_id, local, data)
+        flavor = described.flavors["python_function"]
+        data, loader = local / flavor["data"], flavor["loader_module"]
+    except (MlflowException, OSError, YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _unloadable(uri, error) from error
+    for value in flatten({"python_function": flavor, "example": described.saved_input_example_info or {}}).values():
+        if not (local / str(value)).resolve().is_relative_to(local.resolve()):
+            raise UserError(f"model_uri={uri} points outside its own folder: its MLmodel names {value}. Choose another")
+    known_as = origin.version or described.model_id or uri
+    run_id, model_id = described.run_id, described.model_id
+    return FoundModel(origin.uri, origin.name, known_as, run_id, model_id, local, data, loader, checksums)
+
+
+def _unloadable(uri: str, error: Exception) -> UserError:
+    return UserError(f"model_uri={uri} is no model that can be loaded: {first_line(error)}. {_way_out(uri)}")
 
 
 def link_model(model: FoundModel) -> None:
     """Tag the active run with the model, and have MLflow show it among the run's inputs."""
-    tags = {"uri": model.uri, "name": model.name, "version": model.version, "run_id": model.run_id}
+    tags = model.identity | {"model_id": None}
     mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
     run = mlflow.active_run()
     if run and model.model_id and _is_logged(model.model_id):
@@ -75,18 +98,6 @@ def _is_logged(model_id: str) -> bool:
     except MlflowException:
         return False
     return True
-
-
-def _registered(uri: str) -> tuple[str | None, str | None]:
-    """Return name and version of a registered model; None and None for any other URI."""
-    if not uri.startswith("models:/"):
-        return None, None
-    client = mlflow.MlflowClient()
-    found = get_model_name_and_version(client, uri)
-    if len(found) == 1:
-        return None, None
-    client.get_model_version(*found)  # raises where there is none
-    return str(found[0]), str(found[1])
 
 
 def _way_out(uri: str) -> str:
@@ -127,12 +138,14 @@ def register(
 ) -> tuple[str, tuple[str, ...]]:
     """Register a logged model as `@challenger`; as `@champion` too where there is none yet and it beats the baseline.
 
+    Its version has the digest of its package among its tags.
+
     Returns:
         the version and the aliases that it got.
 
     """
     client = mlflow.MlflowClient()
-    registered = mlflow.register_model(model_uri, name, tags=dict(tags))
+    registered = mlflow.register_model(model_uri, name, tags={**tags, DIGEST: record_digest(model_uri)})
     version = str(registered.version)
     client.update_model_version(name, version, description=card)
     with only_mover(name):

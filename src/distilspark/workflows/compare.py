@@ -48,7 +48,7 @@ def read_compared(config: CompareConfig) -> Compared:
     """Read what the caller wants compared."""
     if config.sweep:
         return compared_sweep(config.sweep)
-    return compared_runs(config.runs) if config.runs else compared_models(config.models)
+    return compared_runs(config.runs) if config.runs else compared_models(config.models, config.registry)
 
 
 def answer_sweep(parent: Run, config: EvaluationConfig, folder: Path) -> str:

@@ -44,7 +44,7 @@ def evaluate_model(config: EvaluateConfig, session: BackgroundSession, folder: P
     """Score the rows with the packaged model and judge what it says, inside the active run."""
     with tempfile.TemporaryDirectory(prefix="distilspark-model-") as scratch:
         with working("fetching the model"):
-            model = load_task_model(config.model_uri, config.task, Path(scratch))
+            model = load_task_model(config.model_uri, config.task, Path(scratch), config.registry)
         link_model(model.found)
         with timed("data"), working("reading and checking the data in Spark"):
             dev = read_evaluation_set(session.wait(), config.task, config.data, folder)

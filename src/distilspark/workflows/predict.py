@@ -57,7 +57,7 @@ def score(config: PredictConfig, session: BackgroundSession) -> None:
         folder = Path(scratch) / "model"
         folder.mkdir()
         with working("fetching the model"):
-            model = load_task_model(config.model_uri, config.task, folder)
+            model = load_task_model(config.model_uri, config.task, folder, config.registry)
         link_model(model.found)
         with working("starting Spark"):
             spark = session.wait()

@@ -88,7 +88,7 @@ def load_contenders(config: PromoteConfig, aliases: Aliases, scratch: Path) -> l
     """Fetch the challenger, after the champion where there is one."""
     with working("fetching the models"):
         versions = [aliases[alias] for alias in (CHAMPION, CHALLENGER) if alias in aliases]
-        contenders = [load_contender(config.registry.name, version, config.task, scratch) for version in versions]
+        contenders = [load_contender(config.registry, version, config.task, scratch) for version in versions]
     roles = (CHAMPION, CHALLENGER)[-len(contenders) :]
     mlflow.set_tags({f"model.{role}": each.found.uri for role, each in zip(roles, contenders, strict=True)})
     return contenders

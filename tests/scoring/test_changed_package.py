@@ -1,0 +1,48 @@
+"""A package that changes after the driver has checked it runs no code in Spark's workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distilspark.errors import UserError
+from distilspark.workflows.predict import score_in
+from helpers.scorings import Scoring
+
+TEXTS = ["It is the dog.", "who was not"]
+
+
+def test_a_worker_refuses_a_package_that_was_changed(score: Scoring) -> None:
+    config = score.config(score.text(TEXTS))
+    model, marker = score.fetch(config), score.folder / "marker"
+    loader = model.found.folder / "code/distilspark/package/pyfunc.py"
+    loader.write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n{loader.read_text()}")
+    with pytest.raises(UserError) as refused:
+        score_in(score.spark, config, model)
+    assert "code/distilspark/package/pyfunc.py was changed" in str(refused.value)
+    assert model.found.uri in str(refused.value) and "\n" not in str(refused.value)
+    assert not marker.exists() and not score.output.exists()
+
+
+@pytest.mark.parametrize("name", ["code/mlflow.py", "code/distilspark/package/__pycache__/pyfunc.cpython-311.pyc"])
+def test_a_worker_refuses_a_file_that_was_added(score: Scoring, name: str) -> None:
+    config = score.config(score.text(TEXTS))
+    model = score.fetch(config)
+    file = model.found.folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("")
+    with pytest.raises(UserError, match=f"{name} was added"):
+        score_in(score.spark, config, model)
+
+
+def test_workers_leave_no_bytecode_in_a_package(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would refuse one another's."""
+    kept: list[Path] = []
+    monkeypatch.setattr(
+        "mlflow.pyfunc._create_model_downloading_tmp_dir",
+        lambda _: kept.append(score.folder / "copy") or kept[0].mkdir() or str(kept[0]),
+    )
+    rows = score(score.text(TEXTS * 600))
+    assert len(rows) == 1200 and (rows["error"] == "").all()
+    assert [*kept[0].rglob("pyfunc.py")] and not [*kept[0].rglob("*.pyc")]
