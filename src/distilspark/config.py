@@ -259,9 +259,19 @@ class RegistryConfig:
 
 
 @config
+class TrainRegistryConfig(RegistryConfig):
+    """A training's: `conf/registry/default.yaml`."""
+
+    signing_key: Location | None  # a file with a private Ed25519 key, which signs each version; None: none is signed
+
+
+@config
 class TrustConfig:
     """Which models are loaded: `conf/registry/_trust.yaml`."""
 
+    trusted_keys: list[
+        Location
+    ]  # files with public Ed25519 keys, one of which must have signed; none: any model will do
     require_digest: bool  # refuse a model that was not registered with the sha256 of its package
 
 
@@ -282,7 +292,7 @@ class TrainConfig:
     evaluation: TrainEvaluationConfig
     scoring: ScoringConfig
     spark: SparkConfig
-    registry: RegistryConfig
+    registry: TrainRegistryConfig
 
     def __post_init__(self) -> None:
         head, task = self.task.head_kind, f"task={self.task.name} ({self.task.head})"

@@ -20,7 +20,7 @@ from distilspark.tracking.compared_runs import (
 )
 from helpers.made_runs import MadeStore, made_classifier, made_regressor
 
-TRUST = TrustConfig(require_digest=False)
+TRUST = TrustConfig(trusted_keys=[], require_digest=False)
 
 Composer = Callable[..., TrainConfig]
 

@@ -14,14 +14,16 @@ import pytest
 from distilspark.config import TrustConfig
 from distilspark.errors import UserError
 from distilspark.tracking.registry import FoundModel, fetch_model, register
+from distilspark.tracking.signatures import SIGNATURE
 from distilspark.tracking.trust import CHECKSUMS, DIGEST, check_model, record_digest
+from helpers.keys import make_keys
 from helpers.processes import Place
 from helpers.serving import serving
 from helpers.stores import tracking_in
 
 NAME = "a model"
 URI = f"models:/{NAME}/1"
-ANY, KNOWN = TrustConfig(require_digest=False), TrustConfig(require_digest=True)
+ANY, KNOWN = (TrustConfig(trusted_keys=[], require_digest=known) for known in (False, True))
 LOADER = "import json\njson.predict = json.dumps\ndef _load_pyfunc(path): return json\n"
 
 
@@ -190,3 +192,26 @@ def test_a_server_that_keeps_the_artifacts_changes_none_of_them(tmp_path: Path) 
         file.write_text("1")
         with pytest.raises(UserError, match=r"code/own_code/loader\.py was changed"):
             fetch(tmp_path)
+
+
+def test_a_version_is_loaded_by_who_trusts_its_key_alone(store: Path, tmp_path: Path) -> None:
+    (own, own_public), (_, other_public) = make_keys(tmp_path, "own"), make_keys(tmp_path, "other")
+    client, unsigned, signed = mlflow.MlflowClient(), URI, f"models:/{NAME}/2"
+    logged = f"models:/{fetch(tmp_path).model_id}"
+    register(logged, NAME, {}, "", beats_baseline=False, signing_key=own)
+    trusted, untrusted = (
+        TrustConfig(trusted_keys=keys, require_digest=False) for keys in ([other_public, own_public], [other_public])
+    )
+    fetch(tmp_path, trusted, signed)
+    check_model(signed, trusted)
+    fetch(tmp_path, ANY, signed)
+    for uri, trust in ((signed, untrusted), (unsigned, trusted), (logged, trusted), (str(package(store)), trusted)):
+        with pytest.raises(UserError, match=r"not signed by any of registry\.trusted_keys"):
+            fetch(tmp_path, trust, uri)
+    for tag in (SIGNATURE, DIGEST):  # another version's signature, and what it was made for
+        client.set_model_version_tag(NAME, "1", tag, client.get_model_version(NAME, "2").tags[tag])
+    with pytest.raises(UserError, match=f"{unsigned} is not signed"):
+        fetch(tmp_path, trusted, unsigned)
+    (package(store) / "MLmodel").write_text("")
+    with pytest.raises(UserError, match="MLmodel was changed"):
+        fetch(tmp_path, trusted, signed)

@@ -21,6 +21,7 @@ from distilspark.tracking.checksums import ChangedPackageError, read_checksums
 from distilspark.tracking.model_card import CARD, with_verdict
 from distilspark.tracking.results import beats_baseline
 from distilspark.tracking.runs import logged_model
+from distilspark.tracking.signatures import SIGNATURE, sign
 from distilspark.tracking.store import first_line
 from distilspark.tracking.trust import DIGEST, check_digest, download, find_origin, record_digest
 
@@ -114,7 +115,7 @@ def _way_out(uri: str) -> str:
     return f"Registered versions of {name}: {known}. Set model_uri=models:/{name}/VERSION"
 
 
-def register_run(run_id: str, name: str, metric: Metric) -> tuple[str, tuple[str, ...]]:
+def register_run(run_id: str, name: str, metric: Metric, signing_key: str | None = None) -> tuple[str, tuple[str, ...]]:
     """Register the model that a training logged, with its card and tags; returns what `register` returns.
 
     `metric` is the task's, which the baseline is to be beaten in.
@@ -122,7 +123,8 @@ def register_run(run_id: str, name: str, metric: Metric) -> tuple[str, tuple[str
     run = mlflow.get_run(run_id)
     card = mlflow.artifacts.load_text(f"runs:/{run_id}/{CARD}")
     beats = beats_baseline(run.data.metrics, metric)
-    return register(logged_model(run), name, version_tags(run, metric), card, beats_baseline=beats)
+    tags = version_tags(run, metric)
+    return register(logged_model(run), name, tags, card, beats_baseline=beats, signing_key=signing_key)
 
 
 def version_tags(run: Run, metric: Metric) -> dict[str, str]:
@@ -134,19 +136,28 @@ def version_tags(run: Run, metric: Metric) -> dict[str, str]:
 
 
 def register(
-    model_uri: str, name: str, tags: Mapping[str, str], card: str, *, beats_baseline: bool
+    model_uri: str,
+    name: str,
+    tags: Mapping[str, str],
+    card: str,
+    *,
+    beats_baseline: bool,
+    signing_key: str | None = None,
 ) -> tuple[str, tuple[str, ...]]:
     """Register a logged model as `@challenger`; as `@champion` too where there is none yet and it beats the baseline.
 
-    Its version has the digest of its package among its tags.
+    Its version has the digest of its package among its tags, and a signature where there is a key (a file's path).
 
     Returns:
         the version and the aliases that it got.
 
     """
     client = mlflow.MlflowClient()
-    registered = mlflow.register_model(model_uri, name, tags={**tags, DIGEST: record_digest(model_uri)})
+    digest = record_digest(model_uri)
+    registered = mlflow.register_model(model_uri, name, tags={**tags, DIGEST: digest})
     version = str(registered.version)
+    if signing_key:
+        client.set_model_version_tag(name, version, SIGNATURE, sign(signing_key, name, version, digest))
     client.update_model_version(name, version, description=card)
     with only_mover(name):
         aliases = [CHALLENGER]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from distilspark.config import TrustConfig
 from distilspark.console import say
 from distilspark.errors import UserError
 from distilspark.tracking.checksums import ChangedPackageError, digest_of, files_of, find_changes, read_checksums
+from distilspark.tracking.signatures import SIGNATURE, is_signed
 from distilspark.tracking.store import first_line
 
 DIGEST = "package.sha256"  # a tag of logged models and of registered versions
@@ -97,13 +98,19 @@ def check_model(uri: str, trust: TrustConfig) -> None:
 
 
 def check_digest(origin: Origin, checksums: str, trust: TrustConfig) -> None:
-    """Check that a downloaded package is the one that was registered.
+    """Check that a downloaded package is the one that was registered, and who registered it.
 
     Raises:
-        UserError: it is not; `registry.require_digest` is set, and the version has no digest.
+        UserError: it is not; it has no digest though `registry.require_digest` asks for one; none of
+            `registry.trusted_keys` signed it.
 
     """
     expected = origin.tags.get(DIGEST)
+    if trust.trusted_keys and not _is_signed(origin, trust.trusted_keys):
+        raise UserError(
+            f"{origin.uri} is not signed by any of registry.trusted_keys={trust.trusted_keys}. None of its code was "
+            "run. Choose a version that was registered with registry.signing_key, or trust its key"
+        )
     if expected is None:
         lacking = f"{origin.uri} has no digest (tag {DIGEST}): what is loaded may not be what was trained"
         if trust.require_digest:
@@ -116,6 +123,11 @@ def check_digest(origin: Origin, checksums: str, trust: TrustConfig) -> None:
             f"{origin.uri} is not the package that was registered: {_changes(origin, expected, checksums)}. None of "
             "its code was run. Restore its files, or choose another version"
         )
+
+
+def _is_signed(origin: Origin, keys: Sequence[str]) -> bool:
+    digest, signature = origin.tags.get(DIGEST, ""), origin.tags.get(SIGNATURE, "")
+    return is_signed(keys, signature, str(origin.name), str(origin.version), digest)
 
 
 def _changes(origin: Origin, expected: str, checksums: str) -> str:

@@ -22,6 +22,7 @@ from distilspark.preflight import check_machine
 from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import log_tables
 from distilspark.tracking.runs import log_settings, open_run, print_run_link
+from distilspark.tracking.signatures import check_signing_key
 from distilspark.tracking.store import check_store
 from distilspark.tracking.sweeps import (
     Sweep,
@@ -92,6 +93,7 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
     shared = plan.shared if "model" in plan.varied else with_model(hydra.config, plan.shared, hydra.compose)
     configs = [from_hydra(TrainConfig, _without_hydra(hydra.compose([*shared, *own]))) for own in plan.samples]
     check_tasks(configs)
+    check_signing_key(configs[0].registry)
     sweep = describe_sweep(hydra, plan, shared)
     log = Path(hydra.config.hydra.sweep.dir).absolute() / "sweep.log"
     new_log(log)
@@ -107,7 +109,7 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 metric = configs[0].task.headline
                 batches = plan.batches(lambda: finished(children(parent)), metric)
                 failures = launch_missing(hydra, plan.label, batches, shared, parent, terminal)
-                report_jobs(parent, metric)
+                report_jobs(parent, metric, configs[0].registry.signing_key)
                 answer_sweep(parent, configs[0].evaluation, log.parent / "comparison")
                 print_run_link(parent, save_views(parent, metric))
                 if failures:
@@ -177,7 +179,7 @@ def launch_missing(
     return failures
 
 
-def report_jobs(parent: Run, metric: Metric) -> None:
+def report_jobs(parent: Run, metric: Metric, signing_key: str | None) -> None:
     """Show the children in a table, and register the one that is best on the validation split."""
     runs = sorted(children(parent), key=lambda run: str(run.data.tags.get("sweep.job")))
     dev = f"dev/{metric.name}"
@@ -189,7 +191,7 @@ def report_jobs(parent: Run, metric: Metric) -> None:
         best = best_of(done, metric)
         mlflow.set_tag("sweep.best", best.info.run_id)
         name = best.data.params["registry.name"]
-        version, aliases = register_run(best.info.run_id, name, metric)
+        version, aliases = register_run(best.info.run_id, name, metric, signing_key)
         say(f"registered {name} version {version} (@{', @'.join(aliases)}): {best.info.run_name}, best on validation")
 
 

@@ -40,6 +40,7 @@ from distilspark.tracking.model_card import CARD, model_card
 from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import describe_run, epoch_log, log_evaluation, log_figures, log_predictions
 from distilspark.tracking.runs import active_experiment_id, active_run_id, timed
+from distilspark.tracking.signatures import check_signing_key
 from distilspark.tracking.sweeps import job_of
 from distilspark.tracking.views import save_experiment_view
 from distilspark.training.batches import join
@@ -71,6 +72,8 @@ def prepare(config: TrainConfig, context: Context) -> Iterator[Job]:
     check_pretraining(config.task.name, config.training.pretraining.rows)
     session, folder = context.session, context.log.parent
     job = job_of(sweep_parent(), overrides())
+    if job is None:
+        check_signing_key(config.registry)
     own = job.name if job else f"seed {config.training.seed}"
     speak_as(own if has_neighbours() else None)
     with open_checkpoints(config) as checkpoints:
@@ -351,7 +354,7 @@ def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, r
     mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)
     lines = {"checkpoint": config.model.name, "kept": result.kept}
     if registered:
-        version, aliases = register_run(run_id, config.registry.name, task.headline)
+        version, aliases = register_run(run_id, config.registry.name, task.headline, config.registry.signing_key)
         lines["registered"] = f"{config.registry.name} version {version} (@{', @'.join(aliases)})"
     mlflow.set_tag("mlflow.note.content", describe_run(lines, evaluation, task, config.evaluation.confidence))
     show_evaluation(evaluation, task, config.evaluation.confidence)
