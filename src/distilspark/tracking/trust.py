@@ -115,7 +115,7 @@ def check_digest(origin: Origin, checksums: str, trust: TrustConfig) -> None:
         lacking = f"{origin.uri} has no digest (tag {DIGEST}): what is loaded may not be what was trained"
         if trust.require_digest:
             raise UserError(
-                f"{lacking}, and registry.require_digest=true refuses it. Register a model of 0.2.0 or later"
+                f"{lacking}, and registry.require_digest=true refuses it. Choose a version that `train` registered"
             )
         say(lacking)
     elif expected != digest_of(checksums):
