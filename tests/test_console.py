@@ -20,9 +20,9 @@ from distilspark.paths import ROOT
 NOISY = """
 import logging, os, subprocess, sys, warnings
 from pathlib import Path
-from distilspark.console import log_to_stderr, output_to, progress_bar, say, show_table
+from distilspark.console import log_to_stderr, output_to, progress_bar, print_line, show_table
 logging.getLogger("distilspark").disabled = True  # as Hydra leaves it
-say("before")
+print_line("before")
 with output_to(Path(sys.argv[1]) / "new" / "x.log"):
     log_to_stderr()
     print("python's own print")
@@ -32,7 +32,7 @@ with output_to(Path(sys.argv[1]) / "new" / "x.log"):
     logging.getLogger("other.library").warning("a record")
     logging.getLogger("py4j").info("chatter of py4j")
     warnings.warn("a warning")
-    say("seen [bold]by[/bold] a person")
+    print_line("seen [bold]by[/bold] a person")
     show_table("Results", ("metric", "value"), (("mcc", "0.5"),))
     with progress_bar() as bar:
         bar.update(bar.add_task("epoch", total=2), advance=1)
@@ -102,12 +102,12 @@ def test_nothing_of_a_table_is_cut(monkeypatch: pytest.MonkeyPatch, width: int, 
 
 def test_lines_of_several_jobs_say_whose_they_are(tmp_path: Path) -> None:
     code = """
-from distilspark.console import say, show_table, speak_as
-speak_as("seed 1")
-say("begins")
+from distilspark.console import print_line, show_table, set_prefix
+set_prefix("seed 1")
+print_line("begins")
 show_table("Results", ("metric", "value"), (("mcc", "0.5"),))
-speak_as(None)
-say("alone")
+set_prefix(None)
+print_line("alone")
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=True
@@ -138,19 +138,19 @@ def test_inside_a_log_standard_output_can_be_as_it_was(tmp_path: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
-from distilspark.console import output_to, say, standard_output
+from distilspark.console import output_to, print_line, standard_output
 logs = Path(sys.argv[1])
 with output_to(logs / "outer.log") as terminal:
     print("to the outer log")
-    say("first")
+    print_line("first")
     with standard_output(terminal):
         print("second")
         os.write(2, b"an error\\n")
         with output_to(logs / "inner.log"):
             print("to the inner log")
-            say("third")
+            print_line("third")
     print("to the outer log again")
-    say("fourth")
+    print_line("fourth")
 print("fifth")
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -167,13 +167,13 @@ print("fifth")
 LOUD = """
 import sys
 from pathlib import Path
-from distilspark.console import keep_standard_streams, output_to, say, show_table
+from distilspark.console import keep_standard_streams, output_to, print_line, show_table
 keep_standard_streams()
 print("first")
 for where in range(2):
     with output_to(Path(sys.argv[1]) / "loud.log"):
         for number in range(4000):
-            say(f"line {number} \\u65e5 \\udcff")
+            print_line(f"line {number} \\u65e5 \\udcff")
             print(f"to the log {number}")
         show_table("Results", ("metric", "value"), (("mcc", "0.5"),))
     print("between " * 4000)

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.errors import UserError
 
 
@@ -38,7 +38,7 @@ def cached_folder(name: str, build: Callable[[Path], None], is_intact: Callable[
         with FileLock(f"{folder}.lock"):
             if not is_intact(folder):
                 if folder.is_dir():
-                    say(f"{folder} is damaged: it is made again")
+                    print_line(f"{folder} is damaged: it is made again")
                     shutil.rmtree(folder)
                 _build_whole(folder, build)
     except OSError as error:

@@ -10,8 +10,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from distilspark.console import log_to_stderr, logger, new_log, output_to, say
-from distilspark.errors import UserError, WorkError, as_foreseen, one_line
+from distilspark.console import log_to_stderr, logger, new_log, output_to, print_line
+from distilspark.errors import UserError, WorkError, one_line, wrap_unexpected
 from distilspark.paths import CONF, from_caller, set_caller
 from distilspark.preflight import check_machine
 from distilspark.redaction import learn_from_environment, redact
@@ -144,7 +144,7 @@ def _job(command: str, failures: list[Exception]) -> Callable[[object], Exceptio
                 else:
                     run_command(command, composed, log)
         except Exception as error:
-            failures.append(as_foreseen(error, log))
+            failures.append(wrap_unexpected(error, log))
             return failures[-1]
         return None
 
@@ -179,10 +179,10 @@ def _unforeseen_to_log() -> Iterator[None]:
 
 
 def _usage() -> int:
-    say("usage: distilspark COMMAND [key=value ...]\n\ncommands:")
+    print_line("usage: distilspark COMMAND [key=value ...]\n\ncommands:")
     for command, purpose in COMMANDS.items():
-        say(f"  {command:<10}{purpose}")
-    say("\nEvery key of conf/COMMAND.yaml can be set; `distilspark COMMAND --help` lists them.")
+        print_line(f"  {command:<10}{purpose}")
+    print_line("\nEvery key of conf/COMMAND.yaml can be set; `distilspark COMMAND --help` lists them.")
     return 0
 
 

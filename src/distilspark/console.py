@@ -25,7 +25,7 @@ from distilspark.redaction import RedactingFormatter, redact, redact_file
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
 WIDE = 500  # characters: a file has no edge
-speaker = ""  # who says what is printed, where several processes share the terminal
+prefix = ""  # who says what is printed, where several processes share the terminal
 
 
 class TerminalStream(io.TextIOWrapper):
@@ -72,22 +72,22 @@ def keep_standard_streams() -> None:
     sys.stdout, sys.stderr = map(TerminalStream, (1, 2), encodings)
 
 
-def speak_as(name: str | None) -> None:
+def set_prefix(name: str | None) -> None:
     """From now on, begin lines and tables with a name, and show nothing that moves; not so with None."""
-    global speaker
-    speaker = f"{name}: " if name else ""
+    global prefix
+    prefix = f"{name}: " if name else ""
 
 
-def say(message: str) -> None:
+def print_line(message: str) -> None:
     """Write a line to the log, and print it for the person at the terminal: who has read it finds it in the log."""
     shown = redact(message)
     logger.info(shown)
-    terminal.print(f"{speaker}{shown}", markup=False)
+    terminal.print(f"{prefix}{shown}", markup=False)
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print a small table: the first column to the left, the others to the right; nothing of it is cut."""
-    table = Table(title=f"{speaker}{title}", title_justify="left", title_style="bold")
+    table = Table(title=f"{prefix}{title}", title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
@@ -117,7 +117,7 @@ def moving_terminal() -> IO[str] | None:
 
 
 def _may_move() -> bool:
-    return terminal.is_terminal and not speaker
+    return terminal.is_terminal and not prefix
 
 
 def new_log(log: Path) -> None:

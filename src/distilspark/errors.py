@@ -13,7 +13,7 @@ class WorkError(Exception):
     """A failure of the work itself, foreseen and explained in the message. Exit code 1, no traceback on the console."""
 
 
-def as_foreseen(error: Exception, log: Path) -> Exception:
+def wrap_unexpected(error: Exception, log: Path) -> Exception:
     """The error itself where it is one of these two; any other as a `WorkError` that says where the whole story is."""
     if isinstance(error, (UserError, WorkError)):
         return error

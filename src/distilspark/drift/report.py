@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.drift.indices import (
     CONFIDENCE,
     DRIFTED,
@@ -39,10 +39,10 @@ TITLES = {
 def report_drift(drift: Drift, model: TaskModel) -> None:
     """Print, and log to the active run, what drifted from the model's validation rows."""
     if model.profile is None:
-        say("drift is not measured: the model was packaged without a profile of its validation rows")
+        print_line("drift is not measured: the model was packaged without a profile of its validation rows")
     if not drift:
         return
-    say(f"drift from the model's validation rows: {describe_drift(drift)}")
+    print_line(f"drift from the model's validation rows: {describe_drift(drift)}")
     mlflow.set_tag("drift", worst(drift))
     log_tables({"drift": pd.DataFrame(as_records(drift))}, "drift")
     log_figures({"distributions": drift_figure(drift)}, "drift")

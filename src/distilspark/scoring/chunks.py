@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from distilspark.config import PredictConfig
-from distilspark.console import progress_bar, say
+from distilspark.console import print_line, progress_bar
 from distilspark.data.columns import INPUT
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of, exists, list_folder, name_of, reading, to_spark
 from distilspark.data.read import Inputs, read_inputs
@@ -180,7 +180,7 @@ def score_chunks(
     marks = {chunk.name: paths.of("done", f"{chunk.name}.json") for chunk in chunks}
     left = [chunk for chunk in chunks if not exists(spark, marks[chunk.name])]
     if len(left) < len(chunks):
-        say(f"{len(chunks) - len(left)} of {len(chunks)} chunks were done before")
+        print_line(f"{len(chunks) - len(left)} of {len(chunks)} chunks were done before")
     with progress_bar() as progress:
         bar = progress.add_task("scoring", total=len(chunks), completed=len(chunks) - len(left))
         for chunk in left:

@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from distilspark.config import PredictConfig
-from distilspark.console import say, working
+from distilspark.console import print_line, working
 from distilspark.data.read import Inputs
 from distilspark.drift.indices import Drift, measure_drift
 from distilspark.drift.profile import profile_of
@@ -95,5 +95,5 @@ def finish(spark: SparkSession, config: PredictConfig, paths: OutputPaths) -> Sc
     """Return the figures of an output that a killed start has published, as far as its manifest has them."""
     manifest = read_json(spark, f"{paths.output}/{MANIFEST}")
     clean_up(spark, paths)
-    say(f"{config.output} was finished by an earlier start, which was killed before its end")
+    print_line(f"{config.output} was finished by an earlier start, which was killed before its end")
     return Scored(manifest, EMPTY, {}, {}, {})

@@ -36,7 +36,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from distilspark.config import PredictConfig
-from distilspark.console import say, working
+from distilspark.console import print_line, working
 from distilspark.data.filesystem import (
     SPARK_ERRORS,
     cause_of,
@@ -76,11 +76,11 @@ from distilspark.tracking.runs import end_interrupted
 LOOK = 0.2  # seconds: how often the driver looks whether a batch is published
 FILES = "path string, modificationTime timestamp, length long, content binary"  # Spark's `binaryFile`
 NEVER = "36500d"  # after a week, its default, Spark would pass over a file that is older than the newest
-Tell = Callable[[int, Scored, Scored], None]  # a batch's number, the batch, all that this process scored
+ReportBatch = Callable[[int, Scored, Scored], None]  # a batch's number, the batch, all that this process scored
 
 
 def score_stream(
-    spark: SparkSession, config: PredictConfig, model: TaskModel, tell: Tell, run_id: str | None = None
+    spark: SparkSession, config: PredictConfig, model: TaskModel, report: ReportBatch, run_id: str | None = None
 ) -> Scored | None:
     """Score what comes until a signal stops the stream, or all that is there with `predict.available_now`.
 
@@ -100,13 +100,13 @@ def score_stream(
             _take_over(spark, paths, run_id)
             batches = _Batches(spark, _anew(config), model, make_udf(spark, config, model), paths.output, run_id)
             query = _start(spark, config, paths, batches)
-        say(f"watching {config.input}: {_advice(config)}")
+        print_line(f"watching {config.input}: {_advice(config)}")
         try:
             while query.isActive and not stop.wait(LOOK):
-                batches.tell(tell)
+                batches.report(report)
         finally:
             query.stop()
-        batches.tell(tell)
+        batches.report(report)
         if not stop.is_set():
             _check_end(query, batches)
         return batches.total
@@ -280,12 +280,12 @@ class _Batches:
         write_json(self.spark, f"{self.output}/{MANIFEST}", self._describe(self._sums))
         drop_checksums(self.output)
 
-    def tell(self, tell: Tell) -> None:
-        """Tell of what was published since the last time."""
+    def report(self, report: ReportBatch) -> None:
+        """Report what was published since the last time."""
         while not self._published.empty():
             number, scored = self._published.get()
             self.total = self._add(scored, number)
-            tell(number, scored, self.total)
+            report(number, scored, self.total)
 
     def _add(self, scored: Scored, number: int) -> Scored:
         parts = [self.total, scored] if self.total else [scored]

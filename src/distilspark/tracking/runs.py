@@ -26,7 +26,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, ML
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
 from distilspark.config import flatten
-from distilspark.console import own_log, say
+from distilspark.console import own_log, print_line
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
 from distilspark.redaction import redact
@@ -138,11 +138,11 @@ def timed(name: str, rows: int | None = None) -> Iterator[None]:
 
 def print_run_link(run: mlflow.ActiveRun, page: str = "") -> None:
     """Print where the run is, and which page of the UI shows it."""
-    say(f"run {run.info.run_id} in experiment {mlflow.get_experiment(run.info.experiment_id).name}")
+    print_line(f"run {run.info.run_id} in experiment {mlflow.get_experiment(run.info.experiment_id).name}")
     uri = redact(mlflow.get_tracking_uri())
     ui = "`make ui`" if uri == project_store() else f"`make ui STORE={uri}`"
     look = uri if uri.startswith("http") else f"{ui}, then http://127.0.0.1:5000"
-    say(f"look at it: {look}{page and f'/{page}'}")
+    print_line(f"look at it: {look}{page and f'/{page}'}")
 
 
 def _unfinished(run_id: str | None) -> Run | None:

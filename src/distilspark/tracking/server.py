@@ -13,7 +13,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import make_url
 
 from distilspark.config import ServerConfig
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
 from distilspark.redaction import redact
@@ -45,8 +45,8 @@ def serve(config: ServerConfig) -> NoReturn:
         for file in _database_files(store):
             file.chmod(0o600)
         environment |= authentication(store, config.permission, Path(config.folder or ROOT / ".server"))
-    say(f"serving {redact(store)}; Ctrl-C ends it")
-    say(f"clients set MLFLOW_TRACKING_URI=http://{config.host}:{config.port}")
+    print_line(f"serving {redact(store)}; Ctrl-C ends it")
+    print_line(f"clients set MLFLOW_TRACKING_URI=http://{config.host}:{config.port}")
     sys.stdout.flush()
     os.execve(sys.executable, server_command(config), environment)
 

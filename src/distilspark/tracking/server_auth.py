@@ -14,7 +14,7 @@ from mlflow.environment_variables import (
 )
 from mlflow.exceptions import MlflowException
 
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.errors import UserError
 from distilspark.tracking.store import first_line
 
@@ -66,7 +66,7 @@ def _make_admin(kept: Path) -> None:
     except MlflowException as error:
         raise UserError(f"{MLFLOW_AUTH_ADMIN_PASSWORD.name}: {first_line(error)}") from error
     if not given:
-        say(f"the password of the user {ADMIN} is {password} (told once; {kept} keeps it)")
+        print_line(f"the password of the user {ADMIN} is {password} (told once; {kept} keeps it)")
 
 
 def kept_secret(file: Path) -> str:

@@ -16,7 +16,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from distilspark.config import TrustConfig
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.errors import UserError
 from distilspark.tracking.checksums import ChangedPackageError, digest_of, files_of, find_changes, read_checksums
 from distilspark.tracking.signatures import SIGNATURE, is_signed
@@ -117,7 +117,7 @@ def check_digest(origin: Origin, checksums: str, trust: TrustConfig) -> None:
             raise UserError(
                 f"{lacking}, and registry.require_digest=true refuses it. Choose a version that `train` registered"
             )
-        say(lacking)
+        print_line(lacking)
     elif expected != digest_of(checksums):
         raise UserError(
             f"{origin.uri} is not the package that was registered: {_changes(origin, expected, checksums)}. None of "

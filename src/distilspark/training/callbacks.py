@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from distilspark.console import format_metrics, progress_bar, say
+from distilspark.console import format_metrics, print_line, progress_bar
 from distilspark.errors import WorkError
 from distilspark.heads import Head
 from distilspark.training.batches import Examples, TrainingBatches
@@ -168,7 +168,7 @@ class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
 def print_epoch(epoch: float, epochs: float, metrics: dict[str, float], metric: str, title: str = "epoch") -> None:
     """Print an epoch's losses and the task's metric, as far as there are any, in a line; epochs count from 1."""
     values = {name: metrics[name] for name in ("train/loss", "val/loss", f"val/{metric}") if name in metrics}
-    say(f"{title} {format_epochs(epoch, epochs)}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")
+    print_line(f"{title} {format_epochs(epoch, epochs)}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")
 
 
 def format_epochs(epoch: float, epochs: float) -> str:

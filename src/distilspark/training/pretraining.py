@@ -19,7 +19,7 @@ import numpy as np
 
 from distilspark.cache import cached_folder
 from distilspark.config import DEFAULT_THRESHOLD, TrainConfig, flatten
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.corpus.sample import GRAMMAR_VERSION, pretraining_rows
 from distilspark.errors import UserError
 from distilspark.features.encoding import encode, load_tokenizer
@@ -118,7 +118,7 @@ def _is_intact(folder: Path) -> bool:
 
 def _build(settings: TrainConfig, rows: int, checkpoint: Path, made_from: dict[str, Any], target: Path) -> None:
     epochs = settings.training.epochs
-    say(f"first training: {rows} generated rows, {epochs} epoch{'s' * (epochs > 1)}, kept in the cache")
+    print_line(f"first training: {rows} generated rows, {epochs} epoch{'s' * (epochs > 1)}, kept in the cache")
     network = build_initial_network(settings, checkpoint)
     result = fit(network, _generate(settings, rows, checkpoint), settings, lambda epoch, metrics: None)
     write_checkpoint(target, read_config(checkpoint), export_arrays(network), str(target), with_head=True)

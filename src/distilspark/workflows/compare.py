@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from distilspark.config import CompareConfig, EvaluationConfig
-from distilspark.console import say, show_table
+from distilspark.console import print_line, show_table
 from distilspark.errors import UserError
 from distilspark.evaluation.agreement import agreement, disagreements
 from distilspark.evaluation.comparison_plots import comparison_plots
@@ -33,7 +33,7 @@ def prepare(config: CompareConfig, context: Context) -> Iterator[Job]:
 
     def work() -> None:
         report_comparison(compared, config.evaluation, folder)
-        say(f"written to {folder / 'comparison.md'}")
+        print_line(f"written to {folder / 'comparison.md'}")
 
     name = compared.topic or f"{len(compared.variants)} variants"
     yield Job(
@@ -60,7 +60,7 @@ def answer_sweep(parent: Run, config: EvaluationConfig, folder: Path) -> str:
         return report_comparison(compared_sweep(parent.info.run_id), config, folder)
     except UserError as error:
         mlflow.set_tag("finding", f"nothing: {error}")
-        say(f"not compared: {error}")
+        print_line(f"not compared: {error}")
         return str(error)
 
 
@@ -106,6 +106,6 @@ def _show(found: Findings, missing: str) -> None:
     interval = f"{found.confidence:.0%} interval"
     columns = ("variant", "seeds", found.task.metric, interval, "difference", interval, "p")
     show_table(f"{found.task.title}: {found.topic or 'comparison'}", columns, rows)
-    say(found.sentence)
+    print_line(found.sentence)
     if missing:
-        say(missing)
+        print_line(missing)

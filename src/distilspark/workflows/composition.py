@@ -48,7 +48,7 @@ def sweep_parent() -> str | None:
     return parent
 
 
-def has_neighbours() -> bool:
+def shares_terminal() -> bool:
     """Whether the launcher may run other jobs at the same time."""
     return str(HydraConfig.get().runtime.choices["hydra/launcher"]) != "basic"
 

@@ -9,7 +9,7 @@ import mlflow
 from pyspark.sql import DataFrame
 
 from distilspark.config import TrainConfig
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.errors import WorkError
 from distilspark.tracking.results import epoch_log
 from distilspark.training.callbacks import EpochLogger, print_epoch
@@ -64,7 +64,7 @@ def train_on_workers(
     if config.training.pretraining.rows:
         shutil.copytree(start, folder.path / PRETRAINED, dirs_exist_ok=True)
     follower = EpochFollower(folder, config, epoch_log(checkpoints.run_id))
-    say(f"training on {config.training.workers} workers")
+    print_line(f"training on {config.training.workers} workers")
     try:
         run_training_stage(rows, make_worker_settings(config, target, checkpoints), follower.poll)
     finally:

@@ -11,7 +11,7 @@ import mlflow
 
 from distilspark.background_session import BackgroundSession
 from distilspark.config import EvaluateConfig
-from distilspark.console import say, working
+from distilspark.console import print_line, working
 from distilspark.data.fingerprints import overlap
 from distilspark.errors import UserError
 from distilspark.evaluation.report import Evaluation, evaluate
@@ -65,11 +65,13 @@ def report_overlap(model: TaskModel, dev: EvaluationSet) -> None:
     try:
         known = overlap(dev.rows, training_texts(model.found.run_id or "none"))
     except UserError:
-        say("whether the model was trained on some of these rows is not known: its training's run is out of reach")
+        print_line(
+            "whether the model was trained on some of these rows is not known: its training's run is out of reach"
+        )
         return
     mlflow.log_metric("data/overlap", known)
     if known:
-        say(f"the model has seen {known} of these rows in training: their metrics flatter it")
+        print_line(f"the model has seen {known} of these rows in training: their metrics flatter it")
 
 
 def report_evaluation(config: EvaluateConfig, model: TaskModel, dev: EvaluationSet, evaluation: Evaluation) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from distilspark.config import DataConfig, TaskConfig
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.data.loading import load_labelled
 from distilspark.figures import count_rows
 from distilspark.tracking.datasets import log_datasets
@@ -32,7 +32,7 @@ def read_evaluation_set(spark: SparkSession, task: TaskConfig, data: DataConfig,
     with bad_rows_kept(bad_rows):
         found = load_labelled(spark, task, data, bad_rows)
         rows = found.rows.toPandas().sort_values("id", ignore_index=True)  # the bootstrap draws by position
-    say(f"data: {found.source} ({count_rows(len(rows))} of {found.file})")
+    print_line(f"data: {found.source} ({count_rows(len(rows))} of {found.file})")
     report_bad_rows(found.bad_rows, bad_rows)
     log_datasets({"dev": len(rows)}, rows, {"dev": found.file}, {"dev": found.digest}, f"{task.name}-{found.source}")
     mlflow.set_tag("data.source", found.source)

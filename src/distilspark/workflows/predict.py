@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from distilspark.background_session import BackgroundSession
 from distilspark.config import PredictConfig
-from distilspark.console import format_metrics, say, working
+from distilspark.console import format_metrics, print_line, working
 from distilspark.data.read import find_inputs
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
@@ -64,7 +64,7 @@ def score(config: PredictConfig, session: BackgroundSession) -> None:
         scored = (stream_in if config.predict.streaming else score_in)(spark, config, model, active_run_id())
         session.stop()
     if scored:
-        with _telling(config):
+        with _explain_lost_store(config):
             report(scored, model, config)
 
 
@@ -86,20 +86,20 @@ def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_i
 def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str) -> Scored | None:
     """Score a stream in a running session, and report each batch; returns their sum, None where nothing was new."""
 
-    def tell(number: int, batch: Scored, total: Scored) -> None:
+    def report_batch(number: int, batch: Scored, total: Scored) -> None:
         rows = batch.manifest["rows"]
-        say(f"batch {number}: {count_rows(rows['in'])}, {rows['failed']} with an error")
-        with _telling(config):
+        print_line(f"batch {number}: {count_rows(rows['in'])}, {rows['failed']} with an error")
+        with _explain_lost_store(config):
             log_scored(replace(total, metrics=batch.metrics), number)
 
-    total = score_stream(spark, config, model, tell, run_id)
+    total = score_stream(spark, config, model, report_batch, run_id)
     if not total:
-        say(f"nothing new in {config.input}")
+        print_line(f"nothing new in {config.input}")
     return total
 
 
 @contextmanager
-def _telling(config: PredictConfig) -> Iterator[None]:
+def _explain_lost_store(config: PredictConfig) -> Iterator[None]:
     """Say that the rows are safe where the store is gone."""
     try:
         yield
@@ -111,17 +111,17 @@ def _telling(config: PredictConfig) -> Iterator[None]:
 
 
 def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
-    """Tell the person, and MLflow, what came out; the output is in its place whatever happens here."""
+    """Print and log the results; the output is in its place whatever happens here."""
     from distilspark.drift.profile_report import profile_figures
     from distilspark.drift.report import report_drift  # matplotlib, which is not needed before
     from distilspark.tracking.results import log_figures
 
     manifest = scored.manifest
     rows = manifest["rows"]
-    say(f"{count_rows(rows['in'])}, {rows['failed']} with an error, {manifest['rows_a_second']:g} a second")
-    say(f"written to {config.output}")
+    print_line(f"{count_rows(rows['in'])}, {rows['failed']} with an error, {manifest['rows_a_second']:g} a second")
+    print_line(f"written to {config.output}")
     if scored.metrics:
-        say(f"on the rows with a label: {format_metrics(scored.metrics)}")
+        print_line(f"on the rows with a label: {format_metrics(scored.metrics)}")
     log_scored(scored, manifest.get("last_batch", 0))
     mlflow.log_dict(manifest, "manifest.json")
     if scored.profile:

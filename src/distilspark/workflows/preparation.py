@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from tokenizers import Tokenizer
 
 from distilspark.config import TrainConfig
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.data.fingerprints import distinct_text_hashes
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.evaluation.predictions import Array
@@ -72,10 +72,10 @@ def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) ->
     with bad_rows_kept(bad_rows):
         datasets = load_datasets(spark, config.task, config.data, bad_rows)
     sizes = ", ".join(f"{size} {name}" for name, size in datasets.sizes.items())
-    say(f"data: {datasets.source} ({sizes} rows)")
+    print_line(f"data: {datasets.source} ({sizes} rows)")
     report_bad_rows(len(datasets.bad_rows), bad_rows)
     if repeated := datasets.counts["data/duplicates_train_dev"]:
-        say(f"{repeated} rows of dev stand in train too: their metrics flatter the model")
+        print_line(f"{repeated} rows of dev stand in train too: their metrics flatter the model")
     mlflow.set_tag("data.source", datasets.source)
     mlflow.log_metrics({name: float(count) for name, count in datasets.counts.items()})
     return datasets

@@ -11,7 +11,7 @@ import mlflow
 
 from distilspark.background_session import BackgroundSession, starting_session
 from distilspark.config import PromoteConfig
-from distilspark.console import say, working
+from distilspark.console import print_line, working
 from distilspark.errors import UserError
 from distilspark.evaluation.bootstrap import mean_scores
 from distilspark.evaluation.examples import example_table
@@ -74,7 +74,7 @@ def promote(config: PromoteConfig, folder: Path) -> bool:
 
 def _already(version: str) -> bool:
     mlflow.set_tag("gate.verdict", "champion already")
-    say(f"version {version} is the champion already: nothing is to be promoted")
+    print_line(f"version {version} is the champion already: nothing is to be promoted")
     return True
 
 
@@ -107,7 +107,7 @@ def score_contenders(
         known = check_overlap(each, dev.rows, config.promote.max_overlap)
         mlflow.log_metric(f"data/overlap_version_{each.version}", known)
         if known:
-            say(f"version {each.version} has seen {known} of these {len(dev.rows)} rows in training")
+            print_line(f"version {each.version} has seen {known} of these {len(dev.rows)} rows in training")
     with timed("predict", rows=len(dev.rows) * len(contenders)), working("scoring"):
         scored = [(each, predictions_of(each.found.data, config.task, dev.rows)) for each in contenders]
     for each, predictions in scored:
@@ -143,7 +143,7 @@ def record_decision(
     mlflow.set_tags({"gate.verdict": decision, "gate.reason": reason})
     mlflow.set_tag("mlflow.note.content", f"Version {version} is **{decision}**: {reason}.")
     record_verdict(config.registry.name, version, decision, reason, active_run_id(), numbers)
-    say(f"version {version} is {decision}: {reason}")
+    print_line(f"version {version} is {decision}: {reason}")
 
 
 def roll_back(config: PromoteConfig) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 
 from distilspark.config import TaskConfig
-from distilspark.console import say, show_table
+from distilspark.console import print_line, show_table
 from distilspark.evaluation.report import Evaluation
 
 
@@ -26,7 +26,7 @@ def bad_rows_kept(file: Path) -> Iterator[None]:
 def report_bad_rows(count: int, file: Path) -> None:
     """Say how many rows are left out, and where they are."""
     if count:
-        say(f"{count} bad rows are left out: {file}")
+        print_line(f"{count} bad rows are left out: {file}")
 
 
 def show_evaluation(evaluation: Evaluation, task: TaskConfig, confidence: float) -> None:

@@ -23,7 +23,7 @@ from distilspark.config import (
     flatten,
     from_hydra,
 )
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.errors import WorkError
 from distilspark.redaction import learn_secrets
 from distilspark.spark import for_scoring, for_workers
@@ -97,7 +97,7 @@ def run_command(command: str, composed: DictConfig, log: Path) -> None:
         check_store()
         workflow = importlib.import_module(f"distilspark.workflows.{command}")
         job: Job = stack.enter_context(workflow.prepare(config, Context(log, session)))
-        say(job.title)
+        print_line(job.title)
         with open_run(job.experiment, job.run_name, log, job.interrupted, job.parent) as active:
             log_config(active, config, overrides())
             mlflow.set_tags(dict(job.tags))

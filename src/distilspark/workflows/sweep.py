@@ -14,9 +14,9 @@ from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 
 from distilspark.config import TrainConfig, flatten, from_hydra
-from distilspark.console import log_to_stderr, new_log, output_to, say, show_table, standard_output
+from distilspark.console import log_to_stderr, new_log, output_to, print_line, show_table, standard_output
 from distilspark.corpus.sample import check_pretraining
-from distilspark.errors import UserError, WorkError, as_foreseen
+from distilspark.errors import UserError, WorkError, wrap_unexpected
 from distilspark.metrics import Metric
 from distilspark.preflight import check_machine
 from distilspark.tracking.registry import register_run
@@ -105,7 +105,9 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 mlflow.set_tag("sweep.baseline", " ".join(variant_of(own_overrides(plan.samples[0], plan.varied))))
                 wanted = {plan.label(own) for own in plan.samples} if plan.is_complete else None
                 done = adopt(parent, sweep.identity, plan.size, wanted) if resume else []
-                say(f"{configs[0].task.title}: {sweep.name}, {plan.size} jobs, {len(done)} of them finished earlier")
+                print_line(
+                    f"{configs[0].task.title}: {sweep.name}, {plan.size} jobs, {len(done)} of them finished earlier"
+                )
                 metric = configs[0].task.headline
                 batches = plan.batches(lambda: finished(children(parent)), metric)
                 failures = launch_missing(hydra, plan.label, batches, shared, parent, terminal)
@@ -115,7 +117,7 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))
         except Exception as error:
-            raise as_foreseen(error, log) from error
+            raise wrap_unexpected(error, log) from error
 
 
 def _without_hydra(composed: DictConfig) -> DictConfig:
@@ -192,7 +194,9 @@ def report_jobs(parent: Run, metric: Metric, signing_key: str | None) -> None:
         mlflow.set_tag("sweep.best", best.info.run_id)
         name = best.data.params["registry.name"]
         version, aliases = register_run(best.info.run_id, name, metric, signing_key)
-        say(f"registered {name} version {version} (@{', @'.join(aliases)}): {best.info.run_name}, best on validation")
+        print_line(
+            f"registered {name} version {version} (@{', @'.join(aliases)}): {best.info.run_name}, best on validation"
+        )
 
 
 def save_views(parent: Run, metric: Metric) -> str:

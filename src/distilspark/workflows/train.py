@@ -15,7 +15,7 @@ import pandas as pd
 
 from distilspark.background_session import BackgroundSession
 from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig
-from distilspark.console import say, speak_as, working
+from distilspark.console import print_line, set_prefix, working
 from distilspark.corpus.sample import check_pretraining
 from distilspark.drift.profile import profile_of_outputs
 from distilspark.evaluation.plots import history_plot
@@ -58,7 +58,7 @@ from distilspark.training.prediction import Predictor
 from distilspark.training.pretraining import pretrain
 from distilspark.training.targets import make_target_transform
 from distilspark.training.threshold import fold_threshold
-from distilspark.workflows.composition import has_neighbours, overrides, sweep_parent
+from distilspark.workflows.composition import overrides, shares_terminal, sweep_parent
 from distilspark.workflows.distributed import train_on_workers
 from distilspark.workflows.preparation import PreparedData, Split, prepare_data
 from distilspark.workflows.reporting import show_evaluation
@@ -75,7 +75,7 @@ def prepare(config: TrainConfig, context: Context) -> Iterator[Job]:
     if job is None:
         check_signing_key(config.registry)
     own = job.name if job else f"seed {config.training.seed}"
-    speak_as(own if has_neighbours() else None)
+    set_prefix(own if shares_terminal() else None)
     with open_checkpoints(config) as checkpoints:
 
         def work() -> Outcome:
@@ -155,7 +155,7 @@ def train_first(config: TrainConfig, checkpoint: Path) -> Path:
         metrics = {f"pretraining/{name}": value for name, value in epoch.items() if name != "epoch"}
         mlflow.log_metrics(metrics, step=int(epoch["epoch"]))
     best = config.task.headline.best((epoch[f"val/{config.task.metric}"] for epoch in pretrained.history), float)
-    say(f"starting from {pretrained.folder.name}: {config.task.metric} {best:.4f} on generated rows")
+    print_line(f"starting from {pretrained.folder.name}: {config.task.metric} {best:.4f} on generated rows")
     return pretrained.folder
 
 
@@ -167,7 +167,7 @@ def checkpoint_options(
         return None
     if folder.latest:
         after = f"{part}{folder.latest.state['after']}"
-        say(f"going on after {after}, from a checkpoint (training.resume=false starts anew)")
+        print_line(f"going on after {after}, from a checkpoint (training.resume=false starts anew)")
         mlflow.set_tag("resumed.after", after)
     return CheckpointOptions(folder, str(config.training.checkpoint_every), active_run_id(), data_digest)
 
@@ -215,7 +215,7 @@ def refit(
     rows, last = len(examples.labels), max(result.kept_steps)
     seconds = result.history["time/epoch"].mean() * last * rows / len(data.train_labels)
     epochs = round(result.epochs_at(last), 2)
-    say(f"refit: {epochs} epochs on {rows} rows, train and validation, in about {seconds:.0f} s")
+    print_line(f"refit: {epochs} epochs on {rows} rows, train and validation, in about {seconds:.0f} s")
     folder = checkpoint_folder.part("refit") if checkpoint_folder else None
     checkpoints = checkpoint_options(config, folder, data.digest, "the refit's ")
     log = epoch_log(active_run_id(), "refit/loss")
@@ -242,7 +242,7 @@ def log_training(config: TrainConfig, network: keras.Model, result: FitResult, r
     )
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
     log_figures({"history": history_plot(result.history, config.task.headline, result.best_epoch)}, "training")
-    say(f"kept {result.kept}, the best on the validation split")
+    print_line(f"kept {result.kept}, the best on the validation split")
 
 
 def choose_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
@@ -257,7 +257,9 @@ def choose_threshold(config: TrainConfig, network: keras.Model, validation: Spli
     decided = predict(config, network, validation)
     score = config.task.head_kind.compute_metrics(decided.labels, decided.outputs)[metric]
     mlflow.log_metrics({"train/threshold": threshold, f"val/threshold_{metric}": score})
-    say(f"{config.task.labels[1]} above a probability of {threshold:.4f}: {metric} {score:.4f} on the validation split")
+    print_line(
+        f"{config.task.labels[1]} above a probability of {threshold:.4f}: {metric} {score:.4f} on the validation split"
+    )
     return threshold
 
 
@@ -342,7 +344,7 @@ def settle_precision(
     chosen = choose_precision(cost, config.scoring)
     chosen = chosen if before_refit in (None, chosen) else "float32"
     mlflow.set_tag("model.precision", chosen)
-    say(
+    print_line(
         f"packaged in {chosen}: on the validation split{seen} int8 has {config.task.metric} {cost.int8:.4f}, "
         f"float32 {cost.float32:.4f} (flips: {cost.flips:.4f})"
     )
@@ -360,4 +362,4 @@ def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, r
     mlflow.set_tag("mlflow.note.content", describe_run(lines, evaluation, task, config.evaluation.confidence))
     show_evaluation(evaluation, task, config.evaluation.confidence)
     if registered:
-        say(f"registered {lines['registered']}")
+        print_line(f"registered {lines['registered']}")

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from distilspark.console import say
+from distilspark.console import print_line
 from distilspark.errors import UserError
 from distilspark.training.batches import TrainingBatches
 from distilspark.training.callbacks import EpochReporter
@@ -155,7 +155,9 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
             self.options.folder.save(self._arrays(), self._state(position, after))
         except OSError as error:
             folder, reason = self.options.folder.path.parent, error.strerror or error
-            say(f"no checkpoint after {after}: {folder} cannot be written ({reason}); training goes on without it")
+            print_line(
+                f"no checkpoint after {after}: {folder} cannot be written ({reason}); training goes on without it"
+            )
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         groups = {

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from distilspark.cache import cache_root
 from distilspark.config import TrainConfig, flatten
-from distilspark.console import say
+from distilspark.console import print_line
 
 MAX_CHECKPOINTS = 2
 MAX_AGE = 14 * 24 * 3600  # seconds since the last checkpoint of an abandoned training
@@ -120,7 +120,7 @@ class CheckpointFolder:
                 return Checkpoint(file, state)
             file.unlink(missing_ok=True)
             consequence = "the one before it is taken" if files else "there is no other, the training starts anew"
-            say(f"the checkpoint {file} is damaged: {consequence}")
+            print_line(f"the checkpoint {file} is damaged: {consequence}")
         return None
 
 
@@ -179,9 +179,11 @@ def _acquire_lock(file: Path) -> AcquireReturnProxy[Any] | None:
         file.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(file, timeout=0).acquire()
     except Timeout:
-        say("another process is at the same training: this one keeps no checkpoints and starts at the beginning")
+        print_line("another process is at the same training: this one keeps no checkpoints and starts at the beginning")
     except OSError as error:
-        say(f"no checkpoints: {file.parent} cannot be written ({error.strerror or error}); set training.checkpoints")
+        print_line(
+            f"no checkpoints: {file.parent} cannot be written ({error.strerror or error}); set training.checkpoints"
+        )
     return None
 
 
