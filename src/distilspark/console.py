@@ -25,7 +25,7 @@ from distilspark.redaction import RedactingFormatter, redact, redact_file
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
 WIDE = 500  # characters: a file has no edge
-prefix = ""  # who says what is printed, where several processes share the terminal
+prefix = ""  # of every line, where several processes share the terminal
 
 
 class TerminalStream(io.TextIOWrapper):
@@ -167,7 +167,7 @@ def own_log(log: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_to(log: Path) -> Iterator[int]:
-    """Send all that libraries, the JVM and C++ code write to the log file; only `say` and its like reach the terminal.
+    """Send all that libraries, the JVM and C++ code write to the log file; only `print_line` and its like reach the terminal.
 
     Works on file descriptors 1 and 2, so child processes (Spark's JVM and its workers) are quiet too. Yields a copy of
     what 1 was, for `standard_output`.

@@ -14,7 +14,7 @@ class WorkError(Exception):
 
 
 def wrap_unexpected(error: Exception, log: Path) -> Exception:
-    """The error itself where it is one of these two; any other as a `WorkError` that says where the whole story is."""
+    """Return user and work errors unchanged; wrap anything else in a `WorkError` that points to the log."""
     if isinstance(error, (UserError, WorkError)):
         return error
     story = f"\nThe whole story: {log}" if log.is_file() else ""
