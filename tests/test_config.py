@@ -45,6 +45,7 @@ ABLATIONS = {  # the heads that each makes sense for
     "reinitialize_layers": BOTH,
     "sample_fraction": BOTH,
     "stop_words": BOTH,
+    "validate_every": BOTH,
 }
 EXPECTED = {
     "task": {"cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"},
@@ -257,6 +258,8 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("training.layer_decay=0", "training.layer_decay"),
         ("training.layer_decay=1.1", "training.layer_decay"),
         ("training.refit=perhaps", "training.refit"),
+        ("training.validate_every=0", "training.validate_every"),
+        ("training.validate_every=1.5", "training.validate_every"),
         ("data.sample_fraction=0", "data.sample_fraction"),
         ("data.sample_fraction=1.01", "data.sample_fraction"),
         ("data.validation_fraction=0", "data.validation_fraction"),

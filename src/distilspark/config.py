@@ -199,6 +199,7 @@ class TrainingConfig:
     class_weights: Literal["balanced", "off"]
     bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
     threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
+    validate_every: Annotated[float, Field(gt=0, le=1)] | None  # fraction of an epoch; None: once an epoch
     early_stopping: EarlyStoppingConfig
     pretraining: PretrainingConfig
     averaging: Literal["off", "ema", "soup"]  # of the kept weights: none, over steps, over the best epochs
@@ -209,6 +210,16 @@ class TrainingConfig:
     resume: bool  # go on with the same training where one was interrupted
     checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None  # and after each epoch
     checkpoints: Location | None  # a folder; None: in the user's cache
+
+    @property
+    def validations_per_epoch(self) -> int:
+        """Whole, and at equal distances, the last at the epoch's end."""
+        return round(1 / (self.validate_every or 1))
+
+    @property
+    def validations(self) -> int:
+        """Of all epochs."""
+        return self.epochs * self.validations_per_epoch
 
 
 @config

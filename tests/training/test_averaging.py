@@ -13,7 +13,7 @@ import pytest
 from distilspark.config import TrainConfig
 from distilspark.heads import CLASSIFICATION
 from distilspark.model.network import build_network
-from distilspark.training.averaging import INGREDIENTS, Ingredient, Soup, mean_weights
+from distilspark.training.averaging import INGREDIENTS, Soup, mean_weights
 from distilspark.training.optimizer import make_optimizer
 from distilspark.training.prediction import Predictor
 
@@ -105,7 +105,7 @@ def test_soup_has_room_for_the_best_epochs_only() -> None:
 
 def test_mean_of_one_is_bit_identical() -> None:
     arrays = list(np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32))
-    for one, other in zip(mean_weights([Ingredient(0, {}, arrays)]), arrays, strict=True):
+    for one, other in zip(mean_weights([arrays]), arrays, strict=True):
         np.testing.assert_array_equal(one, other)
         assert one.dtype == np.float32
 
@@ -138,13 +138,13 @@ def test_training_keeps_the_averages(
     ]
     assert all(difference > 0 for difference in differences)
     assert result.kept_metrics["val/mcc"] >= result.history["val/mcc"].max()
-    assert (len(result.kept_epochs) > 1) == (averaging == "soup") == result.kept.startswith("the mean of epochs 1")
+    assert (len(result.kept_steps) > 1) == (averaging == "soup") == result.kept.startswith("the mean of epochs 1")
 
 
 @pytest.mark.slow
 def test_weights_without_averaging_are_those_of_the_best_epoch(plain: Any) -> None:
     _, result, _ = plain
-    assert result.kept_epochs == (result.best_epoch,)
+    assert result.kept_steps == (result.best_epoch,)
     kept = result.history.set_index("epoch").loc[result.best_epoch]
     assert result.kept_metrics == {name: kept[name] for name in kept.index if name.startswith("val/")}
 

@@ -21,7 +21,7 @@ from distilspark.training.prediction import Predictor
 def make(toy_rows: Callable[..., Any]) -> Callable[..., TrainingBatches]:
     encoded, _ = toy_rows(53)
     numbers = np.arange(53, dtype=np.float32)  # targets that identify rows
-    return lambda seed=1, size=8: TrainingBatches(encoded, numbers, BatchSettings(size, 8, seed))
+    return lambda seed=1, size=8, parts=1: TrainingBatches(encoded, numbers, BatchSettings(size, 8, seed, parts))
 
 
 def epoch(batches: TrainingBatches) -> list[list[int]]:
@@ -73,6 +73,35 @@ def test_interrupted_epoch_continues(make: Callable[..., TrainingBatches]) -> No
     dataset = interrupted.dataset()
     assert int(dataset.cardinality()) == 7
     assert [labels.astype(int).tolist() for _, labels in dataset.as_numpy_iterator()] == epochs[2]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_parts_make_up_their_epoch(make: Callable[..., TrainingBatches], parts: int) -> None:
+    whole, divided = make(), make(parts=parts)
+    assert len(divided) == 7
+    for number in range(2):
+        sizes = [divided.steps_in(number * parts + part) for part in range(parts)]
+        assert sum(sizes) == 7 and max(sizes) - min(sizes) <= 1
+        drawn = []
+        for size in sizes:
+            dataset = divided.dataset()
+            assert int(dataset.cardinality()) == size
+            drawn += [labels.astype(int).tolist() for _, labels in dataset.as_numpy_iterator()]
+        assert drawn == epoch(whole)
+
+
+def test_interrupted_part_continues(make: Callable[..., TrainingBatches]) -> None:
+    whole, interrupted = make(), make(parts=3)  # of 2, 2 and 3 steps
+    epochs = [epoch(whole) for _ in range(3)]
+    for step in range(7):
+        interrupted.seek(1, step)
+        part, done = interrupted.part_at(1, step)
+        assert interrupted.start_of(part) == (1, step - done)
+        assert int(interrupted.dataset().cardinality()) == interrupted.steps_in(part) - done
+        rest = [batch for _ in range(part, 6) for batch in epoch(interrupted)]
+        assert rest == epochs[1][step:]
+        assert epoch(interrupted) == epochs[2][:2]
+    assert [interrupted.epochs_after(part) for part in (0, 1, 3, 4)] == [0, 1 / 3, 1, 4 / 3]
 
 
 @pytest.mark.parametrize("rows, size, count", [(1, 8, 1), (8, 8, 1), (9, 8, 2), (3, 1, 3)])

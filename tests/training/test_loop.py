@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from distilspark.config import TrainConfig
-from distilspark.errors import WorkError
+from distilspark.errors import UserError, WorkError
 from distilspark.heads import CLASSIFICATION, REGRESSION
 from distilspark.model.losses import make_loss
 from distilspark.training.checkpoint.state import weights_digest
@@ -97,6 +97,39 @@ def test_the_last_epoch_is_not_kept_where_another_was_better(train_toy: Train, t
     assert loss == pytest.approx(result.history["val/loss"].min(), rel=1e-4)
 
 
+def test_validations_within_epochs_leave_the_training_as_it_is(train_toy: Train) -> None:
+    settings = (*FAST, "training.epochs=2", "training.early_stopping.patience=9")
+    _, plain, _ = train_toy(*settings)
+    _, result, reported = train_toy(*settings, "training.validate_every=0.3")
+    history = result.history.set_index("epoch")
+    assert list(history.index) == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2])
+    assert [number for number, _ in reported] == [1, 2, 3, 4, 5, 6]
+    for epoch, row in plain.history.set_index("epoch").iterrows():
+        assert history.loc[epoch, "val/loss"] == row["val/loss"], epoch
+    assert history["val/loss"].nunique() == 6
+
+
+@pytest.mark.parametrize("patience, validations", [(0, 2), (1, 5)])
+def test_weights_from_within_an_epoch_are_kept(
+    train_toy: Train, toy_rows: Callable[..., Any], patience: int, validations: int
+) -> None:
+    """Validation labels are turned round: the first validation is the best. Patience counts whole epochs."""
+    encoded, labels = toy_rows(80, seed=1)
+    stopping = [f"training.early_stopping.patience={patience}", "training.early_stopping.monitor=loss"]
+    settings = (*FAST, "training.epochs=6", "training.validate_every=0.25", *stopping)
+    network, result, _ = train_toy(*settings, validation=(encoded, 1 - labels))
+    assert (result.best_epoch, result.best_step, result.kept) == (0.25, 1, "epoch 0.25")
+    assert len(result.history) == validations
+    log_shares = np.log(CLASSIFICATION.activate(Predictor(network, 999, 8).raw_outputs(encoded)))
+    loss = -log_shares[np.arange(80), (1 - labels).astype(int)].mean()
+    assert loss == pytest.approx(result.history["val/loss"][0], rel=1e-4)
+
+
+def test_validations_cannot_be_closer_than_steps(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match=r"^training\.validate_every=0\.2: an epoch has 4 steps only$"):
+        train_toy("training.batch_size=8", "training.validate_every=0.2", train=toy_rows(32))
+
+
 def scores(toy_rows: Callable[..., Any], n: int, seed: int) -> Any:
     """Labels far from zero and wide, as a score of 100 to 140 is."""
     encoded, labels = toy_rows(n, seed)
@@ -170,7 +203,7 @@ def test_nan_is_told_and_ends_the_training(train_toy: Train, monkeypatch: pytest
         return lambda labels, outputs: loss(labels, outputs) * float("nan")
 
     monkeypatch.setattr("distilspark.training.loop.make_loss", broken)
-    with pytest.raises(WorkError, match=r"NaN or infinite after epoch 1: lower training\.learning_rate"):
+    with pytest.raises(WorkError, match=r"NaN or infinite at validation 1: lower training\.learning_rate"):
         train_toy("training.epochs=3")
 
 

@@ -18,7 +18,7 @@ from distilspark.training.batches import Examples, join
 from distilspark.training.checkpoint.state import CheckpointOptions, assign_variables, weights_digest
 from distilspark.training.checkpoint.store import CheckpointFolder
 from distilspark.training.distributed.strategy import SINGLE_PROCESS
-from distilspark.training.loop import build_initial_network, compile_network, fit_epochs
+from distilspark.training.loop import build_initial_network, compile_network, fit_steps
 from distilspark.training.targets import TargetTransform, make_target_transform
 
 SETTINGS = ("training.batch_size=8", "training.learning_rate=5e-3", "training.epochs=4")
@@ -45,7 +45,7 @@ def refit(tiny_folder: Path, compose_config: Callable[..., TrainConfig], example
         network = network or build_initial_network(config, tiny_folder)
         logged: list[tuple[int, dict[str, float]]] = []
         target = make_target_transform(examples.labels, config.task, config.training)
-        fit_epochs(network, examples, target, config, lambda *epoch: logged.append(epoch), epochs, checkpoints)
+        fit_steps(network, examples, target, config, lambda *epoch: logged.append(epoch), epochs, checkpoints)
         return network, logged
 
     return run
@@ -66,6 +66,16 @@ def by_hand(
         network.fit(batches.dataset(), class_weight=target.class_weights, verbose=0)
         after.append(network.get_weights())
     return after, target
+
+
+def test_refit_ends_within_an_epoch(refit: Any, by_hand: Any) -> None:
+    half = "training.validate_every=0.5"
+    network, logged = refit((2,), half)
+    for one, other in zip(network.get_weights(), by_hand[0][0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    within, logged = refit((3,), half)
+    assert weights_digest(within) not in {weights_digest(network), weights_digest(refit((4,), half)[0])}
+    assert [number for number, _ in logged] == [1, 2, 3]
 
 
 def test_joined_examples_are_those_of_both(examples: Examples, toy_rows: Callable[..., Any]) -> None:

@@ -353,14 +353,14 @@ PLOTS: dict[str, Callable[[Results], Figure]] = {
 # Training
 
 
-def history_plot(history: pd.DataFrame, metric: Metric, best_epoch: int) -> Figure:
+def history_plot(history: pd.DataFrame, metric: Metric, best_epoch: float) -> Figure:
     """Draw losses and the validation metric by epoch, with a line at the epoch whose weights were kept.
 
     `history` has the columns `epoch`, `train/loss`, `val/loss` and `val/<metric>`; `best_epoch` is one of its epochs.
     """
     column = f"val/{metric.name}"
     kept = history.loc[history["epoch"] == best_epoch, column].item()
-    title = f"Epoch {best_epoch} of {history['epoch'].max()} kept: validation {metric.title} {decimal(kept)}"
+    title = f"Epoch {best_epoch:.4g} of {history['epoch'].max():.4g} kept: validation {metric.title} {decimal(kept)}"
     with styled():
         figure = new_figure(title, "kept: the epoch whose weights became the model", width=8, height=4)
         losses, scores = figure.subplots(1, 2)
@@ -371,7 +371,7 @@ def history_plot(history: pd.DataFrame, metric: Metric, best_epoch: int) -> Figu
     return figure
 
 
-def _draw_history(axes: Axes, history: pd.DataFrame, lines: Mapping[str, str], best_epoch: int) -> None:
+def _draw_history(axes: Axes, history: pd.DataFrame, lines: Mapping[str, str], best_epoch: float) -> None:
     colours = {"train": GREY, "validation": BLUE}
     for name, column in lines.items():
         axes.plot(history["epoch"], history[column], "o-", color=colours[name], ms=6, mec="white")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,10 +39,14 @@ class BatchSettings:
     batch_size: int  # rows; with several workers, of all of them together
     bucket_width: int  # tokens: a batch is padded to the next multiple of it
     seed: int
+    parts: int = 1  # of an epoch, of as many steps as each other; no more than there are steps
 
 
 class TrainingBatches:
-    """The batches of every epoch. The rows of a batch depend only on the seed and the epoch's number."""
+    """The batches of every epoch. The rows of a batch depend only on the seed and the epoch's number.
+
+    A part of an epoch is what is trained between two validations. Parts count over all epochs, from 0.
+    """
 
     output_signature: tuple[Any, ...] = (INPUTS, tf.TensorSpec((None,), tf.float32))
 
@@ -58,11 +63,33 @@ class TrainingBatches:
         """Return the batches in an epoch."""
         return -(-len(self.targets) // self.settings.batch_size)
 
+    def start_of(self, part: int) -> tuple[int, int]:
+        """Return the epoch and the step at which a part begins."""
+        epoch, number = divmod(part, self.settings.parts)
+        return epoch, number * len(self) // self.settings.parts
+
+    def part_at(self, epoch: int, step: int) -> tuple[int, int]:
+        """Return the part that a step belongs to, and the steps before it in that part."""
+        first = epoch * self.settings.parts
+        starts = [self.start_of(first + number)[1] for number in range(self.settings.parts)]
+        number = bisect_right(starts, step) - 1
+        return first + number, step - starts[number]
+
+    def steps_in(self, part: int) -> int:
+        """Return the batches in a part."""
+        return (self.start_of(part + 1)[1] or len(self)) - self.start_of(part)[1]
+
+    def epochs_after(self, part: int) -> float:
+        """Return the epochs that are done once so many parts are done: an int where they are whole."""
+        epochs, rest = divmod(part, self.settings.parts)
+        return epochs + rest / self.settings.parts if rest else epochs
+
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the batches of the next epoch."""
-        batches = self._draw_epoch(self.epoch)[self.step :]
-        self.epoch, self.step = self.epoch + 1, 0
-        for drawn in batches:
+        """Yield the batches of the next part."""
+        epoch, start = self.epoch, self.step
+        part, done = self.part_at(epoch, start)
+        self.epoch, self.step = self.start_of(part + 1)
+        for drawn in self._draw_epoch(epoch)[start : start + self.steps_in(part) - done]:
             yield self._make_batch(drawn)
 
     def _draw_epoch(self, epoch: int) -> list[Any]:
@@ -76,9 +103,10 @@ class TrainingBatches:
         return pad([self.encoded.token_ids[row] for row in rows], self.settings.bucket_width)
 
     def dataset(self) -> Any:
-        """Return a dataset whose every iteration is the next epoch; its cardinality is the first one's."""
+        """Return a dataset whose every iteration is the next part; its cardinality is the first one's."""
         batches = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=self.output_signature)
-        length = len(self) - self.step
+        part, done = self.part_at(self.epoch, self.step)
+        length = self.steps_in(part) - done
         options = tf.data.Options()
         options.autotune.enabled = False  # its thread holds up an epoch's end by up to its length
         return batches.apply(tf.data.experimental.assert_cardinality(length)).prefetch(2).with_options(options)

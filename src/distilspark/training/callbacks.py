@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from distilspark.console import format_metrics, progress_bar, say
 from distilspark.errors import WorkError
 from distilspark.heads import Head
-from distilspark.training.batches import Examples
+from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.prediction import Predictor
 
-EpochLogger = Callable[[int, dict[str, float]], None]  # takes an epoch, from 1, and its metrics
+EpochLogger = Callable[[int, dict[str, float]], None]  # takes an epoch's number, from 1, and its metrics
 
 
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]
@@ -45,7 +45,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         gc.collect()
 
     def evaluate(self, epoch: int) -> dict[str, float]:
-        """Return loss and metrics of the network as it is; an error names the epoch, which counts from 0.
+        """Return loss and metrics of the network as it is; an error names the `epoch`, which counts from 0.
 
         Raises:
             WorkError: outputs are NaN or infinite.
@@ -54,7 +54,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         raw = self.predictor.raw_outputs(self.examples.encoded)
         if not np.isfinite(raw).all():
             raise WorkError(
-                f"the network's outputs are NaN or infinite after epoch {epoch + 1}: lower training.learning_rate"
+                f"the network's outputs are NaN or infinite at validation {epoch + 1}: lower training.learning_rate"
             )
         metrics = self.head.compute_metrics(self.examples.labels, self.head.activate(self.rescale(raw)))
         return {"val/loss": self.loss(raw)} | {f"val/{name}": value for name, value in metrics.items()}
@@ -95,12 +95,18 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
 
 
 class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Logs and prints each epoch's metrics, and shows a progress bar; must come after `Validation`, if there is one."""
+    """Logs and prints each epoch's metrics, and shows a progress bar; must come after `Validation`, if there is one.
 
-    def __init__(self, log_epoch: EpochLogger, epochs: int, steps: int, metric: str, title: str = "epoch") -> None:
-        """`steps` of an epoch; `metric` is the task's own, which is printed with the losses; `title` of an epoch."""
+    With validations inside epochs, each part of an epoch has its metrics, as if it were an epoch.
+    """
+
+    def __init__(
+        self, log_epoch: EpochLogger, parts: int, batches: TrainingBatches, metric: str, title: str = "epoch"
+    ) -> None:
+        """`parts` of the whole training; `metric` is the task's own, which is printed; `title` of an epoch."""
         super().__init__()
-        self.log_epoch, self.epochs, self.steps, self.metric, self.title = log_epoch, epochs, steps, metric, title
+        self.log_epoch, self.parts, self.batches, self.metric, self.title = log_epoch, parts, batches, metric, title
+        self.epochs = batches.epochs_after(parts)
         self.history: list[dict[str, float]] = []
         self.progress = progress_bar()
         self.started: float | None = None
@@ -109,8 +115,8 @@ class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
     def resume(self, history: list[dict[str, float]], seconds: float) -> None:
         """Continue after the epochs of `history`, `seconds` into the next one; the epochs are logged again."""
         self.history, self.resumed_seconds = history, seconds
-        for row in history:
-            self.log_epoch(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+        for number, row in enumerate(history, start=1):
+            self.log_epoch(number, {name: value for name, value in row.items() if name != "epoch"})
 
     def elapsed_seconds(self) -> float:
         """Return the seconds of the running epoch; 0 between epochs."""
@@ -119,22 +125,24 @@ class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Start the clock and a new bar."""
         self.started, self.resumed_seconds = time.perf_counter() - self.resumed_seconds, 0.0
-        self.bar = self.progress.add_task(f"{self.title} {epoch + 1}/{self.epochs}", total=self.steps)
+        self.label = f"{self.title} {format_epochs(self.batches.epochs_after(epoch + 1), self.epochs)}"
+        self.bar = self.progress.add_task(self.label, total=self.batches.steps_in(epoch))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the bar."""
-        loss, epoch = (logs or {}).get("loss", float("nan")), len(self.history) + 1
-        self.progress.update(self.bar, advance=1, description=f"{self.title} {epoch}/{self.epochs}  loss {loss:.4f}")
+        loss = (logs or {}).get("loss", float("nan"))
+        self.progress.update(self.bar, advance=1, description=f"{self.label}  loss {loss:.4f}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Log and print the epoch's metrics."""
         metrics = {"train/loss": float(logs["loss"])}
         metrics |= {name: float(value) for name, value in logs.items() if name.startswith(("val/", "time/"))}
         metrics["time/epoch"], self.started = self.elapsed_seconds(), None
-        self.history.append({"epoch": epoch + 1, **metrics})
+        done = self.batches.epochs_after(epoch + 1)
+        self.history.append({"epoch": done, **metrics})
         self.progress.remove_task(self.bar)
         self.log_epoch(epoch + 1, metrics)
-        print_epoch(epoch + 1, self.epochs, metrics, self.metric, self.title)
+        print_epoch(done, self.epochs, metrics, self.metric, self.title)
 
 
 class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
@@ -157,7 +165,16 @@ class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
         logs["time/step"] = float(np.median(self.seconds))
 
 
-def print_epoch(epoch: int, epochs: int, metrics: dict[str, float], metric: str, title: str = "epoch") -> None:
+def print_epoch(epoch: float, epochs: float, metrics: dict[str, float], metric: str, title: str = "epoch") -> None:
     """Print an epoch's losses and the task's metric, as far as there are any, in a line; epochs count from 1."""
     values = {name: metrics[name] for name in ("train/loss", "val/loss", f"val/{metric}") if name in metrics}
-    say(f"{title} {epoch}/{epochs}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")
+    say(f"{title} {format_epochs(epoch, epochs)}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")
+
+
+def format_epochs(epoch: float, epochs: float) -> str:
+    """Return the epochs that are done, of all.
+
+    >>> format_epochs(2, 3), format_epochs(4 / 3, 3)
+    ('2/3', '1.33/3')
+    """
+    return f"{round(epoch, 2)}/{round(epochs, 2)}"

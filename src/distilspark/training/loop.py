@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig, TrainingConfig
-from distilspark.errors import WorkError
+from distilspark.errors import UserError, WorkError
 from distilspark.model.losses import make_loss
 from distilspark.model.network import build_network, layer_depths, load_head
 from distilspark.training.averaging import AverageSwap, FixedEpochs, Soup
@@ -39,9 +39,9 @@ class TrainingData:
 class FitResult:
     """The result of a training; the network has the kept weights, its outputs are on the labels' own scale."""
 
-    history: pd.DataFrame  # one row an epoch: epoch, train/loss, val/*, time/epoch
-    best_epoch: int  # counts from 1
-    kept_epochs: tuple[int, ...]  # the network has the mean of their weights: the best one, or a soup
+    history: pd.DataFrame  # one row a validation: epoch (done, from 1), train/loss, val/*, time/epoch
+    best_step: int  # number of the best validation, from 1; with one an epoch, of the best epoch
+    kept_steps: tuple[int, ...]  # the network has the mean of their weights: of the best one, or of a soup
     kept_metrics: dict[str, float]  # val/*, of the weights that the network has
     class_weights: ClassWeights | None
     threshold: float = DEFAULT_THRESHOLD  # that the network decides by (`fold_threshold`)
@@ -50,8 +50,18 @@ class FitResult:
     @property
     def kept(self) -> str:
         """The kept weights, for people."""
-        numbers = ", ".join(map(str, self.kept_epochs))
-        return f"epoch {numbers}" if len(self.kept_epochs) == 1 else f"the mean of epochs {numbers}"
+        numbers = ", ".join(f"{round(self.epochs_at(step), 2)}" for step in self.kept_steps)
+        return f"epoch {numbers}" if len(self.kept_steps) == 1 else f"the mean of epochs {numbers}"
+
+    @property
+    def best_epoch(self) -> float:
+        """The epochs that were done at the best validation."""
+        return self.epochs_at(self.best_step)
+
+    def epochs_at(self, step: int) -> float:
+        """Return the epochs that were done at a validation; they are an int where all validations end an epoch."""
+        done: float = self.history["epoch"].iloc[step - 1].item()
+        return done
 
 
 @dataclass(frozen=True)
@@ -115,24 +125,25 @@ def fit(
     batches = strategy.make_batches(data.train, data.target, config.training)
     validation = make_validation(network, data, config)
     early_stopping = make_early_stopping(config, validation)
-    reporter = EpochReporter(log_epoch, config.training.epochs, len(batches), config.task.metric)
+    reporter = EpochReporter(log_epoch, config.training.validations, batches, config.task.metric)
     observers = Observers(reporter, early_stopping, validation)
     run_training(network, batches, data.target, config.training, observers, checkpoints, strategy)
     return make_result(reporter.history, early_stopping.get_state(), data.target)
 
 
-def fit_epochs(
+def fit_steps(
     network: keras.Model,
     examples: Examples,
     target: TargetTransform,
     config: TrainConfig,
     log_epoch: EpochLogger,
-    epochs: Sequence[int],
+    steps: Sequence[int],
     checkpoints: CheckpointOptions | None = None,
 ) -> None:
-    """Train `network` in place without validation, and give it the mean of its weights after each of `epochs`.
+    """Train `network` in place without validation, and give it the mean of its weights at `steps`.
 
-    The learning rates are those of a training of `training.epochs`, which ends early after the last of `epochs`.
+    These are numbers of epochs, or of those parts of epochs after which the first training had validations. The
+    learning rates are those of a training of `training.epochs`, which ends early after the last step.
 
     Raises:
         WorkError: weights became NaN or infinite.
@@ -140,8 +151,8 @@ def fit_epochs(
 
     """
     batches = SINGLE_PROCESS.make_batches(examples, target, config.training)
-    reporter = EpochReporter(log_epoch, max(epochs), len(batches), config.task.metric, "refit epoch")
-    observers = Observers(reporter, FixedEpochs(epochs))
+    reporter = EpochReporter(log_epoch, max(steps), batches, config.task.metric, "refit epoch")
+    observers = Observers(reporter, FixedEpochs(steps))
     run_training(network, batches, target, config.training, observers, checkpoints, SINGLE_PROCESS)
     if not all(np.isfinite(array).all() for array in network.get_weights()):
         raise WorkError("the refit's weights are NaN or infinite: lower training.learning_rate")
@@ -158,9 +169,9 @@ def make_result(history: list[dict[str, float]], stopping: dict[str, Any], targe
     """Make the result from the epochs' metrics and the state of early stopping."""
     best = int(stopping["best_epoch"])
     kept = stopping.get("soup") or {"epochs": [best], "metrics": history[best] if history else {}}  # {}: not the chief
-    epochs = tuple(epoch + 1 for epoch in kept["epochs"])
+    steps = tuple(epoch + 1 for epoch in kept["epochs"])
     metrics = {name: value for name, value in kept["metrics"].items() if name.startswith("val/")}
-    return FitResult(pd.DataFrame(history), best + 1, epochs, metrics, target.class_weights)
+    return FitResult(pd.DataFrame(history), best + 1, steps, metrics, target.class_weights)
 
 
 def compile_network(network: keras.Model, config: TrainingConfig, steps_per_epoch: int, strategy: Strategy) -> None:
@@ -192,9 +203,9 @@ def make_early_stopping(config: TrainConfig, validation: Validation) -> BestEpoc
     early_stopping = config.training.early_stopping
     name = {"metric": config.task.metric, "loss": "loss"}[early_stopping.monitor]
     mode = "min" if name == "loss" else config.task.headline.mode
-    monitored = (f"val/{name}", mode, early_stopping.patience)
+    monitored = (f"val/{name}", mode, early_stopping.patience * config.training.validations_per_epoch)
     if config.training.averaging == "soup":
-        return Soup(*monitored, validation, config.training.epochs)
+        return Soup(*monitored, validation, config.training.validations)
     return BestEpoch(*monitored)
 
 
@@ -212,7 +223,13 @@ def run_training(
     checkpoints: CheckpointOptions | None,
     strategy: Strategy,
 ) -> None:
-    """Compile the network, restore its checkpoint, train it, and give it the kept weights, on the labels' own scale."""
+    """Compile the network, restore its checkpoint, train it, and give it the kept weights, on the labels' own scale.
+
+    Keras's `fit` is called for each part of an epoch, since it cannot start within one: what Keras calls an epoch is a
+    part.
+    """
+    if batches.settings.parts > len(batches):
+        raise UserError(f"training.validate_every={config.validate_every}: an epoch has {len(batches)} steps only")
     compile_network(network, config, len(batches), strategy)
     reporter, keeper = observers.reporter, observers.keeper
     callbacks = strategy.make_callbacks(on_averages(observers.callbacks, config))
@@ -221,27 +238,27 @@ def run_training(
         saver = CheckpointSaver(checkpoints, batches, reporter, keeper, writes=strategy.is_chief)
         callbacks, start = [*callbacks, saver], saver.restore(network)
     strategy.offset_dropout_seeds(network)
+    first, _ = batches.part_at(start.epoch, start.step)
     with reporter.progress:
-        epoch_ranges = start.epoch_ranges(reporter.epochs)
-        train_epochs(network, batches, epoch_ranges, callbacks, strategy.fit_class_weights(target))
+        train_parts(network, batches, range(first, reporter.parts), callbacks, strategy.fit_class_weights(target))
     if strategy.is_chief:
         keeper.restore_best_weights_to(network)
         fold_label_scale(network, target.scale)
 
 
-def train_epochs(
+def train_parts(
     network: keras.Model,
     batches: TrainingBatches,
-    epoch_ranges: list[tuple[int, int]],
+    parts: Iterable[int],
     callbacks: list[keras.callbacks.Callback],
     class_weights: ClassWeights | None,
 ) -> None:
-    """Call Keras's `fit` for each range of epochs, until early stopping ends the training."""
-    for first, last in epoch_ranges:
+    """Call Keras's `fit` for each part, until early stopping ends the training."""
+    for part in parts:
         network.fit(
             batches.dataset(),
-            initial_epoch=first,
-            epochs=last,
+            initial_epoch=part,
+            epochs=part + 1,
             class_weight=class_weights,
             callbacks=callbacks,
             verbose=0,

@@ -78,6 +78,7 @@ def _first_training(config: TrainConfig) -> TrainConfig:
         averaging="off",
         ema_decay=0.5,  # of no use without averaging
         layer_decay=1.0,
+        validate_every=None,
         refit=False,
         early_stopping=change(config.training.early_stopping, monitor="metric", patience=chosen.epochs),
         pretraining=change(chosen, rows=0),
@@ -95,7 +96,7 @@ def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, 
     """All that the result depends on; `training.*` is all in it, so that a new key there is never forgotten."""
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
     training = flatten(settings.training, "training")
-    del training["training.pretraining.keep_head"]
+    del training["training.pretraining.keep_head"], training["training.validate_every"]  # the same for every result
     return {
         "checkpoint": f"{checkpoint.name} {file_digest(checkpoint / WEIGHTS)}",
         "grammar": GRAMMAR_VERSION,

@@ -34,12 +34,12 @@ class EpochFollower:
 
     def poll(self) -> None:
         """Read the newest checkpoint."""
-        for row in self.folder.history():
-            epoch, metrics = int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"}
-            self.log_epoch(epoch, metrics)
-            if epoch > self.printed:
-                self.printed = epoch
-                print_epoch(epoch, self.config.training.epochs, metrics, self.config.task.metric)
+        for number, row in enumerate(self.folder.history(), start=1):
+            metrics = {name: value for name, value in row.items() if name != "epoch"}
+            self.log_epoch(number, metrics)
+            if number > self.printed:
+                self.printed = number
+                print_epoch(row["epoch"], self.config.training.epochs, metrics, self.config.task.metric)
 
 
 def train_on_workers(

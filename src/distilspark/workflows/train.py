@@ -51,7 +51,7 @@ from distilspark.training.loop import (
     TrainingData,
     build_initial_network,
     fit,
-    fit_epochs,
+    fit_steps,
     load_trained_state,
 )
 from distilspark.training.prediction import Predictor
@@ -138,7 +138,7 @@ def fine_tune(
     with timed("evaluate"), working("drawing plots and intervals"):
         evaluation = evaluate_dev(config, predictions, data.train_labels)
     log_predictions(predictions)
-    log_evaluation(evaluation, config.task, result.best_epoch)
+    log_evaluation(evaluation, config.task, result.best_step)
     with timed("package"), working("packaging the model"):
         package(config, network, checkpoint, data, predictions, result)
     publish(config, evaluation, result, registered=registered)
@@ -212,9 +212,10 @@ def refit(
     """
     examples = join(data.splits["train"].examples, data.splits["validation"].examples)
     target = make_target_transform(examples.labels, config.task, config.training)
-    growth, epochs = len(examples.labels) / len(data.train_labels), max(result.kept_epochs)
-    seconds = result.history["time/epoch"].mean() * growth * epochs
-    say(f"refit: {epochs} epochs on {len(examples.labels)} rows, train and validation, in about {seconds:.0f} s")
+    rows, last = len(examples.labels), max(result.kept_steps)
+    seconds = result.history["time/epoch"].mean() * last * rows / len(data.train_labels)
+    epochs = round(result.epochs_at(last), 2)
+    say(f"refit: {epochs} epochs on {rows} rows, train and validation, in about {seconds:.0f} s")
     folder = checkpoint_folder.part("refit") if checkpoint_folder else None
     checkpoints = checkpoint_options(config, folder, data.digest, "the refit's ")
     log = epoch_log(active_run_id(), "refit/loss")
@@ -222,7 +223,7 @@ def refit(
     def log_epoch(epoch: int, metrics: dict[str, float]) -> None:
         log(epoch, {"refit/loss": metrics["train/loss"]})
 
-    fit_epochs(network, examples, target, config, log_epoch, result.kept_epochs, checkpoints)
+    fit_steps(network, examples, target, config, log_epoch, result.kept_steps, checkpoints)
     mlflow.set_tag("model.weights_sha256", weights_digest(network))
     if result.threshold != DEFAULT_THRESHOLD:
         fold_threshold(network, result.threshold)
@@ -236,7 +237,7 @@ def log_training(config: TrainConfig, network: keras.Model, result: FitResult, r
         {
             "train/best_epoch": result.best_epoch,
             f"val/kept_{metric}": result.kept_metrics[f"val/{metric}"],
-            "speed/train": rows * len(result.history) / result.history["time/epoch"].sum(),
+            "speed/train": rows * result.epochs_at(len(result.history)) / result.history["time/epoch"].sum(),
         }
     )
     mlflow.log_text(json.dumps(result.class_weights), "config/class_weights.json")
@@ -299,7 +300,7 @@ def package(
             said = outputs_on(unseen, {chosen: folders[chosen]}, config)
         write_profile(folders[chosen], profile_of_outputs(unseen.encoded, said[chosen], config.task))
         mlflow.log_metric("package/bytes", size_of(folders[chosen]))
-        log_package(folders[chosen], config.task, rows.head(5), result.best_epoch)
+        log_package(folders[chosen], config.task, rows.head(5), result.best_step)
 
 
 def write_packages(

@@ -52,18 +52,31 @@ def without_times(history: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("averaging", ["off", "ema", "soup"])
+@pytest.mark.parametrize(
+    "option, interruptions",
+    [
+        ("training.averaging=off", (1, 3, 4)),  # of 9 steps: after 4, 8, the last, 4, 8, the last, ...
+        ("training.averaging=ema", (1, 3, 4)),
+        ("training.averaging=soup", (1, 3, 4)),
+        ("training.validate_every=0.5", (2, 2, 2)),  # after 4 and at every epoch's end by a validation; 8 is in a part
+    ],
+)
 def test_resumed_training_equals_the_uninterrupted_one(
-    train_toy: Train, toy_rows: Callable[..., Any], turned: dict[str, Any], tmp_path: Path, averaging: str
+    train_toy: Train,
+    toy_rows: Callable[..., Any],
+    turned: dict[str, Any],
+    tmp_path: Path,
+    option: str,
+    interruptions: tuple[int, ...],
 ) -> None:
     """Interrupted in the first epoch, at an epoch's end, in a later one; once the newest checkpoint is damaged too."""
-    settings = (*CHANGED, f"training.averaging={averaging}")
-    rows = {**turned, "validation": toy_rows(40, seed=1)} if averaging == "soup" else turned  # or one epoch is kept
+    settings = (*CHANGED, option)
+    rows = {**turned, "validation": toy_rows(40, seed=1)} if option.endswith("soup") else turned  # or one epoch is kept
     network, whole, reported = train_toy(*settings, **rows)
     assert 3 <= len(whole.history) < 9, "it is to stop early, but not at once"
     assert whole.best_epoch < len(whole.history)
-    assert (len(whole.kept_epochs) > 1) == (averaging == "soup")
-    for number, left in enumerate((1, 3, 4)):  # of 9 steps: after 4, 8, the last, 4, 8, the last, ...
+    assert (len(whole.kept_steps) > 1) == (option.endswith("soup"))
+    for number, left in enumerate(interruptions):
         folder = Interrupting(tmp_path / "training")
         folder.left = left
         with pytest.raises(KeyboardInterrupt):
@@ -76,14 +89,14 @@ def test_resumed_training_equals_the_uninterrupted_one(
     assert weights_digest(resumed) == weights_digest(network)
     assert without_times(result.history).equals(without_times(whole.history))
     assert (result.best_epoch, result.class_weights) == (whole.best_epoch, whole.class_weights)
-    assert (result.kept_epochs, result.kept_metrics) == (whole.kept_epochs, whole.kept_metrics)
+    assert (result.kept_steps, result.kept_metrics) == (whole.kept_steps, whole.kept_metrics)
     assert [epoch for epoch, _ in reported_again] == [epoch for epoch, _ in reported]
     finished = CheckpointFolder(tmp_path / "training")
     assert finished.latest is not None and finished.latest.state["position"] == {"epoch": 9, "step": 0}
     done, result, _ = train_toy(*settings, **rows, checkpoints=CheckpointOptions(finished, "4 steps", "run", "rows"))
     assert weights_digest(done) == weights_digest(network)
     assert without_times(result.history).equals(without_times(whole.history))
-    assert (result.kept_epochs, result.kept_metrics) == (whole.kept_epochs, whole.kept_metrics)
+    assert (result.kept_steps, result.kept_metrics) == (whole.kept_steps, whole.kept_metrics)
 
 
 @pytest.mark.slow
@@ -111,7 +124,7 @@ def test_another_process_loads_the_trained_state(
     assert weights_digest(network) == trained
     assert loaded.history.equals(result.history)
     assert (loaded.best_epoch, loaded.class_weights) == (result.best_epoch, result.class_weights)
-    assert (loaded.kept_epochs, loaded.kept_metrics) == (result.kept_epochs, result.kept_metrics)
+    assert (loaded.kept_steps, loaded.kept_metrics) == (result.kept_steps, result.kept_metrics)
 
 
 @pytest.mark.slow

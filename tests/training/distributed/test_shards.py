@@ -87,6 +87,18 @@ def test_interrupted_epoch_continues(workers: Any) -> None:
     assert [labels.tolist() for _, labels, _ in interrupted] == epochs[2]
 
 
+def test_workers_have_equal_parts(toy_rows: Callable[..., Any]) -> None:
+    settings, sizes = BatchSettings(16, 2, 1, parts=2), (40, 30)
+    workers = [
+        ShardBatches(toy_rows(size)[0], np.arange(size, dtype=np.float32), np.ones(size, np.float32), settings, shard)
+        for size, shard in zip(sizes, (Shard(0, sizes), Shard(1, sizes)), strict=True)
+    ]
+    for shard, size in zip(workers, sizes, strict=True):
+        parts = [[labels.tolist() for _, labels, _ in shard] for _ in range(2)]
+        assert [len(part) for part in parts] == [shard.steps_in(part) for part in range(2)] == [2, 3]
+        assert sorted(row for part in parts for batch in part for row in batch) == list(range(size))
+
+
 def test_class_weights_go_with_their_rows(toy_rows: Callable[..., Any]) -> None:
     encoded, labels = toy_rows(30)
     weights = np.where(labels == 1, 2.0, 0.5).astype(np.float32)

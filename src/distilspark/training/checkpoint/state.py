@@ -7,7 +7,6 @@ import importlib.metadata
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Protocol
 
 import keras
@@ -38,16 +37,13 @@ class Position:
     epoch: int
     step: int
 
-    def epoch_ranges(self, epochs: int) -> list[tuple[int, int]]:
-        """Split the remaining epochs into calls of Keras's `fit`, as (first, last + 1); a partial epoch has its own.
+    def __str__(self) -> str:
+        """Name what is done, for people.
 
-        >>> Position(0, 0).epoch_ranges(3), Position(1, 7).epoch_ranges(3)
-        ([(0, 3)], [(1, 2), (2, 3)])
-        >>> Position(2, 7).epoch_ranges(3), Position(3, 0).epoch_ranges(3)
-        ([(2, 3)], [])
+        >>> str(Position(2, 0)), str(Position(2, 7))
+        ('epoch 2', 'epoch 3, step 7')
         """
-        bounds = [self.epoch, *([self.epoch + 1] if self.step else []), epochs]
-        return [(first, last) for first, last in pairwise(bounds) if first < last]
+        return f"epoch {self.epoch + 1}, step {self.step}" if self.step else f"epoch {self.epoch}"
 
 
 class Keeper(Protocol):
@@ -131,23 +127,27 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Restore the running means of an interrupted epoch, which Keras has just reset."""
-        self.epoch, self.steps_done = epoch, 0
-        if self.start.step and epoch == self.start.epoch:
-            self.steps_done = self.start.step
+        self.part, self.steps_done = epoch, 0
+        interrupted, steps_done = self.batches.part_at(self.start.epoch, self.start.step)
+        if steps_done and epoch == interrupted:
+            self.steps_done = steps_done
             assign_variables(self.model.metrics_variables, self.interrupted_metrics)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Write a checkpoint where one is due; after an epoch's last step, `on_epoch_end` writes it."""
         self.steps_done += 1
-        if self.timer.count_step() and self.steps_done < len(self.batches):
-            self._save(Position(self.epoch, self.steps_done), f"epoch {self.epoch + 1}, step {self.steps_done}")
+        if self.timer.count_step() and self.steps_done < self.batches.steps_in(self.part):
+            epoch, first = self.batches.start_of(self.part)
+            done = Position(epoch, first + self.steps_done)
+            self._save(done, done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write a checkpoint; a training that stops here has no epochs left."""
-        done = self.reporter.epochs if self.model.stop_training else epoch + 1
-        self._save(Position(done, 0), f"epoch {epoch + 1}")
+        done = Position(*self.batches.start_of(epoch + 1))
+        end = Position(*self.batches.start_of(self.reporter.parts))
+        self._save(end if self.model.stop_training else done, done)
 
-    def _save(self, position: Position, after: str) -> None:
+    def _save(self, position: Position, after: Position) -> None:
         self.timer.restart()
         if not self.writes:
             return
@@ -166,12 +166,12 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
         }
         return {f"{name}/{n}": np.asarray(each) for name, group in groups.items() for n, each in enumerate(group)}
 
-    def _state(self, position: Position, after: str) -> dict[str, Any]:
+    def _state(self, position: Position, after: Position) -> dict[str, Any]:
         return {
             "run": self.options.run_id,
             "origin": self.origin,
             "position": asdict(position),
-            "after": after,
+            "after": str(after),
             "stopping": self.keeper.get_state(),
             "history": self.reporter.history,
             "seconds": self.reporter.elapsed_seconds(),

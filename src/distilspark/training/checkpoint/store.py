@@ -37,6 +37,7 @@ SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "training.averaging": ("off", {"training.ema_decay"}),
     "training.refit": (False, set()),
     "training.layer_decay": (1.0, set()),
+    "training.validate_every": (None, set()),
     "model.reinitialize_layers": (0, set()),
 }
 Arrays = Mapping[str, NDArray[Any]]

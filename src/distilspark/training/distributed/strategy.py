@@ -158,7 +158,7 @@ SINGLE_PROCESS = SingleProcess()
 
 
 def _batch_settings(config: TrainingConfig) -> BatchSettings:
-    return BatchSettings(config.batch_size, config.bucket_width, config.seed)
+    return BatchSettings(config.batch_size, config.bucket_width, config.seed, config.validations_per_epoch)
 
 
 def _targets(examples: Examples, target: TargetTransform) -> NDArray[np.float32]:
