@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
+from distilspark.training.checkpoint.store import CheckpointFolder
 from helpers.processes import Place, end_group, train_command
 
 pytestmark = pytest.mark.slow
@@ -88,6 +89,8 @@ def test_refit_that_is_killed_is_resumed_to_the_same_weights(
     kill_within_refit(folder, place.start(*command))
     killed = run_named(place, "refit-killed")
     assert killed.info.status == "RUNNING"
+    first, second = (CheckpointFolder(path).latest for path in (*folder.glob("*/"), *folder.glob("*/refit")))
+    assert first and second and first.state["origin"] == second.state["origin"], "both begin with the same network"
     ended = place.run(*command)
     assert ended.returncode == 0, ended.stderr
     run, whole = run_named(place, "refit-killed"), refitted[0]

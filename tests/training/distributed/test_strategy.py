@@ -78,7 +78,7 @@ def network(tiny_folder: Path) -> keras.Model:
 def test_different_weights_end_the_training(network: keras.Model) -> None:
     sync = WorkerSync(lambda own: [own, json.dumps({"weights": "0" * 64, "stop": False})])
     sync.set_model(network)
-    with pytest.raises(WorkError, match=r"after epoch 3 the workers' weights differ \([0-9a-f]{12}, 0{12}\)"):
+    with pytest.raises(WorkError, match=r"at validation 3 the workers' weights differ \([0-9a-f]{12}, 0{12}\)"):
         sync.on_epoch_end(2)
 
 

@@ -150,7 +150,7 @@ class WorkerSync(keras.callbacks.Callback):  # type: ignore[misc]
         messages = [json.loads(message) for message in self.all_gather(json.dumps(own))]
         digests = [message["weights"][:12] for message in messages]
         if len(set(digests)) > 1:
-            raise WorkError(f"after epoch {epoch + 1} the workers' weights differ ({', '.join(digests)})")
+            raise WorkError(f"at validation {epoch + 1} the workers' weights differ ({', '.join(digests)})")
         self.model.stop_training = messages[0]["stop"]
 
 
