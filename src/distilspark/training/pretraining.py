@@ -96,7 +96,7 @@ def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, 
     """All that the result depends on; `training.*` is all in it, so that a new key there is never forgotten."""
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
     training = flatten(settings.training, "training")
-    del training["training.pretraining.keep_head"], training["training.validate_every"]  # the same for every result
+    del training["training.pretraining.keep_head"], training["training.validate_every"]  # no effect on it
     return {
         "checkpoint": f"{checkpoint.name} {file_digest(checkpoint / WEIGHTS)}",
         "grammar": GRAMMAR_VERSION,
