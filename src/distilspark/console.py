@@ -167,7 +167,7 @@ def own_log(log: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_to(log: Path) -> Iterator[int]:
-    """Send all that libraries, the JVM and C++ code write to the log file; only `print_line` and its like reach the terminal.
+    """Send all that libraries, the JVM and C++ code write to the log file; `print_line` still reaches the terminal.
 
     Works on file descriptors 1 and 2, so child processes (Spark's JVM and its workers) are quiet too. Yields a copy of
     what 1 was, for `standard_output`.

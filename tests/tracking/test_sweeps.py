@@ -115,6 +115,14 @@ def test_the_identity_is_that_of_the_settings_that_jobs_share() -> None:
     assert len(same) == 12
 
 
+@pytest.mark.parametrize("varied, same", [(["training.averaging"], False), (["training.seed"], True)])
+def test_settings_of_a_varied_switch_are_a_part_of_the_identity(varied: list[str], same: bool) -> None:
+    """The decay matters to the sweep's jobs with `ema`, though the settings that they share have it switched off."""
+    settings = {"training.averaging": "off", "training.ema_decay": 0.99}
+    decayed = settings | {"training.ema_decay": 0.9}
+    assert (sweep_identity("x", varied, settings) == sweep_identity("x", varied, decayed)) is same
+
+
 @pytest.mark.parametrize("status", ["KILLED", "FAILED", None])
 def test_an_attempt_that_never_ended_hands_over_what_it_finished(
     client: mlflow.MlflowClient, status: str | None

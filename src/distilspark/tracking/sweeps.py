@@ -114,7 +114,7 @@ def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]
 
     The values that are varied have no part in it, so that a sweep can go on with more seeds.
     """
-    shared = {key: value for key, value in relevant_settings(settings).items() if key not in varied}
+    shared = relevant_settings({key: value for key, value in settings.items() if key not in varied})
     text = json.dumps([name, sorted(varied), shared], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -78,6 +78,7 @@ def _first_training(config: TrainConfig) -> TrainConfig:
         averaging="off",
         ema_decay=0.5,  # of no use without averaging
         layer_decay=1.0,
+        validate_every=None,
         refit=False,
         validate_every=None,
         early_stopping=change(config.training.early_stopping, monitor="metric", patience=chosen.epochs),
