@@ -80,7 +80,6 @@ def _first_training(config: TrainConfig) -> TrainConfig:
         layer_decay=1.0,
         validate_every=None,
         refit=False,
-        validate_every=None,
         early_stopping=change(config.training.early_stopping, monitor="metric", patience=chosen.epochs),
         pretraining=change(chosen, rows=0),
         seed=config.data.seed,
