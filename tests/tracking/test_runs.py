@@ -17,7 +17,15 @@ from distilspark.config import TrainConfig, flatten
 from distilspark.console import new_log
 from distilspark.errors import UserError
 from distilspark.paths import CALLER, ROOT
-from distilspark.tracking.runs import log_config, open_run, print_run_link, timed
+from distilspark.tracking.runs import (
+    drop_earlier_models,
+    end_interrupted,
+    log_config,
+    log_once,
+    open_run,
+    print_run_link,
+    timed,
+)
 from distilspark.tracking.store import use_project_store
 
 Composer = Callable[..., TrainConfig]
@@ -341,3 +349,34 @@ def test_the_run_s_link_is_printed(
     said = capsys.readouterr().out
     assert f"run {run.info.run_id} in experiment {tmp_path.name}" in said
     assert f"`make ui STORE={database}`, then http://127.0.0.1:5000" in said
+
+
+class Model(mlflow.pyfunc.PythonModel):
+    """A model that answers with its input."""
+
+    def predict(self, model_input: list[str]) -> list[str]:
+        return model_input
+
+
+def test_a_run_that_goes_on_has_each_result_once(log: Path, tmp_path: Path) -> None:
+    """As after a kill between its last metric and its end."""
+    with open_run(tmp_path.name, "a run", log) as run:
+        for _ in range(2):
+            log_once({"dev/mcc": 0.5, "dev/f1": 0.6}, 3)
+            drop_earlier_models()
+            mlflow.pyfunc.log_model(name="model", python_model=Model())
+    client, experiment = mlflow.MlflowClient(), run.info.experiment_id
+    assert [(each.step, each.value) for each in client.get_metric_history(run.info.run_id, "dev/mcc")] == [(3, 0.5)]
+    assert len(client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")) == 1
+
+
+def test_the_run_of_a_killed_start_ends(log: Path, tmp_path: Path) -> None:
+    client = mlflow.MlflowClient()
+    with open_run(tmp_path.name, "the next", log) as run:
+        killed, finished = (client.create_run(run.info.experiment_id).info.run_id for _ in range(2))
+        client.set_terminated(finished)
+        for each in (killed, finished, run.info.run_id, None, "of another store"):
+            end_interrupted(each, run.info.run_id)
+        ends = [client.get_run(each) for each in (killed, finished, run.info.run_id)]
+    assert [each.info.status for each in ends] == ["KILLED", "FINISHED", "RUNNING"]
+    assert [each.data.tags.get("continued_by") for each in ends] == [run.info.run_id, None, None]

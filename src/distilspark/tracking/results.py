@@ -14,6 +14,7 @@ from distilspark.config import TaskConfig
 from distilspark.figures import save_png
 from distilspark.markdown import write_list, write_table
 from distilspark.metrics import Metric
+from distilspark.tracking.runs import log_once
 
 if TYPE_CHECKING:  # scikit-learn and matplotlib take seconds to import
     from matplotlib.figure import Figure
@@ -81,8 +82,7 @@ def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None
     low, high = evaluation.intervals[task.metric]
     interval = {f"{task.metric}_low": low, f"{task.metric}_high": high}
     baseline = {f"baseline/{name}": value for name, value in evaluation.baseline.items()}
-    mlflow.log_metrics({f"dev/{name}": value for name, value in (evaluation.metrics | interval).items()}, step=epoch)
-    mlflow.log_metrics(baseline, step=epoch)
+    log_once({f"dev/{name}": value for name, value in (evaluation.metrics | interval).items()} | baseline, epoch)
     log_figures(evaluation.figures, "evaluation")
     slices = comparable_slices(evaluation.slices, task.metric)
     log_tables({"slices": slices, "examples": evaluation.examples}, "evaluation")

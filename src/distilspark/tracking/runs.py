@@ -114,8 +114,21 @@ def active_experiment_id() -> str:
     return str(mlflow.get_run(active_run_id()).info.experiment_id)
 
 
+def log_once(metrics: Mapping[str, float], step: int = 0) -> None:
+    """Log metrics of the active run, without those that it has: a training that goes on after a kill gets the same."""
+    there = mlflow.get_run(active_run_id()).data.metrics
+    mlflow.log_metrics({name: value for name, value in metrics.items() if name not in there}, step=step)
+
+
+def drop_earlier_models() -> None:
+    """Delete the models that the active run has logged before it was killed: the one to come is the same."""
+    run, client = mlflow.get_run(active_run_id()), mlflow.MlflowClient()
+    for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"):
+        client.delete_logged_model(model.model_id)
+
+
 def logged_model(run: Run) -> str:
-    """Return the URI of the model that a run has logged; the last one, where it was killed and resumed."""
+    """Return the URI of the model that a run has logged."""
     models = mlflow.MlflowClient().search_logged_models(
         [run.info.experiment_id],
         f"source_run_id = '{run.info.run_id}'",

@@ -39,7 +39,7 @@ from distilspark.package.quantization import choose_precision, measure_quantizat
 from distilspark.tracking.model_card import CARD, model_card
 from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import describe_run, epoch_log, log_evaluation, log_figures, log_predictions
-from distilspark.tracking.runs import active_experiment_id, active_run_id, timed
+from distilspark.tracking.runs import active_experiment_id, active_run_id, drop_earlier_models, log_once, timed
 from distilspark.tracking.signatures import check_signing_key
 from distilspark.tracking.sweeps import job_of
 from distilspark.tracking.views import save_experiment_view
@@ -151,9 +151,11 @@ def train_first(config: TrainConfig, checkpoint: Path) -> Path:
     with timed("pretraining"):
         pretrained = pretrain(config, checkpoint)
     mlflow.set_tag("model.pretraining", f"{rows} generated rows, {pretrained.digest[:12]}")
+    log_epoch = epoch_log(active_run_id(), "pretraining/train/loss")
     for epoch in pretrained.history:
-        metrics = {f"pretraining/{name}": value for name, value in epoch.items() if name != "epoch"}
-        mlflow.log_metrics(metrics, step=int(epoch["epoch"]))
+        log_epoch(
+            int(epoch["epoch"]), {f"pretraining/{name}": value for name, value in epoch.items() if name != "epoch"}
+        )
     best = config.task.headline.best((epoch[f"val/{config.task.metric}"] for epoch in pretrained.history), float)
     print_line(f"starting from {pretrained.folder.name}: {config.task.metric} {best:.4f} on generated rows")
     return pretrained.folder
@@ -233,7 +235,7 @@ def log_training(config: TrainConfig, network: keras.Model, result: FitResult, r
     """Log the trained weights' digest, the best epoch, the speed and the curves; `rows` are those of an epoch."""
     mlflow.set_tag("model.weights_sha256", weights_digest(network))
     metric = config.task.metric
-    mlflow.log_metrics(
+    log_once(
         {
             "train/best_epoch": result.best_epoch,
             f"val/kept_{metric}": result.kept_metrics[f"val/{metric}"],
@@ -256,7 +258,7 @@ def choose_threshold(config: TrainConfig, network: keras.Model, validation: Spli
     fold_threshold(network, threshold)
     decided = predict(config, network, validation)
     score = config.task.head_kind.compute_metrics(decided.labels, decided.outputs)[metric]
-    mlflow.log_metrics({"train/threshold": threshold, f"val/threshold_{metric}": score})
+    log_once({"train/threshold": threshold, f"val/threshold_{metric}": score})
     print_line(
         f"{config.task.labels[1]} above a probability of {threshold:.4f}: {metric} {score:.4f} on the validation split"
     )
@@ -291,17 +293,18 @@ def package(
     rows, outputs = predictions.rows, predictions.outputs
     with tempfile.TemporaryDirectory() as scratch:
         folders = write_packages(Path(scratch), config, network, checkpoint, data, result)
-        mlflow.log_metric("package/max_difference", check_parity(folders["float32"], rows, outputs))
+        log_once({"package/max_difference": check_parity(folders["float32"], rows, outputs)})
         unseen = data.splits["validation"]
         said = outputs_on(unseen, folders, config)
         chosen = settle_precision(config, said, unseen.labels, result.precision)
         if chosen != "float32":
-            mlflow.log_metric("parity/dev_max_difference", largest_difference(folders[chosen], rows, outputs))
+            log_once({"parity/dev_max_difference": largest_difference(folders[chosen], rows, outputs)})
         if result.precision:
             unseen = data.splits["dev"]
             said = outputs_on(unseen, {chosen: folders[chosen]}, config)
         write_profile(folders[chosen], profile_of_outputs(unseen.encoded, said[chosen], config.task))
-        mlflow.log_metric("package/bytes", size_of(folders[chosen]))
+        log_once({"package/bytes": size_of(folders[chosen])})
+        drop_earlier_models()
         log_package(folders[chosen], config.task, rows.head(5), result.best_step)
 
 
@@ -340,7 +343,7 @@ def settle_precision(
     """
     cost = measure_quantization(config.task, labels, outputs["float32"], outputs["int8"])
     part, seen = ("parity_refit", ", which the refit has seen,") if before_refit else ("parity", "")
-    mlflow.log_metrics({f"{part}/{name}": value for name, value in asdict(cost).items()})
+    log_once({f"{part}/{name}": value for name, value in asdict(cost).items()})
     chosen = choose_precision(cost, config.scoring)
     chosen = chosen if before_refit in (None, chosen) else "float32"
     mlflow.set_tag("model.precision", chosen)
