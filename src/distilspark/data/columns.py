@@ -68,11 +68,6 @@ def _columns_as(part: DataFrame, types: dict[str, DataType]) -> Iterator[Column]
             yield value.alias(name)
 
 
-def as_text(rows: DataFrame, struct: str) -> list[Column]:
-    """Return a struct's fields as strings: nested ones as JSON, bytes as base64."""
-    return [_as_text(F.col(struct).getField(field.name), field).alias(field.name) for field in _fields(rows, struct)]
-
-
 def _fields(rows: DataFrame, struct: str) -> list[StructField]:
     return cast(StructType, rows.schema[struct].dataType).fields
 

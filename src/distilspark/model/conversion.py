@@ -110,13 +110,6 @@ def convert(source: Path, target: Path, weights: str = WEIGHTS) -> None:
     _write_tokenizer(source, target, config["vocab_size"])
 
 
-def convert_bert(source: Path, target: Path) -> None:
-    """`convert`, for a folder that must hold a BERT checkpoint."""
-    if (seen := read_config(source)["model_type"]) != "bert":
-        raise UserError(f"{source}/config.json: model_type is {seen}, not bert")
-    convert(source, target)
-
-
 def read_config(folder: Path) -> Config:
     """The folder's `config.json`.
 
