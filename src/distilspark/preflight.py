@@ -37,6 +37,8 @@ def check_java() -> None:
     java = _java()
     if java is None:
         raise UserError(f"Spark needs Java 17 or 21, and there is none on the PATH or in JAVA_HOME. {HOW_TO_GET_JAVA}")
+    if _release_version(java) in JAVA_VERSIONS and not any(os.environ.get(name) for name in JAVA_OPTIONS):
+        return
     version, answer = _java_version(java)
     if version in JAVA_VERSIONS:
         return
@@ -54,6 +56,16 @@ def _java() -> str | None:
     if home := os.environ.get("JAVA_HOME"):
         return str(Path(home) / "bin" / "java")
     return shutil.which("java")
+
+
+def _release_version(java: str) -> int | None:
+    """Read the feature release from the file beside a JDK's `bin`, which takes no start of Java."""
+    try:
+        text = (Path(java).resolve().parents[1] / "release").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    match = re.search(r'^JAVA_VERSION="(\d+)', text, re.MULTILINE)
+    return int(match[1]) if match and os.access(java, os.X_OK) else None
 
 
 def _java_version(java: str) -> tuple[int | None, str]:
