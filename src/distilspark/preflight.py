@@ -62,7 +62,7 @@ def _release_version(java: str) -> int | None:
     """Read the feature release from the file beside a JDK's `bin`, which takes no start of Java."""
     try:
         text = (Path(java).resolve().parents[1] / "release").read_text(encoding="utf-8")
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return None
     match = re.search(r'^JAVA_VERSION="(\d+)', text, re.MULTILINE)
     return int(match[1]) if match and os.access(java, os.X_OK) else None
