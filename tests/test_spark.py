@@ -109,7 +109,8 @@ from distilspark.spark import for_scoring, open_session
 def modules(batches):
     import sys
     for batch in batches:
-        yield pa.RecordBatch.from_pydict({"there": ["mlflow.pyfunc" in sys.modules and "onnxruntime" in sys.modules]})
+        there = {"mlflow.pyfunc", "onnxruntime"} <= sys.modules.keys() and "distilspark" not in sys.modules
+        yield pa.RecordBatch.from_pydict({"there": [there]})
 
 with open_session(for_scoring(SparkConfig("local[1]", "1g", "1g", 1, 2, False, 1800, {})), "workers") as spark:
     print("there:", spark.range(0, 1, 1, 1).mapInArrow(modules, "there boolean").collect()[0]["there"])
