@@ -51,7 +51,7 @@ class Material:
         return self.folder / "network"
 
     def package(self, precision: str) -> Path:
-        """What `distilspark.package.pyfunc.Scorer` loads."""
+        """The folder that `distilspark.package.pyfunc.Scorer` loads."""
         return self.folder / precision
 
     @property

@@ -157,7 +157,7 @@ def _several(failures: list[Exception]) -> str:
 
 @contextmanager
 def _batch(log: Path) -> Iterator[None]:
-    """What the commands have around them that start Spark and write to a log."""
+    """Surround a command that starts Spark and writes to a log."""
     check_machine()
     use_scratch_folder()
     new_log(log)

@@ -40,7 +40,7 @@ def _number(name: str) -> float | None:
 
 @config
 class TaskConfig:
-    """What a task's data means: `conf/task/*.yaml`."""
+    """The meaning of a task's data: `conf/task/*.yaml`."""
 
     name: str
     title: str
@@ -403,7 +403,7 @@ class TimingConfig:
 
 @config
 class PromotionConfig:
-    """What a challenger has to show."""
+    """The conditions of a promotion."""
 
     margin: Annotated[float, Field(ge=0)]  # of the task's metric
     gain: Annotated[float, Field(gt=1)]  # times faster, or smaller

@@ -1,4 +1,4 @@
-"""What a person sees: a few lines, tables and progress bars; everything else goes to the log file."""
+"""The terminal: a few lines, tables and progress bars; everything else goes to the log file."""
 
 from __future__ import annotations
 

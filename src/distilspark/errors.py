@@ -22,7 +22,7 @@ def wrap_unexpected(error: Exception, log: Path) -> Exception:
 
 
 def one_line(error: Exception) -> str:
-    """What an exception says, without Hydra's search path and Java's stack trace."""
+    """Return an exception's message, without Hydra's search path and Java's stack trace."""
     text = str(error).partition("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(line for line in lines if not line.startswith("at "))[:600]

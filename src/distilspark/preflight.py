@@ -1,4 +1,4 @@
-"""What must be on the machine, checked before anything heavy is imported."""
+"""Requirements of the machine, checked before anything heavy is imported."""
 
 from __future__ import annotations
 

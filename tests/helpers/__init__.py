@@ -1,1 +1,1 @@
-"""What several tests share that is no fixture."""
+"""Helpers that several tests share."""

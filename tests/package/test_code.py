@@ -39,7 +39,7 @@ print(json.dumps({"scores": scores, "modules": {name: sys.modules[name].__file__
 
 
 def run(code: str, *arguments: str, path: Path | str = "") -> dict[str, object]:
-    """What a new process prints, whose only sources besides the packages are those of `path`."""
+    """Run code in a new process that finds the project's modules below `path` alone; returns its output."""
     environment = os.environ | {"PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-P", "-c", code, *arguments]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""One answer for every row, in order, whatever stands in it; one load a process; threads as many as the task has."""
+"""One answer for every row, in order; one load a process; threads as many as the task has."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_fine_tuning_starts_from_the_encoder_and_from_the_head_where_it_is_kept(
 def test_another_training_takes_the_kept_checkpoint(
     compose_config: Composer, first: Pretrained, trainings: list[int]
 ) -> None:
-    """What the first training does not depend on may differ."""
+    """Settings that the first training does not depend on may differ."""
     other = ("training.seed=2", "training.learning_rate=1e-4", "training.epochs=3", "training.class_weights=off")
     config = compose(compose_config, *other, "features.text=filtered", "training.early_stopping.patience=1")
     assert pretrain(config, fetch(config.model)) == first

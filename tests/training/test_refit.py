@@ -20,6 +20,7 @@ from distilspark.training.checkpoint.store import CheckpointFolder
 from distilspark.training.distributed.strategy import SINGLE_PROCESS
 from distilspark.training.loop import build_initial_network, compile_network, fit_steps
 from distilspark.training.targets import TargetTransform, make_target_transform
+from helpers.checkpoints import Interrupting
 
 SETTINGS = ("training.batch_size=8", "training.learning_rate=5e-3", "training.epochs=4")
 pytestmark = pytest.mark.slow
@@ -108,20 +109,6 @@ def test_refit_of_a_trained_network_begins_where_that_began(
     refit((2,), network=network)
     for one, other in zip(network.get_weights(), by_hand[0][1], strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-class Interrupting(CheckpointFolder):
-    """Interrupts the process right after `left` checkpoints."""
-
-    left = 0
-
-    def save(self, arrays: Any, state: Any) -> Path:
-        """Save, then interrupt when none is left."""
-        file = super().save(arrays, state)
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-        return file
 
 
 @pytest.mark.parametrize("averaging", ["off", "ema"])

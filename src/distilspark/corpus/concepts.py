@@ -1,4 +1,4 @@
-"""What scenes are made of: concepts with their synonyms, grouped by kind and domain.
+"""The concepts of scenes with their synonyms, grouped by kind and domain.
 
 Nouns are partitioned between train and dev as in `lexicon.py`; actions, places and details are common to both.
 """
@@ -181,5 +181,5 @@ def manners() -> Sequence[Detail]:
 
 @cache
 def qualities(domain: str) -> Sequence[Detail]:
-    """What something of that domain can be like; what is no person or animal is described as an object."""
+    """Return the qualities of a domain; all but persons and animals are described as objects."""
     return _details(QUALITIES.get(domain, QUALITIES["object"]))

@@ -86,7 +86,7 @@ def writing(uri: str) -> Iterator[None]:
 
 
 def cause_of(error: Exception) -> str:
-    """What began it, on one line: kind and message of the innermost exception that is known."""
+    """Return the innermost exception's kind and message, on one line."""
     if isinstance(error, Py4JJavaError):
         java = error.java_exception
         while java.getCause() is not None:

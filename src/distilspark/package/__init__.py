@@ -1,1 +1,1 @@
-"""What travels with a registered model: graph, tokenizer and runtime, without TensorFlow."""
+"""The parts of a registered model: graph, tokenizer and runtime, without TensorFlow."""

@@ -100,12 +100,12 @@ def check_parity(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> flo
 
 
 def outputs_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> NDArray[Any]:
-    """What a package says about rows of text, as in `distilspark.evaluation.predictions.Predictions`."""
+    """Return a package's outputs for rows of text, as in `distilspark.evaluation.predictions.Predictions`."""
     return task.head_kind.shape(Scorer(folder).outputs(rows))
 
 
 def predictions_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> Predictions:
-    """What a package says about rows with labels: canonical columns, and `label`."""
+    """Return a package's predictions for rows with canonical columns and `label`."""
     tokens = Scorer(folder).encode(rows).full_lengths
     return Predictions(rows.assign(tokens=tokens), rows["label"].to_numpy(float), outputs_of(folder, task, rows))
 

@@ -22,12 +22,12 @@ from distilspark.tracking.store import first_line
 
 SETTINGS, GRAPH, TOKENIZER = "scorer.json", "model.onnx", "tokenizer.json"  # in a package's folder
 PROFILE = "profile.json"  # there too: distributions of rows that it was not trained on, as `drift.profile_of`
-OUTSIDE = b"location"  # the key that an ONNX graph has for a tensor in a file of its own
+OUTSIDE = b"location"  # the key of an ONNX tensor that is stored in another file
 
 
 @checked(frozen=True)
 class PackageSettings:
-    """What `scorer.json` holds for scoring."""
+    """The content of `scorer.json`."""
 
     task: str
     columns: list[str]

@@ -58,7 +58,7 @@ class Scorer:
         self.batch_tokens = derive_batch_tokens(self.threads, available_memory())
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row of predictions for each row of text, in the same order, whatever stands in it.
+        """Return one row of predictions for each row, in the same order, whatever the row holds.
 
         Classification: `prediction` (label id), `label` (its name), `score` (its probability, of two labels .5 or more:
         a decision threshold has shifted the odds in the network itself).
@@ -94,7 +94,7 @@ class Scorer:
         return self.session.get_outputs()[0].shape[1]
 
     def encode(self, rows: pd.DataFrame) -> Encoded:
-        """What the network reads of rows that all are text."""
+        """Encode rows that all are text."""
         sentences = [self._read(rows[column]) for column in self.columns]
         return encode(self.tokenizer, sentences[0], sentences[1] if len(sentences) > 1 else None, self.max_length)
 
@@ -132,7 +132,7 @@ def _check_params(params: Mapping[str, Any]) -> Mapping[str, int]:
 
 
 def _load_pyfunc(path: str) -> Scorer:
-    """What `mlflow.pyfunc.load_model` calls with the model's data folder: loaded once a process."""
+    """Load the model from its data folder, once a process; `mlflow.pyfunc.load_model` calls this."""
     folder = Path(path).resolve()
     stamp = tuple((folder / name).stat().st_mtime_ns for name in (GRAPH, SETTINGS))
     with _LOADING:

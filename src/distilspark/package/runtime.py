@@ -1,4 +1,4 @@
-"""What a scoring process may use: threads, memory, and the ONNX session that keeps to them.
+"""Threads and memory of a scoring process, and the ONNX session that keeps to them.
 
 The one place that chooses how a graph is run: another processor or a GPU would be chosen here.
 """

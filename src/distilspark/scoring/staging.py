@@ -142,7 +142,7 @@ def only_scoring(paths: OutputPaths) -> Iterator[None]:
 
 
 def fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict[str, Any]:
-    """What the predictions depend on, and a sha256 over it."""
+    """Return all that the predictions depend on, and a sha256 over it."""
     settings = config.predict
     parts = {
         "task": config.task.name,

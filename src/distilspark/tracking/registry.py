@@ -44,7 +44,7 @@ class FoundModel:
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """What it is known by, here and in the store."""
+        """Its names, here and in the store."""
         names = ("uri", "name", "version", "run_id", "model_id")
         return {name: getattr(self, name) for name in names}
 

@@ -37,7 +37,7 @@ def with_model(composed: DictConfig, given: list[str], compose_with: Callable[[l
 
 
 def overrides() -> list[str]:
-    """What the caller set on the command line, and in a multirun the job's own values; interpolations as they are."""
+    """Return the overrides of the command line, and in a multirun the job's own; interpolations as they are."""
     given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     return list(given)
 

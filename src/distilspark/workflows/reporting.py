@@ -1,4 +1,4 @@
-"""What several commands tell the person at the terminal, and MLflow, in the same words."""
+"""Reports that several commands print and log in the same words."""
 
 from __future__ import annotations
 

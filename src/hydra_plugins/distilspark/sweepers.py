@@ -60,7 +60,7 @@ class TrackedSweeper(Sweeper):
 
     @abstractmethod
     def plan(self, overrides: Sequence[Override]) -> Plan:
-        """What the jobs share, what they differ in, and which to launch."""
+        """Return the plan: the overrides that jobs share, the keys in which they differ, and the jobs to launch."""
 
 
 class GridSweeper(TrackedSweeper):

@@ -21,23 +21,10 @@ from distilspark.training.checkpoint.state import (
 from distilspark.training.checkpoint.store import CheckpointFolder
 from distilspark.training.loop import load_trained_state
 from distilspark.training.targets import make_target_transform
+from helpers.checkpoints import Interrupting
 
 Train = Callable[..., Any]
 CHANGED = ("training.batch_size=8", "training.learning_rate=5e-3", "training.epochs=9")
-
-
-class Interrupting(CheckpointFolder):
-    """Interrupts the process right after `left` checkpoints."""
-
-    left = 0
-
-    def save(self, arrays: Any, state: Any) -> Path:
-        """Save, then interrupt when none is left."""
-        file = super().save(arrays, state)
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-        return file
 
 
 @pytest.fixture(scope="module")
