@@ -41,8 +41,11 @@ FIRST = tuple(f"training.pretraining.{change}" for change in ("rows=600", "learn
 
 
 @pytest.fixture(scope="module", autouse=True)
-def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An easy grammar, few validation rows, and a cache of the module's own."""
+def surroundings(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[None]:
+    """An easy grammar, few validation rows, and a cache of the module's own.
+
+    `tiny_folder`, which other tests share, comes first: its vocabulary is that of the whole grammar.
+    """
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("DISTILSPARK_CACHE", str(tmp_path_factory.mktemp("cache")))
         changed.setattr(acceptability, "PHENOMENA", EASY)
@@ -123,7 +126,14 @@ def test_another_training_takes_the_kept_checkpoint(
 ) -> None:
     """Settings that the first training does not depend on may differ."""
     other = ("training.seed=2", "training.learning_rate=1e-4", "training.epochs=3", "training.class_weights=off")
-    config = compose(compose_config, *other, "features.text=filtered", "training.early_stopping.patience=1")
+    levers = ("averaging=ema", "ema_decay=0.9", "layer_decay=0.9", "refit=true", "validate_every=0.5")
+    config = compose(
+        compose_config,
+        *other,
+        *(f"training.{lever}" for lever in levers),
+        "features.text=filtered",
+        "training.early_stopping.patience=1",
+    )
     assert pretrain(config, fetch(config.model)) == first
     assert trainings == []
 
@@ -171,9 +181,10 @@ def test_a_damaged_checkpoint_is_made_again_with_the_same_bits(
 
 
 def test_fine_tuning_is_the_same_with_and_without_a_cached_first_training(
-    compose_config: Composer, toy_rows: Callable[..., Any]
+    compose_config: Composer, toy_rows: Callable[..., Any], tiny_folder: Path
 ) -> None:
-    config = compose(compose_config, "training.pretraining.rows=56", "training.epochs=1")
+    settings = ("training.pretraining.rows=56", "training.epochs=1", f"model.path={tiny_folder}")
+    config = compose(compose_config, *settings)
     examples = Examples(*toy_rows(64))
     data = TrainingData(examples, examples, make_target_transform(examples.labels, config.task, config.training))
     digests = []
