@@ -68,7 +68,7 @@ def hydra_arguments(arguments: Sequence[str]) -> list[str]:
     Empty ones are dropped. A value that Hydra's grammar cannot read is a plain string in both forms, and is quoted.
     Overrides come first: Hydra does not take them on both sides of a flag.
 
-    >>> hydra_arguments(["task=cola", "--training.epochs", "1", "--data.path", "a b$(id)", "--features.text", ""])
+    >>> hydra_arguments(["task=cola", "", "--training.epochs", "1", "--data.path", "a b$(id)", "--features.text", ""])
     ['task=cola', 'training.epochs=1', "data.path='a b$(id)'"]
     >>> hydra_arguments(["--multirun", "training.seed=1,2", "--cfg", "job"])
     ['training.seed=1,2', '--multirun', '--cfg', 'job']
@@ -77,6 +77,8 @@ def hydra_arguments(arguments: Sequence[str]) -> list[str]:
     flags: list[str] = []
     rest = iter(arguments)
     for argument in rest:
+        if not argument:
+            continue
         if argument.partition("=")[0] in HYDRA_FLAGS:
             flags.append(argument)
         elif argument.startswith("--"):

@@ -52,7 +52,7 @@ def stsb_training(place: Place) -> Trained:
 def int8_training(place: Place) -> Trained:
     """One epoch of classification with a tuned threshold, packaged in int8, and signed."""
     changed = ["scoring.precision=int8", "training.threshold=tuned", "registry.name=int8"]
-    changed.append(f"registry.signing_key={make_keys(place.folder, 'int8')[0]}")
+    changed.append(f"registry.signing_key={make_keys(place.keys, 'int8')[0]}")
     return _train(place, "cola", *changed, folder="int8")
 
 
@@ -61,7 +61,7 @@ def ablation(place: Place) -> Swept:
     """`mlflow run -e ablate`, the second of its jobs with the settings of `cola_training`."""
     given = [*TINY, "training.epochs=2", "training.seed=1", "training.class_weights=off,balanced"]
     given += ["task=cola", "experiment=class_weights", "registry.name=ablation"]
-    given += [f"registry.signing_key={make_keys(place.folder, 'ablation')[0]}"]
+    given += [f"registry.signing_key={make_keys(place.keys, 'ablation')[0]}"]
     given += [f"hydra.sweep.dir={place.folder / 'out' / 'ablation'}"]
     passed = [part for parameter in given for part in ("-P", parameter)]
     options = ["--env-manager", "local", "--experiment-name", "an ablation"]

@@ -44,7 +44,7 @@ def test_an_executor_is_killed_and_every_row_comes_out_once(
     command = predict_command(source, tmp_path / "scored", *on_cluster(cluster), SIX_CHUNKS)
     process = place.start(*command, **environment)
     try:
-        wait_for(lambda: len(done_chunks(tmp_path / ".scored.staging")) >= 2, process)
+        wait_for(lambda: done_chunks(tmp_path / ".scored.staging") and len(cluster.executors()) == 2, process)
         executors = cluster.executors()
         executors[0].send_signal(signal.SIGKILL)
         _, error = process.communicate(timeout=300)

@@ -26,7 +26,7 @@ TRAINING = (
 
 
 def run_named(place: Place, name: str) -> Run:
-    (run,) = [run for run in place.runs("distilspark-cola") if run.data.params["registry.name"] == name]
+    (run,) = [run for run in place.runs("distilspark-cola") if run.data.params.get("registry.name") == name]
     return run
 
 

@@ -238,6 +238,6 @@ def test_the_training_texts_are_known_by_their_hashes(trained: Trained) -> None:
 
 
 def test_nothing_is_left_in_the_folder_but_outputs(place: Place, cola_training: Trained) -> None:
-    assert {each.name for each in place.folder.iterdir()} <= {"cache", "mlflow.db", "mlruns", "out", "outputs"}
+    assert {each.name for each in place.folder.iterdir()} <= {"cache", "keys", "mlflow.db", "mlruns", "out", "outputs"}
     assert [each.name for each in cola_training.output.iterdir()] == ["train.log"]
     assert not list(Path(place.folder / "cache").rglob("*partial*"))

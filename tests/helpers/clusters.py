@@ -20,6 +20,8 @@ def two_workers(folder: Path) -> Iterator[Cluster]:
 
 
 def on_cluster(cluster: Cluster) -> list[str]:
-    """Overrides that put a command on the cluster, an executor on each worker."""
+    """Overrides that put a command on the cluster, an executor on each worker; no task starts before both are there."""
     resources = ["executor_cores=1", "executor_memory=512m", "driver_memory=1g", "shuffle_partitions=2"]
-    return ["spark=standalone", f"spark.master={cluster.master}", *(f"spark.{each}" for each in resources)]
+    both = "scheduler.minRegisteredResourcesRatio:1.0,spark.scheduler.maxRegisteredResourcesWaitingTime:120s"
+    settings = f"+spark.settings={{spark.{both},spark.dynamicAllocation.minExecutors:2}}"
+    return ["spark=standalone", f"spark.master={cluster.master}", *(f"spark.{each}" for each in resources), settings]

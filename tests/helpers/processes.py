@@ -41,6 +41,13 @@ class Place:
         return f"sqlite:///{self.folder / 'mlflow.db'}"
 
     @property
+    def keys(self) -> Path:
+        """The folder for keys, which is made."""
+        folder = self.folder / "keys"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
     def environment(self) -> dict[str, str]:
         """The caller's, without what other runs left in it; no hub."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(INHERITED)}
