@@ -51,7 +51,7 @@ def test_a_changed_package_is_refused_before_its_code_runs(
 def check_signed(place: Place, name: str) -> str:
     """Return the URI of the newest version, which the key of this name has signed."""
     version, *_ = place.client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
-    key, known_as = f"{place.folder / name}.pub.pem", (name, str(version.version), version.tags[DIGEST])
+    key, known_as = f"{place.keys / name}.pub.pem", (name, str(version.version), version.tags[DIGEST])
     assert is_signed([key], version.tags[SIGNATURE], *known_as)
     return f"models:/{name}/{version.version}"
 
@@ -59,8 +59,8 @@ def check_signed(place: Place, name: str) -> str:
 def test_a_training_signs_its_version_and_keeps_the_key_to_itself(int8_training: Trained, tmp_path: Path) -> None:
     place = int8_training.place
     uri, (_, other) = check_signed(place, "int8"), make_keys(tmp_path, "other")
-    assert int8_training.run.data.params["registry.signing_key"] == str(place.folder / "int8.pem")
-    secret = (place.folder / "int8.pem").read_text().splitlines()[1]
+    assert int8_training.run.data.params["registry.signing_key"] == str(place.keys / "int8.pem")
+    secret = (place.keys / "int8.pem").read_text().splitlines()[1]
     files = [file for file in place.folder.rglob("*") if file.is_file() and file.name != "int8.pem"]
     assert len(files) > 50 and not [file for file in files if secret.encode() in file.read_bytes()]
     source = tmp_path / "rows.txt"
@@ -68,7 +68,7 @@ def test_a_training_signs_its_version_and_keeps_the_key_to_itself(int8_training:
     ended = predict(place, source, tmp_path / "scored", f"model_uri={uri}", f"registry.trusted_keys=[{other}]")
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
     assert f"{uri} is not signed by any of registry.trusted_keys" in ended.stderr
-    keys = f"registry.trusted_keys=[{other},{place.folder / 'int8.pub.pem'}]"
+    keys = f"registry.trusted_keys=[{other},{place.keys / 'int8.pub.pem'}]"
     ended = predict(place, source, tmp_path / "scored", f"model_uri={uri}", keys, "registry.require_digest=true")
     assert ended.returncode == 0, ended.stderr
 
