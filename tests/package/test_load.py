@@ -53,7 +53,7 @@ def text(name: str, content: str) -> Change:
 
 
 def store_outside(folder: Path) -> None:
-    """Keep a tensor of the graph in a file of its own, which may stand anywhere."""
+    """Move a tensor of the graph into another file."""
     graph = onnx.load(folder / "model.onnx")
     onnx.external_data_helper.set_external_data(graph.graph.initializer[0], "../../../secret")
     graph.graph.initializer[0].ClearField("raw_data")

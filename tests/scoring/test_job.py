@@ -267,7 +267,7 @@ def test_an_output_that_was_edited_is_read_again(score: Scoring, kind: str) -> N
 
 
 def test_a_folder_that_appears_meanwhile_stays(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether an output may be replaced or not; what is scored is kept, and is published once the folder is away."""
+    """With and without predict.overwrite; the scored rows are kept, and are published once the folder is away."""
     write_output, calls = job.write_output, []
 
     def appears(*arguments: Any) -> None:

@@ -123,7 +123,7 @@ def test_a_changed_package_is_refused_by_its_file(store: Path, tmp_path: Path, c
         assert named in str(refused.value) and URI in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_what_mlflow_leaves_in_a_package_changes_nothing(store: Path, tmp_path: Path) -> None:
+def test_files_that_mlflow_adds_change_no_digest(store: Path, tmp_path: Path) -> None:
     mlflow.pyfunc.load_model(URI)  # in its own folder, as the store is on this disk
     assert (package(store) / "registered_model_meta").is_file()
     py_compile.compile(str(package(store) / "code/own_code/loader.py"))  # as Python does for a module's first import
