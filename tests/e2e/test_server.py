@@ -122,7 +122,7 @@ def test_it_listens_on_this_machine_only(server: Server) -> None:
 def test_no_password_is_shown_but_the_admins_once(server: Server) -> None:
     said = server.log.read_text()
     assert said.count(told_password(server)) == 1
-    assert f"the password of the user admin is {told_password(server)} (told once; " in said
+    assert f"the password of the user admin is {told_password(server)} (printed once, and kept in " in said
     assert f"serving postgresql+psycopg2://mlflow:***@127.0.0.1:{server.store[-14:-9]}/postgres" in said
     hidden = (PASSWORD, server.store.split(":")[2].split("@")[0])
     assert not [each for each in hidden if each in said]

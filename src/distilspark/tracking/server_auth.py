@@ -52,7 +52,7 @@ auth_cache_ttl_seconds = {REMEMBERED}
 
 
 def _make_admin(kept: Path) -> None:
-    """Where there is no admin yet, make one with the caller's password, or with one that is told once and kept."""
+    """Make an admin where there is none, with the caller's password, or with one that is printed once and kept."""
     with warnings.catch_warnings(action="ignore"):
         from mlflow.server import auth  # reads the settings on import
 
@@ -66,7 +66,7 @@ def _make_admin(kept: Path) -> None:
     except MlflowException as error:
         raise UserError(f"{MLFLOW_AUTH_ADMIN_PASSWORD.name}: {first_line(error)}") from error
     if not given:
-        print_line(f"the password of the user {ADMIN} is {password} (told once; {kept} keeps it)")
+        print_line(f"the password of the user {ADMIN} is {password} (printed once, and kept in {kept})")
 
 
 def kept_secret(file: Path) -> str:
