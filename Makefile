@@ -9,6 +9,7 @@ AUTH =
 VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 READY := $(VENV)/.ready
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs
 RIVALS := benchmarks/rivals/.venv
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -17,7 +18,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-cluster bench-predict lock clean
+.PHONY: help setup train ablate compare evaluate promote predict server ui check docs docs-serve format test test-fast bench bench-cluster bench-predict lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -56,11 +57,18 @@ server: $(READY) ## Serve the tracking store to a team: make server STORE=postgr
 
 ui: server ## Open the MLflow UI: `make server`, then http://127.0.0.1:5000
 
-check: $(READY) ## Lint, format, types, imports between layers
+check: $(READY) ## Lint, format, types, imports between layers, documentation
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	PYTHONPATH=src $(VENV)/bin/lint-imports
+	$(MKDOCS) build --quiet
+
+docs: $(READY) ## Build the documentation into site/; a dead link or an unknown name fails it
+	$(MKDOCS) build
+
+docs-serve: $(READY) ## Show the documentation on http://127.0.0.1:8000, as it is while you write
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8000
 
 format: $(READY) ## Format and mend what the linter can
 	$(VENV)/bin/ruff format

@@ -1,0 +1,198 @@
+"""Tables of the benchmarks' results as markdown: in the README between markers, and in the documentation.
+
+`python benchmarks/tables.py` writes them into README.md; `--check` fails where they are not what the files give.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+MARKED = re.compile(r"<!-- table: ([\w-]+) -->\n.*?<!-- /table -->", re.DOTALL)
+TITLES = {"mcc": "MCC", "pearson": "Pearson", "spearman": "Spearman", "accuracy": "accuracy", "r2": "R²"}
+
+
+def results(name: str) -> Any:
+    """Read the file of a benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Write a markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ("---",) * len(columns), *rows))
+
+
+def short(value: float, digits: int = 4) -> str:
+    """Write a number below 1 without its zero, as papers do.
+
+    >>> short(0.24191), short(-0.5, 2), short(1.2)
+    ('.2419', '−.50', '1.2000')
+    """
+    return f"{value:.{digits}f}".replace("-", "−").replace("0.", ".", 1 if abs(value) < 1 else 0)
+
+
+def quality() -> str:
+    """Write the scores on dev of each task, over its seeds."""
+    rows = []
+    for task, headline, others in (("cola", "mcc", ("accuracy",)), ("stsb", "pearson", ("spearman", "r2"))):
+        found = results(f"quality_{task}")
+        rest = ", ".join(f"{TITLES[name]} {short(found['summary'][f'dev/{name}']['mean'])}" for name in others)
+        score = f"{TITLES[headline]} {spread(found['summary'][f'dev/{headline}'])}"
+        rows.append((f"`{task}`", score, rest, str(len(found["seeds"]))))
+    return table(("task", "headline metric: mean ± standard deviation (lowest to highest)", "others", "seeds"), rows)
+
+
+def spread(summary: Mapping[str, float]) -> str:
+    """Write the mean and spread over seeds."""
+    mean, deviation, lowest, highest = (short(summary[key]) for key in ("mean", "sd", "lowest", "highest"))
+    return f"{mean} ± {deviation} ({lowest} to {highest})"
+
+
+def scoring_speed() -> str:
+    """Write the rows a second of `predict`, and how many times as fast it is as other ways to score in Spark."""
+    found = results("scoring")
+    rows = []
+    for precision in ("int8", "float32"):
+        times = found["times_as_fast"][precision]
+        rates = (times["keras_padded"], times["pytorch_pipeline"], times[f"one_process_{precision}"])
+        speed = found["measurements"][f"distilspark_{precision}"]["rows_a_second"]
+        rows.append((f"`{precision}`", f"{speed:.0f}", *(f"{rate:.2f} times" for rate in rates)))
+    rivals = ("Keras, padded, in a pandas UDF", "PyTorch pipeline in a pandas UDF", "one process without Spark")
+    return table(("package", "rows a second", *(f"against {rival}" for rival in rivals)), rows)
+
+
+def scoring_memory() -> str:
+    """Write the largest memory of a scoring worker."""
+    found = results("scoring")["measurements"]
+    memory, cluster = found["memory"], found["standalone"]
+    rows = [
+        ("largest memory of a worker", f"{max(memory['peak_mib_in_each_chunk'])} MiB over {memory['rows']:,} rows"),
+        ("two workers of one core against `local[1]`", f"{cluster['speed_up']['scoring_seconds']:.2f} times as fast"),
+    ]
+    return table(("measured", "result"), rows)
+
+
+def training_speed() -> str:
+    """Write the seconds of an epoch with bucketed and with padded batches."""
+    epoch = results("training")["epoch"]
+    rows = [(name.replace("_", " "), ", ".join(f"{each:.1f}" for each in times)) for name, times in epoch["seconds"].items()]
+    rows.append(("padded over bucketed", f"{epoch['padded_over_bucketed']:.2f} times"))
+    return table(("batches", f"seconds of an epoch of {epoch['rows']:,} rows, measured twice"), rows)
+
+
+def training_memory() -> str:
+    """Write the memory of a training after each of ten epochs."""
+    after = results("training")["memory"]["mib_after_epoch"]
+    return table(tuple(f"epoch {number}" for number in range(1, len(after) + 1)), [tuple(f"{mib}" for mib in after)])
+
+
+def cluster_steps() -> str:
+    """Write the seconds of a training step with one worker and with two."""
+    found = results("cluster_training")
+    checks = found["on_paper"]["checks"]
+    labels = {
+        "one_worker": "one worker, 32 rows",
+        "two_workers": "two workers, 32 rows together",
+        "two_workers_twice_the_batch": "two workers, 64 rows together",
+    }
+    rows = [
+        (
+            label,
+            short(found["measured"][name]["step"], 2),
+            f"{checks[name]['collective_share']:.0%}".replace("%", " %") if name in checks else "",
+        )
+        for name, label in labels.items()
+    ]
+    return table(("workers and batch", "seconds a step", "of them in the collective"), rows)
+
+
+def cluster_scaling() -> str:
+    """Write the speed of more workers, by the model of `benchmarks/cluster_training.py`."""
+    rows = [
+        (network, str(each["workers"]), f"{each['same_batch_speedup']:.2f}", f"{each['batch_grows_speedup']:.2f}")
+        for network, points in results("cluster_training")["on_paper"]["scaling"].items()
+        for each in points
+    ]
+    return table(("network", "workers", "32 rows together: times as fast", "32 rows each: times as fast"), rows)
+
+
+def cluster_fit() -> str:
+    """State how far the model is from what was measured."""
+    checks = results("cluster_training")["on_paper"]["checks"].values()
+    return f"At the two measured points, the model's times are within {max(abs(1 - each['ratio']) for each in checks):.0%} of the measured ones."
+
+
+def cluster_quality() -> str:
+    """Write the scores on STS-B of one worker and of two."""
+    names = {"stsb": "one worker", "stsb_two_workers": "two workers"}
+    return table(
+        ("STS-B", "Pearson on dev, over three seeds"),
+        [(label, spread(results(f"quality_{name}")["summary"]["dev/pearson"])) for name, label in names.items()],
+    )
+
+
+def class_weights() -> str:
+    """Write the ablation of class weights on CoLA."""
+    rows = []
+    for found in results("ablation_cola_class_weights")["differences"]:
+        difference = ""
+        if found["pairs"]:
+            low, high = short(found["difference_low"]), short(found["difference_high"])
+            difference = f"{short(found['difference'])} ({low} to {high}), p = {short(found['p'], 3)}"
+        interval = f"{short(found['low'])} to {short(found['high'])}"
+        rows.append((f"`{found['variant']}`", short(found["mcc"]), interval, difference))
+    return table(("`training.class_weights`", "MCC, mean of three seeds", "95 % interval", "difference"), rows)
+
+
+def sources() -> str:
+    """Write the command and machine behind each file of results."""
+    rows = []
+    for file in sorted(RESULTS.glob("*.json")):
+        found = results(file.stem)
+        machine = found["machine"]
+        rows.append((f"`{file.name}`", f"`{found['command']}`", f"{machine['processor']}, {machine['cores']} cores"))
+    return table(("file in `benchmarks/results/`", "command", "machine"), rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "quality": quality,
+    "scoring-speed": scoring_speed,
+    "scoring-memory": scoring_memory,
+    "training-speed": training_speed,
+    "training-memory": training_memory,
+    "cluster-steps": cluster_steps,
+    "cluster-scaling": cluster_scaling,
+    "cluster-fit": cluster_fit,
+    "cluster-quality": cluster_quality,
+    "class-weights": class_weights,
+    "sources": sources,
+}
+
+
+def fill(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
+    """Write each table between its markers, in place of what stands there.
+
+    Raises:
+        KeyError: a marker names no table.
+
+    """
+    return MARKED.sub(lambda found: f"<!-- table: {found[1]} -->\n{tables[found[1]]()}\n<!-- /table -->", text)
+
+
+def main() -> None:
+    """Fill the README, or with `--check` exit with 1 where its tables are stale."""
+    text = README.read_text(encoding="utf-8")
+    if "--check" not in sys.argv:
+        README.write_text(fill(text), encoding="utf-8")
+    elif fill(text) != text:
+        sys.exit("README.md has stale tables: run `python benchmarks/tables.py`")
+
+
+if __name__ == "__main__":
+    main()

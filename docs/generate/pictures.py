@@ -1,0 +1,100 @@
+"""Draw the documentation's own pictures: `.venv/bin/python docs/generate/pictures.py` writes docs/images/*.svg.
+
+Screenshots of MLflow's UI are taken by `tests/e2e/test_browser.py`.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1]
+IMAGES = DOCS / "images"
+CHARACTER, LINE, MARGIN = 8.43, 19, 18  # pixels: of a character and a line at 14 px, and round the text
+WIDTH = 100  # characters
+BOX, GAP, HEIGHT = 158, 26, 64
+TRAINING = (
+    ("read", "strict reader, in Spark:", "good rows, bad rows"),
+    ("split", "by a hash of the text:", "train, validation, dev"),
+    ("encode", "token ids, in batches", "of similar length"),
+    ("fit", "Keras: keep the best", "on validation"),
+    ("judge", "dev, once: metrics,", "intervals, plots"),
+    ("package", "ONNX graph, tokenizer;", "equal to the network"),
+    ("register", "digest, @challenger;", "then the gate"),
+)
+SCORING = (
+    ("fetch", "the package; its", "digest is checked"),
+    ("read", "the same strict reader,", "any columns"),
+    ("chunk", "numbered rows, in", "a staging folder"),
+    ("score", "Spark workers run", "the package"),
+    ("count", "every row in is", "one row out"),
+    ("publish", "output and manifest,", "in one rename"),
+    ("compare", "drift from rows that", "training kept"),
+)
+
+
+def terminal(text: str) -> str:
+    """Draw a terminal with the text; lines that are too long end with an ellipsis."""
+    lines = ["$ make train TASK=cola", *text.splitlines()]
+    shown = [line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines]
+    width, height = round(WIDTH * CHARACTER) + 2 * MARGIN, len(lines) * LINE + 2 * MARGIN
+    rows = [
+        f'<text x="{MARGIN}" y="{MARGIN + LINE * number - 5}" textLength="{len(line) * CHARACTER:.1f}" '
+        f'class="{"command" if number == 1 else "line"}">{escape(line)}</text>'
+        for number, line in enumerate(shown, 1)
+        if line
+    ]
+    style = (
+        "text {font: 14px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; white-space: pre}"
+        ".line {fill: #d4d4d4} .command {fill: #9cdcfe}"
+    )
+    return _svg(width, height, style, [f'<rect width="{width}" height="{height}" rx="8" fill="#1e1e1e"/>', *rows])
+
+
+def flow() -> str:
+    """Draw a row's way through training and scoring."""
+    width = len(TRAINING) * (BOX + GAP) - GAP + 2 * MARGIN
+    parts = [
+        *_lane("Training", TRAINING, 20, "#e8eaf6", "#3f51b5"),
+        *_lane("Scoring", SCORING, 170, "#e0f2f1", "#00796b"),
+    ]
+    style = (
+        "text {font: 12px system-ui, 'DejaVu Sans', Arial, sans-serif; fill: #222; text-anchor: middle}"
+        ".title {font-weight: bold; font-size: 14px} .lane {font-weight: bold; font-size: 15px; text-anchor: start}"
+    )
+    return _svg(width, 280, style, [f'<rect width="{width}" height="280" rx="8" fill="#fff"/>', *parts])
+
+
+def _lane(name: str, steps: tuple[tuple[str, str, str], ...], top: int, fill: str, line: str) -> list[str]:
+    parts = [f'<text x="{MARGIN}" y="{top + 12}" class="lane">{name}</text>']
+    for number, (title, first, second) in enumerate(steps):
+        x, y = MARGIN + number * (BOX + GAP), top + 26
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="{BOX}" height="{HEIGHT}" rx="6" fill="{fill}" stroke="{line}" stroke-width="1.5"/>'
+        )
+        rows = zip((title, first, second), (20, 38, 54), ("title", "", ""), strict=True)
+        parts += [
+            f'<text x="{x + BOX / 2}" y="{y + down}" class="{kind}">{escape(text)}</text>' for text, down, kind in rows
+        ]
+        if number:
+            end, middle = x - 2, y + HEIGHT / 2
+            parts.append(
+                f'<path d="M {x - GAP + 2} {middle} H {end} m -7 -5 l 7 5 l -7 5" fill="none" stroke="{line}" stroke-width="2"/>'
+            )
+    return parts
+
+
+def _svg(width: int, height: int, style: str, parts: list[str]) -> str:
+    start = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    return "\n".join([start, f"<style>{style}</style>", *parts, "</svg>", ""])
+
+
+def main() -> None:
+    """Write all pictures."""
+    text = (DOCS / "outputs" / "train_cola.txt").read_text(encoding="utf-8")
+    (IMAGES / "terminal.svg").write_text(terminal(text), encoding="utf-8")
+    (IMAGES / "flow.svg").write_text(flow(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
