@@ -32,9 +32,9 @@ def short(value: float, digits: int = 4) -> str:
     """Write a number below 1 without its zero, as papers do.
 
     >>> short(0.24191), short(-0.5, 2), short(1.2)
-    ('.2419', '−.50', '1.2000')
+    ('.2419', '\N{MINUS SIGN}.50', '1.2000')
     """
-    return f"{value:.{digits}f}".replace("-", "−").replace("0.", ".", 1 if abs(value) < 1 else 0)
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}").replace("0.", ".", 1 if abs(value) < 1 else 0)
 
 
 def quality() -> str:
@@ -63,7 +63,7 @@ def scoring_speed() -> str:
         rates = (times["keras_padded"], times["pytorch_pipeline"], times[f"one_process_{precision}"])
         speed = found["measurements"][f"distilspark_{precision}"]["rows_a_second"]
         rows.append((f"`{precision}`", f"{speed:.0f}", *(f"{rate:.2f} times" for rate in rates)))
-    rivals = ("Keras, padded, in a pandas UDF", "PyTorch pipeline in a pandas UDF", "one process without Spark")
+    rivals = ("Keras, padded", "PyTorch pipeline", "one process")
     return table(("package", "rows a second", *(f"against {rival}" for rival in rivals)), rows)
 
 
@@ -81,7 +81,9 @@ def scoring_memory() -> str:
 def training_speed() -> str:
     """Write the seconds of an epoch with bucketed and with padded batches."""
     epoch = results("training")["epoch"]
-    rows = [(name.replace("_", " "), ", ".join(f"{each:.1f}" for each in times)) for name, times in epoch["seconds"].items()]
+    rows = [
+        (name.replace("_", " "), ", ".join(f"{each:.1f}" for each in times)) for name, times in epoch["seconds"].items()
+    ]
     rows.append(("padded over bucketed", f"{epoch['padded_over_bucketed']:.2f} times"))
     return table(("batches", f"seconds of an epoch of {epoch['rows']:,} rows, measured twice"), rows)
 
@@ -125,7 +127,8 @@ def cluster_scaling() -> str:
 def cluster_fit() -> str:
     """State how far the model is from what was measured."""
     checks = results("cluster_training")["on_paper"]["checks"].values()
-    return f"At the two measured points, the model's times are within {max(abs(1 - each['ratio']) for each in checks):.0%} of the measured ones."
+    worst = max(abs(1 - each["ratio"]) for each in checks)
+    return f"At the two measured points, the model's times are within {worst:.0%} of the measured ones."
 
 
 def cluster_quality() -> str:

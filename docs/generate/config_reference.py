@@ -12,8 +12,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from hydra import compose, initialize_config_dir
 import yaml
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from distilspark import config
@@ -56,7 +56,12 @@ def write() -> str:
     for section in dict.fromkeys(key.partition(".")[0] for key in keys if "." in key):
         rows = {key: each for key, each in keys.items() if key.startswith(f"{section}.")}
         used = dict.fromkeys(f"`{name}`" for each in rows.values() for name in each.commands)
-        parts += [f"## `{section}`", f"Read by {', '.join(used)}. {NOTES.get(section, '')}", choices(section), _table(rows)]
+        parts += [
+            f"## `{section}`",
+            f"Read by {', '.join(used)}. {NOTES.get(section, '')}",
+            choices(section),
+            _table(rows),
+        ]
     for command in COMMANDS:
         rows = {key.split()[1]: each for key, each in keys.items() if key.startswith(f"{command} ")}
         if rows:
@@ -199,10 +204,10 @@ def _flow(value: Any) -> str:
 
 
 def show_type(hint: Any) -> str:
-    """Describe a type for people.
+    """Describe a type for people, as a cell of a markdown table.
 
-    >>> show_type(config.Fraction), show_type(Literal["a", "b"] | None)
-    ('number ≥ 0, ≤ 1', '`a` \\\\| `b` \\\\| `null`')
+    >>> show_type(config.Fraction), show_type(list[str])
+    ('number ≥ 0, ≤ 1', 'list of text')
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:

@@ -44,5 +44,7 @@ def index() -> str:
     """Write the table of all records."""
     lines = ["| | decision | date | status |", "| --- | --- | --- | --- |"]
     for each in read():
-        lines.append(f"| {each.number} | [{each.title}]({each.file.name})<br>{each.summary} | {each.date} | {each.status} |")
+        lines.append(
+            f"| {each.number} | [{each.title}]({each.file.name})<br>{each.summary} | {each.date} | {each.status} |"
+        )
     return "\n".join(lines)

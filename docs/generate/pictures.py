@@ -69,18 +69,16 @@ def _lane(name: str, steps: tuple[tuple[str, str, str], ...], top: int, fill: st
     parts = [f'<text x="{MARGIN}" y="{top + 12}" class="lane">{name}</text>']
     for number, (title, first, second) in enumerate(steps):
         x, y = MARGIN + number * (BOX + GAP), top + 26
-        parts.append(
-            f'<rect x="{x}" y="{y}" width="{BOX}" height="{HEIGHT}" rx="6" fill="{fill}" stroke="{line}" stroke-width="1.5"/>'
-        )
+        look = f'fill="{fill}" stroke="{line}" stroke-width="1.5"'
+        parts.append(f'<rect x="{x}" y="{y}" width="{BOX}" height="{HEIGHT}" rx="6" {look}/>')
         rows = zip((title, first, second), (20, 38, 54), ("title", "", ""), strict=True)
         parts += [
             f'<text x="{x + BOX / 2}" y="{y + down}" class="{kind}">{escape(text)}</text>' for text, down, kind in rows
         ]
         if number:
             end, middle = x - 2, y + HEIGHT / 2
-            parts.append(
-                f'<path d="M {x - GAP + 2} {middle} H {end} m -7 -5 l 7 5 l -7 5" fill="none" stroke="{line}" stroke-width="2"/>'
-            )
+            arrow = f"M {x - GAP + 2} {middle} H {end} m -7 -5 l 7 5 l -7 5"
+            parts.append(f'<path d="{arrow}" fill="none" stroke="{line}" stroke-width="2"/>')
     return parts
 
 

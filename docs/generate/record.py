@@ -1,6 +1,6 @@
 """Record the outputs that the documentation shows: run its commands in a temporary folder, and keep what they print.
 
-`.venv/bin/python docs/generate/record.py [NAME ...]` writes `docs/outputs/NAME.txt`; all of them take about ten minutes.
+`.venv/bin/python docs/generate/record.py [NAME ...]` writes `docs/outputs/NAME.txt`; all of them take ten minutes.
 The steps of the tutorial build on one another. `pictures.py` draws the terminal from one of the files.
 """
 
@@ -32,14 +32,19 @@ STEPS = {
 
 def fenced(page: str, title: str) -> str:
     """Return the block of a page that has the title of a file."""
-    found = re.search(rf'```\w+ title="{re.escape(title)}"\n(.*?)```', (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(
+        rf'```\w+ title="{re.escape(title)}"\n(.*?)```', (ROOT / page).read_text(encoding="utf-8"), re.DOTALL
+    )
     assert found, f"{page} has no block {title}"
     return found[1]
 
 
 def prepare(folder: Path) -> None:
     """Write the tutorial's files: the task, the tickets, and the first batch."""
-    for name, page in (("conf/task/tickets.yaml", "docs/learn/own-task.md"), ("inbox/monday.csv", "docs/learn/own-data.md")):
+    for name, page in (
+        ("conf/task/tickets.yaml", "docs/learn/own-task.md"),
+        ("inbox/monday.csv", "docs/learn/own-data.md"),
+    ):
         file = folder / name
         file.parent.mkdir(parents=True)
         file.write_text(fenced(page, name), encoding="utf-8")

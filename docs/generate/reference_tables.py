@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from config_reference import first_comment
-
 from distilspark.cli import COMMANDS
 from distilspark.heads import HEADS
 from distilspark.metrics import METRICS
@@ -14,7 +13,9 @@ from distilspark.paths import CONF
 
 def commands() -> str:
     """Write what each command is for."""
-    return "\n".join(["| command | purpose |", "| --- | --- |", *(f"| `{name}` | {text} |" for name, text in COMMANDS.items())])
+    return "\n".join(
+        ["| command | purpose |", "| --- | --- |", *(f"| `{name}` | {text} |" for name, text in COMMANDS.items())]
+    )
 
 
 def metrics() -> str:
@@ -22,7 +23,9 @@ def metrics() -> str:
     lines = ["| metric | name | head | better |", "| --- | --- | --- | --- |"]
     for metric in METRICS.values():
         heads = ", ".join(name for name, head in HEADS.items() if metric.name in head.metrics)
-        lines.append(f"| `{metric.name}` | {metric.title} | {heads} | {'higher' if metric.higher_is_better else 'lower'} |")
+        lines.append(
+            f"| `{metric.name}` | {metric.title} | {heads} | {'higher' if metric.higher_is_better else 'lower'} |"
+        )
     return "\n".join(lines)
 
 
@@ -30,7 +33,11 @@ def experiments() -> str:
     """Write the question of each file in `conf/experiment/`."""
     files = sorted((CONF / "experiment").glob("*.yaml"))
     return "\n".join(
-        ["| `experiment=` | question |", "| --- | --- |", *(f"| `{file.stem}` | {first_comment(file)} |" for file in files)]
+        [
+            "| `experiment=` | question |",
+            "| --- | --- |",
+            *(f"| `{file.stem}` | {first_comment(file)} |" for file in files),
+        ]
     )
 
 
