@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1]
 IMAGES = DOCS / "images"
 CHARACTER, LINE, MARGIN = 8.43, 19, 18  # pixels: of a character and a line at 14 px, and round the text
 WIDTH = 100  # characters
-BOX, GAP, HEIGHT = 158, 26, 64
+BOX, GAP, HEIGHT, ROW_GAP, A_ROW = 172, 26, 68, 30, 4  # of the boxes of a flow
 TRAINING = (
     ("read", "strict reader, in Spark:", "good rows, bad rows"),
     ("split", "by a hash of the text:", "train, validation, dev"),
@@ -53,32 +53,38 @@ def terminal(text: str) -> str:
 
 def flow() -> str:
     """Draw a row's way through training and scoring."""
-    width = len(TRAINING) * (BOX + GAP) - GAP + 2 * MARGIN
+    width, height = A_ROW * (BOX + GAP) - GAP + 2 * MARGIN, 460
     parts = [
-        *_lane("Training", TRAINING, 20, "#e8eaf6", "#3f51b5"),
-        *_lane("Scoring", SCORING, 170, "#e0f2f1", "#00796b"),
+        *_lane("Training", TRAINING, 18, "#e8eaf6", "#3f51b5"),
+        *_lane("Scoring", SCORING, 240, "#e0f2f1", "#00796b"),
     ]
     style = (
-        "text {font: 12px system-ui, 'DejaVu Sans', Arial, sans-serif; fill: #222; text-anchor: middle}"
+        "text {font: 13px system-ui, 'DejaVu Sans', Arial, sans-serif; fill: #222; text-anchor: middle}"
         ".title {font-weight: bold; font-size: 14px} .lane {font-weight: bold; font-size: 15px; text-anchor: start}"
     )
-    return _svg(width, 280, style, [f'<rect width="{width}" height="280" rx="8" fill="#fff"/>', *parts])
+    return _svg(width, height, style, [f'<rect width="{width}" height="{height}" rx="8" fill="#fff"/>', *parts])
 
 
 def _lane(name: str, steps: tuple[tuple[str, str, str], ...], top: int, fill: str, line: str) -> list[str]:
-    parts = [f'<text x="{MARGIN}" y="{top + 12}" class="lane">{name}</text>']
+    """Draw boxes in rows of `A_ROW`, with an arrow from each to the next."""
+    parts = [f'<text x="{MARGIN}" y="{top + 14}" class="lane">{name}</text>']
     for number, (title, first, second) in enumerate(steps):
-        x, y = MARGIN + number * (BOX + GAP), top + 26
+        row, column = divmod(number, A_ROW)
+        x, y = MARGIN + column * (BOX + GAP), top + 28 + row * (HEIGHT + ROW_GAP)
         look = f'fill="{fill}" stroke="{line}" stroke-width="1.5"'
         parts.append(f'<rect x="{x}" y="{y}" width="{BOX}" height="{HEIGHT}" rx="6" {look}/>')
-        rows = zip((title, first, second), (20, 38, 54), ("title", "", ""), strict=True)
+        rows = zip((title, first, second), (22, 41, 57), ("title", "", ""), strict=True)
         parts += [
             f'<text x="{x + BOX / 2}" y="{y + down}" class="{kind}">{escape(text)}</text>' for text, down, kind in rows
         ]
-        if number:
-            end, middle = x - 2, y + HEIGHT / 2
-            arrow = f"M {x - GAP + 2} {middle} H {end} m -7 -5 l 7 5 l -7 5"
-            parts.append(f'<path d="{arrow}" fill="none" stroke="{line}" stroke-width="2"/>')
+        if column:
+            arrow = f"M {x - GAP + 2} {y + HEIGHT / 2} H {x - 2} m -7 -5 l 7 5 l -7 5"
+        elif row:
+            end = MARGIN + (A_ROW - 1) * (BOX + GAP) + BOX / 2
+            arrow = f"M {end} {y - ROW_GAP + 2} V {y - ROW_GAP / 2} H {x + BOX / 2} V {y - 2} m -5 -7 l 5 7 l 5 -7"
+        else:
+            continue
+        parts.append(f'<path d="{arrow}" fill="none" stroke="{line}" stroke-width="2"/>')
     return parts
 
 
