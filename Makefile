@@ -100,4 +100,4 @@ lock: ## Pin everything in requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev --quiet pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the environments and caches; runs and models stay
-	rm -rf $(VENV) $(RIVALS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(RIVALS) site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import re
 import shlex
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import config_reference
 import decisions
 import record
 import tables
+from distilspark import __version__
 from distilspark.cli import COMMANDS, hydra_arguments
 from distilspark.config import from_hydra
 from distilspark.paths import CONF, ROOT
@@ -234,6 +236,17 @@ def test_workers_pay_only_where_the_batch_grows_and_keep_the_quality() -> None:
     assert max(point["same_batch_speedup"] for points in scaling.values() for point in points) == 1
     one, two = (tables.results(f"quality_{name}")["summary"]["dev/pearson"] for name in ("stsb", "stsb_two_workers"))
     assert abs(two["mean"] - one["mean"]) < min(two["sd"], one["sd"])
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    places = {"pyproject.toml": r'^version = "(.+)"', "CITATION.cff": r"^version: (.+)"}
+    found = {re.findall(line, (ROOT / file).read_text(), re.MULTILINE)[0] for file, line in places.items()}
+    assert found == {__version__}
+
+
+def test_examples_in_the_generators_hold() -> None:
+    assert [doctest.testmod(module).failed for module in (tables, config_reference)] == [0, 0]
+    assert doctest.testmod(tables).attempted > 0
 
 
 def test_pictures_are_small() -> None:

@@ -31,6 +31,7 @@ def store(
     return first
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_quickstart_runs(store: str) -> None:
     before = mlflow.get_tracking_uri()
     try:
