@@ -64,7 +64,8 @@ check: $(READY) ## Lint, format, types, imports between layers, documentation
 	PYTHONPATH=src $(VENV)/bin/lint-imports
 	$(MKDOCS) build --quiet
 
-docs: $(READY) ## Build the documentation into site/; a dead link or an unknown name fails it
+docs: $(READY) ## Fill the documentation's tables, and build it into site/; a dead link or an unknown name fails it
+	$(RUN) docs/generate/fill.py
 	$(MKDOCS) build
 
 docs-serve: $(READY) ## Show the documentation on http://127.0.0.1:8000, as it is while you write

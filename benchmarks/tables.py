@@ -1,19 +1,14 @@
-"""Tables of the benchmarks' results as markdown: in the README between markers, and in the documentation.
-
-`python benchmarks/tables.py` writes them into README.md; `--check` fails where they are not what the files give.
-"""
+"""Tables of the benchmarks' results as markdown, for the README and the documentation (`docs/generate/fill.py`)."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parents[1] / "README.md"
 MARKED = re.compile(r"<!-- table: ([\w-]+) -->\n.*?<!-- /table -->", re.DOTALL)
 TITLES = {"mcc": "MCC", "pearson": "Pearson", "spearman": "Spearman", "accuracy": "accuracy", "r2": "R²"}
 
@@ -178,7 +173,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 }
 
 
-def fill(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
+def fill(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
     """Write each table between its markers, in place of what stands there.
 
     Raises:
@@ -186,16 +181,3 @@ def fill(text: str, tables: Mapping[str, Callable[[], str]] = TABLES) -> str:
 
     """
     return MARKED.sub(lambda found: f"<!-- table: {found[1]} -->\n{tables[found[1]]()}\n<!-- /table -->", text)
-
-
-def main() -> None:
-    """Fill the README, or with `--check` exit with 1 where its tables are stale."""
-    text = README.read_text(encoding="utf-8")
-    if "--check" not in sys.argv:
-        README.write_text(fill(text), encoding="utf-8")
-    elif fill(text) != text:
-        sys.exit("README.md has stale tables: run `python benchmarks/tables.py`")
-
-
-if __name__ == "__main__":
-    main()

@@ -26,7 +26,7 @@ from distilspark.config import from_hydra
 from distilspark.paths import CONF, ROOT
 
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*fill.PAGES, ROOT / "CONTRIBUTING.md"]
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 OWN_TASKS = ("tickets", "helpfulness")  # whose files stand in docs/learn/own-task.md
 # tags, artifacts and Spark's own settings, whose names begin as keys do
@@ -210,10 +210,10 @@ def test_decisions_have_numbers_without_gaps() -> None:
     assert all(each.file.name.startswith(f"{each.number:04d}-") for each in records)
 
 
-def test_the_readmes_tables_are_the_benchmarks() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert len(tables.MARKED.findall(text)) >= 2
-    assert tables.fill(text) == text, "run `python benchmarks/tables.py`"
+def test_generated_parts_are_what_the_code_and_the_benchmarks_give() -> None:
+    texts = {page.name: page.read_text(encoding="utf-8") for page in fill.PAGES}
+    assert len(tables.MARKED.findall(texts["README.md"])) >= 3
+    assert [name for name, text in texts.items() if fill.written(text) != text] == [], "run `make docs`"
 
 
 def test_the_readme_is_short_and_has_the_main_uses() -> None:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / folder) for folder in ("src", "benchmarks", "docs/generate")]
+sys.path.insert(0, str(Path(__file__).parent))
 
-import config_reference  # noqa: E402
 import decisions  # noqa: E402
-import reference_tables  # noqa: E402
-import tables  # noqa: E402
-
-SECTIONS: Mapping[str, Callable[[], str]] = {
-    **tables.TABLES,
-    **reference_tables.TABLES,
-    "config": config_reference.write,
-    "decisions": decisions.index,
-}
+import fill  # noqa: E402
 
 
 def on_config(config: Any) -> Any:
     """Add a page for each decision to the navigation, below their index."""
     for section in config.nav:
-        for entry in section.get("Explain", []) if isinstance(section.get("Explain"), list) else []:
+        for entry in section.get("Explain", []):
             if "Decisions" in entry:
                 pages = [{decision.title: f"decisions/{decision.file.name}"} for decision in decisions.read()]
                 entry["Decisions"] = [entry["Decisions"], *pages]
@@ -35,4 +24,4 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill the generated parts of a page."""
-    return tables.fill(markdown, SECTIONS)
+    return fill.built(markdown)

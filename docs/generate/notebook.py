@@ -41,6 +41,19 @@ def show(value: Any) -> list[dict[str, Any]]:
     return [{"output_type": "execute_result", "execution_count": 1, "metadata": {}, "data": lines}]
 
 
+def page() -> str:
+    """Write the quickstart as a page: its text, code and outputs."""
+    parts = []
+    for cell in json.loads(QUICKSTART.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for output in cell.get("outputs", []):
+            data = {kind: "".join(lines) for kind, lines in output["data"].items()}
+            table = data.get("text/html", "").replace(' border="1" class="dataframe"', "")
+            parts.append(table or f"```text\n{data['text/plain']}\n```")
+    return "\n\n".join(parts)
+
+
 def main() -> None:
     """Run the quickstart, and write its outputs into it."""
     notebook = json.loads(QUICKSTART.read_text(encoding="utf-8"))
