@@ -18,6 +18,7 @@ from omegaconf import open_dict
 
 import config_reference
 import decisions
+import fill
 import record
 import tables
 from distilspark import __version__
@@ -31,6 +32,8 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):.*## ", (ROOT / "Makefile").read_text
 OWN_TASKS = ("tickets", "helpfulness")  # whose files stand in docs/learn/own-task.md
 # tags, artifacts and Spark's own settings, whose names begin as keys do
 NOT_KEYS = (
+    "scoring.json",
+    "training.json",
     "predict.log",
     "data.digest.",
     "spark.settings.",

@@ -1,7 +1,7 @@
 """Fill the generated parts of the README and of the documentation's pages: tables of benchmarks, commands and so on.
 
 `python docs/generate/fill.py` writes all but two of them into the files, so that they can be read without the site;
-`tests/test_docs.py` refuses a stale one. The reference of config keys and the notebook are filled when the site is built.
+`tests/test_docs.py` refuses a stale one. The reference of config keys and the notebook are filled in the site alone.
 """
 
 from __future__ import annotations

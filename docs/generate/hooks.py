@@ -8,8 +8,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import decisions  # noqa: E402
-import fill  # noqa: E402
+import decisions
+import fill
 
 
 def on_config(config: Any) -> Any:
