@@ -35,6 +35,8 @@ NOT_KEYS = (
     "scoring.json",
     "training.json",
     "predict.log",
+    "gate.verdict",
+    "gate.reason",
     "data.digest.",
     "spark.settings.",
     "spark.authenticate",
