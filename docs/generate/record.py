@@ -22,6 +22,8 @@ STREAM = "predict.streaming=true predict.available_now=true"
 BOTH = "models:/distilspark-tickets@champion,models:/distilspark-tickets@challenger"
 STEPS = {
     "train_cola": "train task=cola",
+    "start_cola": "train task=cola model=minilm training.pretraining.rows=0",
+    "start_predict": "predict task=cola input=sentences.txt output=scored_start predict.format=csv",
     "tickets_train": f"train task=tickets {OWN} model=minilm",
     "tickets_predict": f"predict task=tickets input=inbox output=scored {STREAM}",
     "tickets_challenger": f"train task=tickets {OWN} model=minilm training.seed=2 training.early_stopping.patience=4",
@@ -48,6 +50,7 @@ def prepare(folder: Path) -> None:
         file = folder / name
         file.parent.mkdir(parents=True)
         file.write_text(fenced(page, name), encoding="utf-8")
+    (folder / "sentences.txt").write_text("The cat sat on the mat.\nThe cat sat mat on the.\n", encoding="utf-8")
     subprocess.run([sys.executable, str(ROOT / "docs/tutorials/make_tickets.py"), "tickets"], cwd=folder, check=True)
 
 
@@ -59,7 +62,10 @@ def run(arguments: str, folder: Path) -> str:
     }
     searched = f"hydra.searchpath=[file://{folder}/conf]"
     command = [sys.executable, "-m", "distilspark", *arguments.split(), searched]
-    printed = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+    ended = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    if ended.returncode:
+        sys.exit(f"{arguments} ended with {ended.returncode}:\n{ended.stdout}")
+    printed = ended.stdout
     return re.sub(r" STORE=\S+`", "`", printed).replace(f"file:{folder}/", "").replace(f"{folder}/", "")
 
 
@@ -71,6 +77,8 @@ def main() -> None:
         prepare(folder)
         for name in wanted:
             (OUTPUTS / f"{name}.txt").write_text(run(STEPS[name], folder), encoding="utf-8")
+        for part in (folder / "scored_start").glob("part-*.csv"):
+            (OUTPUTS / "start_scored.csv").write_text(part.read_text(encoding="utf-8"), encoding="utf-8")
         if (scored := folder / "scored").is_dir():
             rows = pd.concat([pd.read_parquet(batch) for batch in sorted(scored.glob("batch=*"))])
             (OUTPUTS / "tickets_rows.txt").write_text(f"{rows.to_string(index=False)}\n", encoding="utf-8")
