@@ -17,7 +17,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-cluster bench-predict lock clean
+.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-train bench-cluster bench-predict lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ test-fast: $(READY) ## The tests that take seconds
 
 bench: $(READY) ## Measure training: bucketed against padded, memory over ten epochs; writes benchmarks/results/
 	$(RUN) benchmarks/training.py
+
+bench-train: $(READY) $(RIVALS)/.ready ## Measure training against Hugging Face's Trainer and the report's way; an hour; writes benchmarks/results/
+	$(RUN) benchmarks/training_speed.py $(ARGS)
 
 bench-cluster: $(READY) ## Measure training on two workers against one, and on paper on more; writes benchmarks/results/
 	$(RUN) benchmarks/cluster_training.py $(ARGS)
