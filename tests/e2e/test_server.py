@@ -142,6 +142,21 @@ def test_who_is_not_known_sees_nothing(server: Server, auth: tuple[str, str] | N
     assert requests.get(server.url, auth=auth, timeout=60).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        *(("127.0.0.1:{port}", 200), ("localhost:{port}", 200), ("[::1]:{port}", 200), ("localhost", 200)),
+        *(("10.attacker.example", 403), ("192.168.evil.example", 403), ("10.0.0.7:{port}", 403), ("localhost:1", 403)),
+    ],
+)
+def test_it_answers_to_its_own_names_only(server: Server, host: str, status: int) -> None:
+    """A page whose name resolves to this machine (DNS rebinding) reads nothing."""
+    named = {"Host": host.format(port=server.port)}
+    for path in ("", f"{API}/experiments/search?max_results=1"):
+        answer = requests.get(f"{server.url}/{path}", headers=named, auth=admin(server), timeout=60)
+        assert answer.status_code == status, answer.text
+
+
 def test_jobs_are_off(server: Server) -> None:
     assert server.process
     names = [" ".join(each.cmdline()) for each in psutil.Process(server.process.pid).children(recursive=True)]
