@@ -10,6 +10,7 @@ VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 READY := $(VENV)/.ready
 RIVALS := benchmarks/rivals/.venv
+AUDIT := .audit
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 ifdef STORE
@@ -17,7 +18,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-cluster bench-predict lock clean
+.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-cluster bench-predict audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -88,8 +89,18 @@ $(RIVALS)/.ready: requirements.lock benchmarks/rivals/requirements.txt
 	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/rivals/requirements.txt
 	@touch $@
 
+audit: $(AUDIT)/.ready ## Look the lock's packages up in an advisory database: make audit ARGS="--vulnerability-service=osv"
+	@$(AUDIT)/bin/pip-audit --strict --requirement requirements.lock --disable-pip --progress-spinner off $(ARGS) 2>$(AUDIT)/log \
+	|| { grep '^Found ' $(AUDIT)/log >&2 || echo "nothing was audited: no advisory database answers for every package ($(AUDIT)/log)" >&2; exit 1; }
+	@tail -n 1 $(AUDIT)/log
+
+$(AUDIT)/.ready: Makefile
+	@$(PYTHON) -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
+
 lock: ## Pin everything in requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev --quiet pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the environments and caches; runs and models stay
-	rm -rf $(VENV) $(RIVALS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(RIVALS) $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
