@@ -425,12 +425,12 @@ def test_two_processes_build_a_checkpoint_once(
 def test_a_config_that_names_code_has_none_run(
     pinned: ModelConfig, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    """transformers (`auto_map`) and Keras (`module`) would import the file beside it, if they were asked to."""
+    """Both transformers (`auto_map`) and Keras (`module`) would import the file beside it, if they were asked to."""
     marker = tmp_path / "marker"
     (hub / "foreign.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Any: pass\n")
     monkeypatch.syspath_prepend(hub)
     code = {
-        "auto_map": {name: "foreign.Any" for name in ("AutoConfig", "AutoModel", "AutoTokenizer")},
+        "auto_map": dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer"), "foreign.Any"),
         "custom_pipelines": {"text-classification": {"impl": "foreign.Any", "pt": ["AutoModel"]}},
         **{"module": "foreign", "class_name": "Any", "registered_name": "foreign>Any", "trust_remote_code": True},
     }
