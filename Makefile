@@ -6,6 +6,7 @@ ARGS ?=
 HOST =# make's own HOST=... only: shells and conda have a HOST of their own
 PORT =
 AUTH =
+MINUTES = 10
 VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -18,7 +19,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-cluster bench-predict audit lock clean
+.PHONY: help setup train ablate compare evaluate promote predict server ui check format test test-fast bench bench-cluster bench-predict bench-resume soak audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -81,6 +82,12 @@ bench-cluster: $(READY) ## Measure training on two workers against one, and on p
 
 bench-predict: $(READY) $(RIVALS)/.ready ## Measure scoring: Spark against its rivals, memory, a cluster; half an hour; writes benchmarks/results/
 	$(RUN) benchmarks/scoring.py $(ARGS)
+
+bench-resume: $(READY) $(RIVALS)/.ready ## Kill trainings at 30 % of an epoch, ours and Trainer's, and compare the weights; writes benchmarks/results/
+	$(RUN) benchmarks/resume.py
+
+soak: $(READY) ## Kill scorings, streams and trainings at random moments: make soak MINUTES=30; writes benchmarks/results/
+	$(RUN) benchmarks/soak.py --minutes $(MINUTES) $(ARGS)
 
 $(RIVALS)/.ready: requirements.lock benchmarks/rivals/requirements.txt
 	@echo "setting up $(RIVALS): a few minutes and 5 GB, once"

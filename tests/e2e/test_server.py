@@ -23,6 +23,7 @@ from helpers.processes import TINY, Place, end_group, train_command
 pytestmark = pytest.mark.slow
 SMALL = ("spark.master=local[1]", "spark.driver_memory=1g", "spark.shuffle_partitions=1")
 USERS = {"ann": "ann's own password", "bob": "bob's own password"}
+PLANTED = "hunter2-Tr0ub4dor"  # in variables that hold secrets of other programs
 API = "api/2.0/mlflow"
 
 
@@ -48,7 +49,8 @@ class Server:
         own = {"folder": self.place.folder / "secret", "artifacts": self.place.folder / "artifacts"}
         settings = [f"{key}={value}" for key, value in own.items()]
         command = [sys.executable, "-m", "distilspark", "server", f"port={self.port}", "auth=on", *settings]
-        environment = self.place.environment | {"MLFLOW_BACKEND_STORE_URI": self.store}
+        planted = dict.fromkeys(("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"), PLANTED)
+        environment = self.place.environment | planted | {"MLFLOW_BACKEND_STORE_URI": self.store}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.place.folder, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -124,11 +126,13 @@ def test_no_password_is_shown_but_the_admins_once(server: Server) -> None:
     assert said.count(told_password(server)) == 1
     assert f"the password of the user admin is {told_password(server)} (printed once, and kept in " in said
     assert f"serving postgresql+psycopg2://mlflow:***@127.0.0.1:{server.store[-14:-9]}/postgres" in said
-    hidden = (PASSWORD, server.store.split(":")[2].split("@")[0])
+    hidden = (PASSWORD, server.store.split(":")[2].split("@")[0], PLANTED)
     assert not [each for each in hidden if each in said]
     assert server.process
     for process in [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]:
         assert not [each for each in hidden if each in " ".join(process.cmdline())]
+    files = [file for file in server.place.folder.rglob("*") if file.is_file()]
+    assert not [file for file in files if PLANTED.encode() in file.read_bytes()]
     secret = server.place.folder / "secret"
     assert {file.stat().st_mode & 0o777 for file in secret.iterdir()} == {0o600}
     assert secret.stat().st_mode & 0o777 == 0o700
