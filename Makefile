@@ -28,6 +28,7 @@ setup: $(READY) ## Set up .venv from requirements.lock (Python 3.11 to 3.13)
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "distilspark needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@test ! -L $(VENV) || { echo "$(VENV) is a link to an environment that others use, and is not set up anew: remove the link, or touch $(READY) where it fits requirements.lock" >&2; exit 2; }
 	@echo "setting up $(VENV) from requirements.lock: a few minutes and 4 GB, once"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

@@ -143,6 +143,19 @@ def test_make_refuses_a_python_that_does_not_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_make_never_clears_an_environment_behind_a_link(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").write_text("")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "kept").touch()
+    (tmp_path / ".venv").symlink_to(tmp_path / "shared")
+    command = ["make", "check", f"PYTHON={sys.executable}"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "is a link to an environment that others use" in ended.stderr
+    assert (tmp_path / "shared" / "kept").exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 @pytest.mark.parametrize(
     "said, code, shown",
     [
