@@ -6,11 +6,13 @@ ARGS ?=
 HOST =# make's own HOST=... only: shells and conda have a HOST of their own
 PORT =
 AUTH =
+MINUTES = 10
 VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 READY := $(VENV)/.ready
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs
 RIVALS := benchmarks/rivals/.venv
+AUDIT := .audit
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 ifdef STORE
@@ -18,7 +20,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate compare evaluate promote predict server ui check docs docs-serve format test test-fast bench bench-cluster bench-predict lock clean
+.PHONY: help setup train ablate compare evaluate promote predict server ui check docs docs-serve format test test-fast bench bench-train bench-cluster bench-predict bench-resume soak audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -27,6 +29,7 @@ setup: $(READY) ## Set up .venv from requirements.lock (Python 3.11 to 3.13)
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "distilspark needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@test ! -L $(VENV) || { echo "$(VENV) is a link to an environment that others use, and is not set up anew: remove the link, or touch $(READY) where it fits requirements.lock" >&2; exit 2; }
 	@echo "setting up $(VENV) from requirements.lock: a few minutes and 4 GB, once"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
@@ -84,11 +87,20 @@ test-fast: $(READY) ## The tests that take seconds
 bench: $(READY) ## Measure training: bucketed against padded, memory over ten epochs; writes benchmarks/results/
 	$(RUN) benchmarks/training.py
 
+bench-train: $(READY) $(RIVALS)/.ready ## Measure training against Hugging Face's Trainer and the report's way; an hour; writes benchmarks/results/
+	$(RUN) benchmarks/training_speed.py $(ARGS)
+
 bench-cluster: $(READY) ## Measure training on two workers against one, and on paper on more; writes benchmarks/results/
 	$(RUN) benchmarks/cluster_training.py $(ARGS)
 
 bench-predict: $(READY) $(RIVALS)/.ready ## Measure scoring: Spark against its rivals, memory, a cluster; half an hour; writes benchmarks/results/
 	$(RUN) benchmarks/scoring.py $(ARGS)
+
+bench-resume: $(READY) $(RIVALS)/.ready ## Kill trainings at 30 % of an epoch, ours and Trainer's, and compare the weights; writes benchmarks/results/
+	$(RUN) benchmarks/resume.py
+
+soak: $(READY) ## Kill scorings, streams and trainings at random moments: make soak MINUTES=30; writes benchmarks/results/
+	$(RUN) benchmarks/soak.py --minutes $(MINUTES) $(ARGS)
 
 $(RIVALS)/.ready: requirements.lock benchmarks/rivals/requirements.txt
 	@echo "setting up $(RIVALS): a few minutes and 5 GB, once"
@@ -97,8 +109,18 @@ $(RIVALS)/.ready: requirements.lock benchmarks/rivals/requirements.txt
 	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/rivals/requirements.txt
 	@touch $@
 
+audit: $(AUDIT)/.ready ## Look the lock's packages up in an advisory database: make audit ARGS="--vulnerability-service=osv"
+	@$(AUDIT)/bin/pip-audit --strict --requirement requirements.lock --disable-pip --progress-spinner off $(ARGS) 2>$(AUDIT)/log \
+	|| { grep '^Found ' $(AUDIT)/log >&2 || echo "nothing was audited: no advisory database answers for every package ($(AUDIT)/log)" >&2; exit 1; }
+	@tail -n 1 $(AUDIT)/log
+
+$(AUDIT)/.ready: Makefile
+	@$(PYTHON) -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
+
 lock: ## Pin everything in requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev --quiet pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the environments and caches; runs and models stay
-	rm -rf $(VENV) $(RIVALS) site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(RIVALS) $(AUDIT) site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -15,6 +15,7 @@ import psutil
 from distilspark.tracking.runs import git
 
 RESULTS = Path(__file__).parent / "results"
+FLAGS = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"}
 PACKAGES = ("keras", "keras-hub", "mlflow", "numpy", "onnxruntime", "pyspark", "tensorflow", "tokenizers")
 
 
@@ -48,6 +49,12 @@ def _processor() -> str:
     if not information.is_file():
         return platform.processor()
     lines = information.read_text().splitlines()
-    features = next(line for line in lines if line.startswith("flags")).split()
     name = next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
-    return f"{name} ({', '.join(sorted({'avx2', 'avx512f', 'avx512_vnni'} & set(features))) or 'no AVX2'})"
+    return f"{name} ({', '.join(sorted(FLAGS & processor_flags())) or 'no AVX2'})"
+
+
+def processor_flags() -> set[str]:
+    """All flags of the processor, where `/proc/cpuinfo` has them."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    return set(next((line for line in lines if line.startswith("flags")), "").split())

@@ -25,8 +25,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pandas as pd
 
-from cola import NAME
 from distilspark.paths import ROOT
+from glue import NAME
 from results_file import RESULTS, machine, write_results
 from scoring_material import Material, write_material
 from standalone_cluster import standalone_cluster
@@ -62,7 +62,7 @@ def main() -> None:
         material = write_material(Path(folder), chosen.model)
         measured = {name: _measure(name, material, chosen) for name in chosen.only or MEASUREMENTS}
     figures = {
-        "data": NAME,
+        "data": f"CoLA ({NAME})",
         "network": f"{chosen.model}, cut at 64 tokens, with a head that was not trained",
         "cores": CORES,
         "times_as_fast": compare(known | measured),

@@ -19,7 +19,6 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from safetensors.numpy import save_file
 
-from cola import read_cola
 from distilspark.config import Precision, TrainConfig, from_hydra
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.heads import CLASSIFICATION
@@ -28,6 +27,7 @@ from distilspark.model.network import build_network, export_arrays
 from distilspark.package.build import log_package, write_package
 from distilspark.paths import CONF
 from distilspark.training.prediction import Predictor
+from glue import read_cola
 
 SEED = 1
 REFERENCE_ROWS = 4000

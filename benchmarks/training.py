@@ -15,7 +15,6 @@ import numpy as np
 import psutil
 from hydra import compose, initialize_config_dir
 
-from cola import NAME, read_cola
 from distilspark.config import TrainConfig, from_hydra
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.checkpoints import fetch
@@ -24,6 +23,7 @@ from distilspark.paths import CONF
 from distilspark.training.batches import Examples
 from distilspark.training.loop import TrainingData, fit, seed_everything
 from distilspark.training.targets import make_target_transform
+from glue import NAME, read_cola
 from results_file import machine, write_results
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     before = machine()
     figures = {
-        "data": NAME,
+        "data": f"CoLA ({NAME})",
         "epoch": measure_epochs(arguments.rows),
         "memory": measure_memory(arguments.memory_rows),
     }

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What tests/e2e/test_browser.py looks at, and where it writes what it sees; else a folder of its own."""
+    parser.addoption("--all-crash-points", action="store_true", help="fail a scoring at every operation, not at some")
     parser.addoption("--screenshots", type=Path, metavar="FOLDER", help="write the pictures of MLflow's UI there")
     parser.addoption(
         "--store", type=Path, metavar="FOLDER", help="look at the ablation of class weights in its mlflow.db"

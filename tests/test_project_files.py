@@ -142,6 +142,40 @@ def test_make_refuses_a_python_that_does_not_fit(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_make_never_clears_an_environment_behind_a_link(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").write_text("")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "kept").touch()
+    (tmp_path / ".venv").symlink_to(tmp_path / "shared")
+    command = ["make", "check", f"PYTHON={sys.executable}"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "is a link to an environment that others use" in ended.stderr
+    assert (tmp_path / "shared" / "kept").exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize(
+    "said, code, shown",
+    [
+        ("No known vulnerabilities found", 0, "No known vulnerabilities found"),
+        ("Found 2 known vulnerabilities in 1 package", 1, "Found 2 known vulnerabilities in 1 package"),
+        ("ERROR: x: Dependency not found on PyPI", 1, "no advisory database answers for every package"),
+    ],
+)
+def test_make_audit_passes_only_what_a_database_has_looked_up(tmp_path: Path, said: str, code: int, shown: str) -> None:
+    audit = tmp_path / ".audit"
+    (audit / "bin").mkdir(parents=True)
+    (audit / "bin" / "pip-audit").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
+    (audit / "bin" / "pip-audit").chmod(0o755)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (audit / ".ready").touch()
+    ended = subprocess.run(["make", "audit"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode == 0) is (code == 0)
+    assert shown in ended.stdout + ended.stderr
+
+
 def test_what_runs_leave_behind_is_ignored() -> None:
     produced = [
         ".venv/x",

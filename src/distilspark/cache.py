@@ -50,7 +50,11 @@ def cached_folder(name: str, build: Callable[[Path], None], is_intact: Callable[
 
 
 def _build_whole(folder: Path, build: Callable[[Path], None]) -> None:
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    prefix = f"{folder.name}.partial-"
+    for left in folder.parent.iterdir():
+        if left.name.startswith(prefix):  # by a process that was killed: the lock is ours
+            shutil.rmtree(left, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     try:
         build(partial)
         partial.chmod(0o755)

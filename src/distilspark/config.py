@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from distilspark.errors import UserError
@@ -28,7 +28,14 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 DEFAULT_THRESHOLD = 0.5  # with it the more probable of two labels is predicted
 Location = Annotated[str, AfterValidator(from_caller)]  # a path or URI
+# a pattern such as 10.* would match names too
+HostName = Annotated[str, StringConstraints(pattern=r"^((\*\.)?[\w.-]+|\[[\da-fA-F:]+\])(:\d+)?$", to_lower=True)]
 config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+
+
+def _split(value: Any) -> Any:
+    """Split a list that an environment variable gives."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _number(name: str) -> float | None:
@@ -452,6 +459,7 @@ class ServerConfig:
 
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)]
+    allowed_hosts: Annotated[list[HostName], BeforeValidator(_split)]  # beside `host` and loopback's names
     workers: Positive
     store: str | None  # a database's URL; None: the project's own
     artifacts: str | None  # a folder or URI; None: the project's own

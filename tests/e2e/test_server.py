@@ -23,6 +23,7 @@ from helpers.processes import TINY, Place, end_group, train_command
 pytestmark = pytest.mark.slow
 SMALL = ("spark.master=local[1]", "spark.driver_memory=1g", "spark.shuffle_partitions=1")
 USERS = {"ann": "ann's own password", "bob": "bob's own password"}
+PLANTED = "hunter2-Tr0ub4dor"  # in variables that hold secrets of other programs
 API = "api/2.0/mlflow"
 
 
@@ -48,7 +49,8 @@ class Server:
         own = {"folder": self.place.folder / "secret", "artifacts": self.place.folder / "artifacts"}
         settings = [f"{key}={value}" for key, value in own.items()]
         command = [sys.executable, "-m", "distilspark", "server", f"port={self.port}", "auth=on", *settings]
-        environment = self.place.environment | {"MLFLOW_BACKEND_STORE_URI": self.store}
+        planted = dict.fromkeys(("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"), PLANTED)
+        environment = self.place.environment | planted | {"MLFLOW_BACKEND_STORE_URI": self.store}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.place.folder, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -124,11 +126,13 @@ def test_no_password_is_shown_but_the_admins_once(server: Server) -> None:
     assert said.count(told_password(server)) == 1
     assert f"the password of the user admin is {told_password(server)} (printed once, and kept in " in said
     assert f"serving postgresql+psycopg2://mlflow:***@127.0.0.1:{server.store[-14:-9]}/postgres" in said
-    hidden = (PASSWORD, server.store.split(":")[2].split("@")[0])
+    hidden = (PASSWORD, server.store.split(":")[2].split("@")[0], PLANTED)
     assert not [each for each in hidden if each in said]
     assert server.process
     for process in [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]:
         assert not [each for each in hidden if each in " ".join(process.cmdline())]
+    files = [file for file in server.place.folder.rglob("*") if file.is_file()]
+    assert not [file for file in files if PLANTED.encode() in file.read_bytes()]
     secret = server.place.folder / "secret"
     assert {file.stat().st_mode & 0o777 for file in secret.iterdir()} == {0o600}
     assert secret.stat().st_mode & 0o777 == 0o700
@@ -140,6 +144,21 @@ def test_no_password_is_shown_but_the_admins_once(server: Server) -> None:
 def test_who_is_not_known_sees_nothing(server: Server, auth: tuple[str, str] | None) -> None:
     assert server.ask("experiments/search", auth, max_results=1).status_code == 401
     assert requests.get(server.url, auth=auth, timeout=60).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        *(("127.0.0.1:{port}", 200), ("localhost:{port}", 200), ("[::1]:{port}", 200), ("localhost", 200)),
+        *(("10.attacker.example", 403), ("192.168.evil.example", 403), ("10.0.0.7:{port}", 403), ("localhost:1", 403)),
+    ],
+)
+def test_it_answers_to_its_own_names_only(server: Server, host: str, status: int) -> None:
+    """A page whose name resolves to this machine (DNS rebinding) reads nothing."""
+    named = {"Host": host.format(port=server.port)}
+    for path in ("", f"{API}/experiments/search?max_results=1"):
+        answer = requests.get(f"{server.url}/{path}", headers=named, auth=admin(server), timeout=60)
+        assert answer.status_code == status, answer.text
 
 
 def test_jobs_are_off(server: Server) -> None:

@@ -17,8 +17,10 @@ from safetensors.numpy import load_file, save_file
 
 from distilspark.config import ModelConfig, TrainConfig
 from distilspark.errors import UserError, WorkError
+from distilspark.features.encoding import load_tokenizer
 from distilspark.model.checkpoints import fetch, file_digest, is_available
 from distilspark.model.conversion import FILES, convert
+from distilspark.model.network import build_network
 from helpers.checkpoints import flip_a_byte
 from helpers.fake_hub import serve_hub, silent_hub
 from helpers.fake_index import write_wheel
@@ -417,3 +419,25 @@ def test_two_processes_build_a_checkpoint_once(
     assert folders[0] == folders[1]
     assert (tmp_path / "log").read_text() == "built\n"
     assert in_cache(cache) == {Path(folders[0]).name}
+
+
+@pytest.mark.parametrize("source", ["path", "hub"])
+def test_a_config_that_names_code_has_none_run(
+    pinned: ModelConfig, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Both transformers (`auto_map`) and Keras (`module`) would import the file beside it, if they were asked to."""
+    marker = tmp_path / "marker"
+    (hub / "foreign.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Any: pass\n")
+    monkeypatch.syspath_prepend(hub)
+    code = {
+        "auto_map": dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer"), "foreign.Any"),
+        "custom_pipelines": {"text-classification": {"impl": "foreign.Any", "pt": ["AutoModel"]}},
+        **{"module": "foreign", "class_name": "Any", "registered_name": "foreign>Any", "trust_remote_code": True},
+    }
+    for name in ("config.json", "tokenizer_config.json"):
+        (hub / name).write_text(json.dumps(json.loads((hub / name).read_text()) | code))
+    folder = fetch(replace(pinned, path=str(hub) if source == "path" else None))
+    build_network(folder, "classification", 2)
+    load_tokenizer(folder).encode("The dog sleeps.")
+    assert not marker.exists() and "foreign" not in sys.modules
+    assert "foreign" not in (folder / "config.json").read_text()

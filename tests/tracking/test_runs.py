@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -380,3 +382,26 @@ def test_the_run_of_a_killed_start_ends(log: Path, tmp_path: Path) -> None:
         ends = [client.get_run(each) for each in (killed, finished, run.info.run_id)]
     assert [each.info.status for each in ends] == ["KILLED", "FINISHED", "RUNNING"]
     assert [each.data.tags.get("continued_by") for each in ends] == [run.info.run_id, None, None]
+
+
+def test_a_run_whose_process_was_killed_is_ended_by_the_next(log: Path) -> None:
+    client = mlflow.MlflowClient()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with open_run("abandoned", "living", log) as living:
+        here, pid, began = stored(living.info.run_id).data.tags["process"].split()
+        processes = {
+            "gone": f"{here} {ended.pid} {began}",
+            "another of this number": f"{here} {pid} 7.5",
+            "elsewhere": f"elsewhere/ {ended.pid} {began}",
+        }
+        others = {
+            name: client.create_run(living.info.experiment_id, tags={"process": process}).info.run_id
+            for name, process in processes.items()
+        }
+        untagged = client.create_run(living.info.experiment_id).info.run_id
+        with open_run("abandoned", "next", log, parent=stored(living.info.run_id)):
+            pass
+        found = {name: stored(run_id).info.status for name, run_id in others.items()}
+        assert found == {"gone": "KILLED", "another of this number": "KILLED", "elsewhere": "RUNNING"}
+        assert stored(living.info.run_id).info.status == stored(untagged).info.status == "RUNNING"

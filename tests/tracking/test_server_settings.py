@@ -17,7 +17,7 @@ from distilspark.config import ServerConfig, from_hydra
 from distilspark.errors import UserError, WorkError
 from distilspark.paths import CONF, ROOT
 from distilspark.tracking import server, server_auth
-from distilspark.tracking.server import check_address, serve, server_command
+from distilspark.tracking.server import allowed_hosts, allowed_origins, check_address, serve, server_command
 from distilspark.tracking.server_auth import authentication, kept_secret
 from distilspark.tracking.store import check_database
 
@@ -62,6 +62,7 @@ def test_by_default_it_serves_the_projects_store_to_this_machine(
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_RUN_ID", "MLFLOW_AUTH_ADMIN_PASSWORD"):
         monkeypatch.setenv(name, "of a client")
     config = server_config()
+    port = config.port
     with pytest.raises(StartedError):
         serve(config)
     environment = started["environment"]
@@ -71,9 +72,27 @@ def test_by_default_it_serves_the_projects_store_to_this_machine(
     assert "of a client" not in environment.values()
     assert started["path"] == sys.executable
     assert started["command"][1:] == [
-        *("-m", "mlflow", "server", "--serve-artifacts", "--host=127.0.0.1", f"--port={config.port}"),
+        *("-m", "mlflow", "server", "--serve-artifacts", "--host=127.0.0.1", f"--port={port}"),
         *("--workers=2", "--default-artifact-root=mlflow-artifacts:/", f"--artifacts-destination={ROOT / 'mlruns'}"),
+        f"--allowed-hosts=localhost,localhost:{port},127.0.0.1,127.0.0.1:{port},[::1],[::1]:{port}",
     ]
+
+
+def test_it_answers_to_the_names_that_it_is_meant_for(server_config: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = allowed_hosts(server_config("port=80"))
+    open_to_all = server_config("port=80", "host=MLflow.example", "auth=on", "allowed_hosts=[10.0.0.7,proxy:8443]")
+    assert own == ["localhost", "localhost:80", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80"]
+    named = ["mlflow.example", "mlflow.example:80", "10.0.0.7", "10.0.0.7:80", "proxy:8443"]
+    assert allowed_hosts(open_to_all) == [*own, *named]
+    assert allowed_origins(open_to_all) == [f"{scheme}://{name}" for name in named for scheme in ("http", "https")]
+    monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "*.team.example, [fd00::1]")
+    assert server_config().allowed_hosts == ["*.team.example", "[fd00::1]"]
+
+
+@pytest.mark.parametrize("name", ["*", "10.*", "192.168.*", "a b", "http://mlflow.example", ""])
+def test_a_pattern_that_matches_foreign_names_is_refused(server_config: Composer, name: str) -> None:
+    with pytest.raises(UserError, match="allowed_hosts"):
+        server_config(f"allowed_hosts=['{name}']")
 
 
 def test_its_default_experiment_can_be_used_without_it(

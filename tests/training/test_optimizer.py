@@ -72,13 +72,14 @@ def small_network() -> keras.Model:
 def trained_weights(optimizer: keras.optimizers.Optimizer, scale: float = 1.0) -> dict[str, Any]:
     """After ten steps on the same batches.
 
-    No token stands twice in a batch: Keras squares the parts of a sparse gradient one by one, not their sum.
+    Every token stands once in a batch: Keras squares the parts of a sparse gradient one by one, not their sum, and it
+    updates the rows of tokens that a batch lacks too.
     """
     network = small_network()
     network.compile(optimizer=optimizer, loss="mse", jit_compile=False)
     rng = np.random.default_rng(0)
     for _ in range(10):
-        network.train_on_batch(rng.permutation(30)[:20].reshape(4, 5), scale * rng.normal(size=(4, 1)))
+        network.train_on_batch(rng.permutation(50).reshape(10, 5), scale * rng.normal(size=(10, 1)))
     return {variable.path: variable.numpy() for variable in network.weights}
 
 
@@ -147,6 +148,25 @@ def test_tokens_that_repeat_count_with_the_sum_of_their_gradients() -> None:
         ended.append(variable.numpy())
     np.testing.assert_allclose(ended[0], ended[1], atol=1e-6)
     assert (ended[0] != start).tolist() == [[True, True], [False, False], [True, True], [False, False]]
+
+
+def test_rows_that_a_batch_lacks_wait_for_it() -> None:
+    """Rows 0 and 1 take turns: each has the moments of its own two steps, at the rate and correction of the step."""
+    optimizer, variable = (
+        FusedAdam(0.1, weight_decay=0.5, global_clipnorm=1.0),
+        keras.Variable(np.ones((2, 1), np.float32)),
+    )
+    expected, moments = np.ones(2), np.zeros((2, 2))
+    for step, gradient in enumerate([0.5, -0.25, 4.0, 0.125], start=1):
+        row = (step - 1) % 2
+        before = variable.numpy()[1 - row].item()
+        optimizer.apply([tf.IndexedSlices([[gradient]], [row], [2, 1])], [variable])
+        clipped = min(gradient, 1.0)
+        moments[row] = [0.9, 0.999] * moments[row] + [0.1, 0.001] * np.array([clipped, clipped**2])
+        momentum, velocity = moments[row] / [1 - 0.9**step, 1 - 0.999**step]
+        expected[row] -= 0.1 * (0.5 * expected[row] + momentum / np.sqrt(velocity))
+        assert variable.numpy()[1 - row].item() == before
+        np.testing.assert_allclose(variable.numpy().ravel(), expected, rtol=1e-4)
 
 
 def test_weight_decay_spares_biases_and_norms(compose_config: Composer, tiny_folder: Any) -> None:

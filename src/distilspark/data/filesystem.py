@@ -190,8 +190,21 @@ def read_text(spark: SparkSession, uri: str) -> str:
 
 
 def write_text(spark: SparkSession, uri: str, text: str) -> None:
-    """Write a small file and the folders above it; it appears whole or not at all."""
-    partial = f"{uri}.{uuid4().hex[:12]}.partial"
+    """Write a small file and the folders above it; it appears whole or not at all.
+
+    On a local disk one that is there is replaced in one step; elsewhere it is gone for a moment.
+    """
+    folder, _, name = uri.rpartition("/")
+    partial = f"{folder}/.{name}.{uuid4().hex[:12]}.partial"  # hidden: a killed process leaves it
+    if (path := local_path(uri)) and (whole := local_path(partial)):
+        with writing(uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                whole.write_text(text, encoding="utf-8")
+                whole.replace(path)
+            finally:
+                whole.unlink(missing_ok=True)
+        return
     with writing(uri):
         stream = filesystem_of(spark, uri).create(hadoop_path(spark, partial), True)
         try:

@@ -22,7 +22,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,14 @@ from distilspark.data.filesystem import (
     delete,
     exists,
     list_folder,
+    local_path,
     make_folder,
     name_of,
     read_text,
     rename,
     to_uri,
     write_text,
+    writing,
 )
 from distilspark.data.read import Inputs
 from distilspark.errors import UserError, WorkError
@@ -138,7 +140,8 @@ def only_scoring(paths: OutputPaths) -> Iterator[None]:
         try:
             yield
         finally:
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # a lock that stays locks nothing
+                file.unlink()
 
 
 def fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict[str, Any]:
@@ -224,11 +227,12 @@ def check_owner(spark: SparkSession, paths: OutputPaths) -> None:
 
 def is_finished(spark: SparkSession, paths: OutputPaths, wanted: dict[str, Any]) -> bool:
     """Return whether the output is this scoring's own, published by a start that was killed before its end."""
-    manifest = f"{paths.output}/{MANIFEST}"
-    if not exists(spark, paths.of("fingerprint.json")) or not exists(spark, manifest):
+    manifest, file = f"{paths.output}/{MANIFEST}", paths.of("fingerprint.json")
+    if not exists(spark, paths.staging) or not exists(spark, manifest):
         return False
-    there = read_json(spark, paths.of("fingerprint.json"))["sha256"]
-    return bool(there == wanted["sha256"] == read_json(spark, manifest).get("fingerprint"))
+    published = read_json(spark, manifest).get("fingerprint")
+    staged = read_json(spark, file)["sha256"] if exists(spark, file) else published  # where it was being deleted
+    return bool(staged == published == wanted["sha256"])
 
 
 def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
@@ -243,7 +247,7 @@ def publish(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
         WorkError: another scoring has taken over.
 
     """
-    drop_checksums(paths.own("output"))
+    drop_hidden_files(paths.own("output"))
     check_owner(spark, paths)
     check_place(spark, paths, overwrite)
     if exists(spark, paths.output):
@@ -259,11 +263,16 @@ def clean_up(spark: SparkSession, paths: OutputPaths) -> None:
     delete(spark, paths.staging)
 
 
-def drop_checksums(folder: str) -> None:
-    """Delete the `.NAME.crc` beside local files: Hadoop would not read a file any more that was edited."""
-    if folder.startswith("file:"):
-        for file in Path(normal(folder).removeprefix("file:")).glob(".*.crc"):
-            file.unlink()
+def drop_hidden_files(folder: str) -> None:
+    """Delete what Hadoop and killed processes leave in a local folder.
+
+    These are `.NAME.partial`, and `.NAME.crc`, with which Hadoop would not read a file any more that was edited.
+    """
+    if local := local_path(folder):
+        with writing(folder):
+            for file in local.glob(".*"):
+                if file.suffix in (".crc", ".partial"):
+                    file.unlink()
 
 
 def read_json(spark: SparkSession, uri: str) -> Any:

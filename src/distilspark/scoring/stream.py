@@ -64,7 +64,7 @@ from distilspark.scoring.staging import (
     MANIFEST,
     OutputPaths,
     check_place,
-    drop_checksums,
+    drop_hidden_files,
     normal,
     only_scoring,
     output_paths,
@@ -278,7 +278,7 @@ class _Batches:
     def _add_to_sums(self, *manifests: dict[str, Any]) -> None:
         self._sums = sum_up(manifests)
         write_json(self.spark, f"{self.output}/{MANIFEST}", self._describe(self._sums))
-        drop_checksums(self.output)
+        drop_hidden_files(self.output)
 
     def report(self, report: ReportBatch) -> None:
         """Report what was published since the last time."""

@@ -60,7 +60,7 @@ def log_images(files: Iterable[Path], prefix: str) -> None:
 
     for file in files:
         mlflow.log_artifact(str(file), prefix)
-        # in the background, a failed upload would pass unseen, and the end of the run would wait seconds for its threads
+        # in the background a failed upload would pass unseen, and a run's end would wait for the threads, for seconds
         mlflow.log_image(Image.open(file), key=f"{prefix}/{file.stem}", step=0, synchronous=True)
 
 

@@ -30,6 +30,7 @@ from distilspark.console import own_log, print_line
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
 from distilspark.redaction import redact
+from distilspark.tracking.abandoned import end_abandoned
 from distilspark.tracking.store import (
     check_artifacts,
     few_retries,
@@ -64,6 +65,7 @@ def open_run(
     with _interrupt_on_sigterm(), _start(experiment, name, parent, before) as run:
         if before:
             _take_over(before, run)
+        end_abandoned(run)
         try:
             check_artifacts(run.info.artifact_uri)
             yield run

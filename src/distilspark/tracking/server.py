@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from ipaddress import ip_address
@@ -25,6 +26,8 @@ SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",  # every process of the server would tell
 }
+ORIGINS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 NOT_FOR_THE_SERVER = ("MLFLOW_TRACKING_", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_", "MLFLOW_AUTH_ADMIN_")
 
 
@@ -38,7 +41,8 @@ def serve(config: ServerConfig) -> NoReturn:
     check_database(store, "store")
     if not config.store:
         _make_project_store()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_SERVER)}
+    environment = {ORIGINS: ",".join(allowed_origins(config))}
+    environment |= {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_SERVER)}
     environment |= SETTINGS | {"MLFLOW_BACKEND_STORE_URI": store}
     if config.auth:
         os.umask(0o077)  # what the server writes, its users' database too, is readable by its owner alone
@@ -65,9 +69,35 @@ def server_command(config: ServerConfig) -> list[str]:
         "workers": config.workers,
         "default-artifact-root": "mlflow-artifacts:/",
         "artifacts-destination": config.artifacts or ROOT / "mlruns",
+        "allowed-hosts": ",".join(allowed_hosts(config)),
     } | ({"app-name": "basic-auth"} if config.auth else {})
     given = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "mlflow", "server", "--serve-artifacts", *given]
+
+
+def allowed_hosts(config: ServerConfig) -> list[str]:
+    """Return the Host headers that are answered: loopback's names, `host`, `allowed_hosts`; with the port and without.
+
+    MLflow 3.17's own default, patterns such as `10.*`, also matches names (`10.attacker.example`). A page under such a
+    name, once it resolves to this machine (DNS rebinding), could read a server without authentication.
+    """
+    names = dict.fromkeys([*LOOPBACK, _as_header(config.host), *config.allowed_hosts])
+    return [spelling for name in names for spelling in _spellings(name, config.port)]
+
+
+def allowed_origins(config: ServerConfig) -> list[str]:
+    """Return the addresses whose pages may change something, as the UI does; http://localhost always may."""
+    names = dict.fromkeys([_as_header(config.host), *config.allowed_hosts])
+    hosts = [spelling for name in names for spelling in _spellings(name, config.port)]
+    return [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
+
+
+def _spellings(name: str, port: int) -> list[str]:
+    return [name] if re.search(r":\d+$", name) else [name, f"{name}:{port}"]
+
+
+def _as_header(host: str) -> str:
+    return f"[{host}]" if ":" in host else host.lower()
 
 
 def check_address(config: ServerConfig) -> None:

@@ -30,13 +30,28 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         return {name: getattr(self, name) for name in ("peak", "warmup_steps", "total_steps", "decay")}
 
 
+def sum_rows(gradient: Any) -> Any:
+    """Return a gradient whose rows are named once each: those of a row that is named several times are added up."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, positions = tf.unique(gradient.indices)
+    sums = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows))
+    return tf.IndexedSlices(sums, rows, gradient.dense_shape)
+
+
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Keras's Adam with as few passes over the weights as TensorFlow's kernels allow, instead of a dozen.
 
-    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). On short batches these passes take half of a step.
+    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). Of an embedding, only the rows that the batch has are
+    updated: the moments of the others, and their decay, wait until a batch has them (TensorFlow Addons' `LazyAdam`).
+    A third to half of these networks' weights are embeddings, of which a batch has some hundred rows.
     """
 
     rate_factors: tuple[float, ...] = ()  # of the trainable variables' learning rates, in their order; empty: all are 1
+
+    def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> None:
+        """Clip, decay and step."""
+        super().apply([sum_rows(gradient) for gradient in grads], trainable_variables)
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         if self.global_clipnorm is None:
@@ -45,13 +60,13 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         return list(clipped)
 
     def _apply_weight_decay(self, variables: list[Any]) -> None:
-        if self.weight_decay is None:
-            return
-        learning_rate = self.learning_rate
-        for variable in variables:
-            if self._use_weight_decay(variable):
-                decay = self._scale(learning_rate, variable) * self.weight_decay
-                variable.value.assign_sub(variable.value * decay)
+        """Leave it to `update_step`, which knows the rows."""
+
+    def _decay(self, variable: Any, learning_rate: Any) -> Any:
+        """Return the share of a variable that decays in a step, or None."""
+        if self.weight_decay is None or not self._use_weight_decay(variable):
+            return None
+        return learning_rate * self.weight_decay
 
     def _scale(self, learning_rate: Any, variable: Any) -> Any:
         """Return a variable's own learning rate."""
@@ -62,20 +77,42 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a variable and its moments (Kingma and Ba 2015, the formulation before section 2.1)."""
         index = self._get_variable_index(variable)
-        momentum, velocity = self._momentums[index].value, self._velocities[index].value
+        moments = self._momentums[index].value, self._velocities[index].value
+        rate = self._scale(learning_rate, variable)
+        update = self._update_rows if isinstance(gradient, tf.IndexedSlices) else self._update_all
+        update(gradient, variable, moments, rate, self._decay(variable, rate))
+
+    def _update_all(self, gradient: Any, variable: Any, moments: tuple[Any, Any], rate: Any, decay: Any) -> None:
+        if decay is not None:
+            variable.assign_sub(variable * decay)
         step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=momentum.handle,
-            v=velocity.handle,
+            m=moments[0].handle,
+            v=moments[1].handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
-            lr=self._scale(learning_rate, variable),
+            lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
             grad=tf.convert_to_tensor(gradient),
         )
+
+    def _update_rows(self, gradient: Any, variable: Any, moments: tuple[Any, Any], rate: Any, decay: Any) -> None:
+        rows, values = gradient.indices, gradient.values
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        corrected = rate * tf.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
+        old = tf.gather(variable, rows)
+        momentum = self.beta_1 * tf.gather(moments[0], rows) + (1.0 - self.beta_1) * values
+        velocity = self.beta_2 * tf.gather(moments[1], rows) + (1.0 - self.beta_2) * tf.square(values)
+        kept = old if decay is None else old - old * decay
+        for target, new in (
+            (moments[0], momentum),
+            (moments[1], velocity),
+            (variable, kept - corrected * momentum / (tf.sqrt(velocity) + self.epsilon)),
+        ):
+            tf.raw_ops.ResourceScatterUpdate(resource=target.handle, indices=rows, updates=new)
 
     @property
     def averages(self) -> list[keras.Variable]:

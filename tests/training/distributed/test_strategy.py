@@ -27,11 +27,29 @@ collectives = start_collectives(rank, addresses, 1)
 import tensorflow as tf
 @tf.function
 def step(x, y):
-    return all_reduce_mean([x, y], 2, 1), all_reduce_mean([y], 2, 2)
+    return all_reduce_mean([x, y], 2, 101), all_reduce_mean([y], 2, 102)
 for number in range(3):
     (x, y), (z,) = step(tf.fill([2, 3], float(rank + number)), tf.constant([10.0 * rank]))
 print(x.shape.as_list(), x.numpy().mean(), y.numpy(), z.numpy(), flush=True)
+
+import keras
+from distilspark.training.distributed.collectives import AllReduceAdam
+optimizer = AllReduceAdam(world_size=2, learning_rate=0.1)
+table, dense = keras.Variable([[1.0]] * 4), keras.Variable([1.0])
+@tf.function
+def train(rows, values):
+    optimizer.apply([tf.IndexedSlices(values, rows, [4, 1]), values[0]], [table, dense])
+optimizer.build([table, dense])
+for rows in ([rank], [[3, 0, 3], [3, 1]][rank]):  # other rows, and another number of them, in each worker and step
+    train.get_concrete_function(tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, 1]))(
+        tf.constant(rows), tf.ones([len(rows), 1])
+    )
+print([round(value, 4) for value in table.numpy().ravel().tolist()], flush=True)
 """
+
+
+# Adam by hand, rate .1: in both steps the gradient is .5 for rows 0 and 1, in the second one 1.5 for row 3
+ROWS_AFTER_TWO_STEPS = [0.8, 0.8, 1.0, 0.9256]
 
 
 def start(rank: int, *addresses: str) -> subprocess.Popen[str]:
@@ -50,7 +68,9 @@ def test_all_reduce_gives_every_worker_the_mean() -> None:
         for process in processes:
             process.kill()
     for output, error in ended:
-        assert output == "[2, 3] 2.5 [5.] [5.]\n", error
+        means, weights = output.splitlines()
+        assert means == "[2, 3] 2.5 [5.] [5.]", error
+        assert json.loads(weights) == pytest.approx(ROWS_AFTER_TWO_STEPS, abs=1e-3), error
 
 
 @pytest.mark.slow

@@ -13,10 +13,11 @@ import keras
 import tensorflow as tf
 
 from distilspark.errors import WorkError
-from distilspark.training.optimizer import FusedAdam
+from distilspark.training.optimizer import FusedAdam, sum_rows
 
 GROUP_KEY = 1  # of all workers
-GRADIENTS_KEY, LOSS_KEY = 1, 2  # of the two collectives of a step
+# Keys of the collectives of a step; ROWS_KEY + n is that of 2^n rows.
+GRADIENTS_KEY, LOSS_KEY, PRESENCE_KEY, ROWS_KEY = 1, 2, 3, 4
 
 
 def start_collectives(rank: int, addresses: Sequence[str], threads: int) -> Any:
@@ -51,12 +52,30 @@ def all_reduce_mean(tensors: Sequence[Any], world_size: int, key: int) -> list[A
         final_op="Div",
         communication_hint="ring",
     )
-    parts = tf.split(mean, [tensor.shape.num_elements() for tensor in tensors])
-    return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+    parts = tf.split(mean, [tf.size(tensor) for tensor in tensors], num=len(tensors))
+    shaped = zip(parts, tensors, strict=True)
+    return [tf.ensure_shape(tf.reshape(part, tf.shape(tensor)), tensor.shape) for part, tensor in shaped]
+
+
+def all_reduce_rows(gradient: Any, world_size: int) -> Any:
+    """Return the mean of an embedding's sparse gradient over all workers: the rows that any of them has.
+
+    A collective has one shape for ever. So the rows travel padded to a power of two, each of which has its own key.
+    """
+    rows = gradient.indices
+    own = tf.scatter_nd(rows[:, None], tf.ones_like(rows, tf.float32), gradient.dense_shape[:1])
+    (share,) = all_reduce_mean([own], world_size, PRESENCE_KEY)
+    all_rows = tf.cast(tf.where(share > 0)[:, 0], rows.dtype)
+    power = tf.cast(tf.math.ceil(tf.experimental.numpy.log2(tf.cast(tf.size(all_rows), tf.float64))), tf.int32)
+    padded = tf.math.unsorted_segment_sum(
+        gradient.values, tf.searchsorted(all_rows, rows), tf.bitwise.left_shift(1, power)
+    )
+    (mean,) = all_reduce_mean([padded], world_size, ROWS_KEY + power)
+    return tf.IndexedSlices(mean[: tf.size(all_rows)], all_rows, gradient.dense_shape)
 
 
 class AllReduceAdam(FusedAdam):
-    """`FusedAdam` on the mean of all workers' gradients."""
+    """`FusedAdam` on the mean of all workers' gradients; of an embedding, only the rows of their batches travel."""
 
     def __init__(self, *, world_size: int, **settings: Any) -> None:
         """`settings`: those of `FusedAdam`."""
@@ -65,9 +84,14 @@ class AllReduceAdam(FusedAdam):
 
     def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> None:
         """Average the gradients, then clip, decay and step as `FusedAdam`."""
-        variables = trainable_variables or self._trainable_variables
-        dense = [tf.ensure_shape(gradient, variable.shape) for gradient, variable in zip(grads, variables, strict=True)]
-        super().apply(all_reduce_mean(dense, self.world_size, GRADIENTS_KEY), variables)
+        is_sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in grads]
+        dense = [gradient for gradient, sparse in zip(grads, is_sparse, strict=True) if not sparse]
+        means = iter(all_reduce_mean(dense, self.world_size, GRADIENTS_KEY))
+        averaged = [
+            all_reduce_rows(sum_rows(gradient), self.world_size) if sparse else next(means)
+            for gradient, sparse in zip(grads, is_sparse, strict=True)
+        ]
+        super().apply(averaged, trainable_variables)
 
 
 class AllReduceLoss(keras.losses.Loss):  # type: ignore[misc]

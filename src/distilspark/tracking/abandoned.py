@@ -1,0 +1,42 @@
+"""Runs whose process was killed: the next run of their experiment on the same machine ends them."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import mlflow
+import psutil
+from mlflow.exceptions import MlflowException
+
+PROCESS = "process"  # a run's tag: machine, process id, and when the process began
+
+
+def end_abandoned(run: mlflow.ActiveRun) -> None:
+    """Tag the run with this process, and set those runs to KILLED that are RUNNING in a process that is gone.
+
+    Runs of other machines stay as they are, and so do those that this user may not change.
+    """
+    client, machine = mlflow.MlflowClient(), _machine()
+    process = psutil.Process()
+    client.set_tag(run.info.run_id, PROCESS, f"{machine} {process.pid} {process.create_time()}")
+    others = f"attributes.status = 'RUNNING' and tags.{PROCESS} LIKE '{machine} %'"
+    for other in client.search_runs([run.info.experiment_id], others):
+        if not _is_alive(other.data.tags[PROCESS]):
+            with suppress(MlflowException):
+                client.set_terminated(other.info.run_id, "KILLED")
+
+
+def _machine() -> str:
+    """Return the host's name, and where there are containers, whose ids of processes these are."""
+    namespace = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()}/{namespace.readlink() if namespace.is_symlink() else ''}"
+
+
+def _is_alive(process: str) -> bool:
+    _, number, began = process.rsplit(" ", 2)
+    try:
+        return abs(psutil.Process(int(number)).create_time() - float(began)) < 1
+    except psutil.NoSuchProcess:
+        return False
