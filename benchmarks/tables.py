@@ -154,6 +154,25 @@ def class_weights() -> str:
     return table(("`training.class_weights`", "MCC, mean of three seeds", "95 % interval", "difference"), rows)
 
 
+def resumed() -> str:
+    """Write whether a training that was killed and resumed ends with the weights of an unbroken one."""
+    names = {
+        "distilspark": "distilspark",
+        "trainer_random": "Trainer, random batches",
+        "trainer_group_by_length": "Trainer, `group_by_length`",
+    }
+    figures = results("trainer_resume")["figures"]
+    rows = [
+        (label, *(_equality(figures[name][f"killed_in_epoch_{epoch}"]) for epoch in (1, 2)))
+        for name, label in names.items()
+    ]
+    return table(("training", "killed in epoch 1", "killed in epoch 2"), rows)
+
+
+def _equality(found: Mapping[str, Any]) -> str:
+    return "bit-identical" if found["bit_equal"] else f"different, by up to {short(found['largest_difference'], 3)}"
+
+
 def sources() -> str:
     """Write the command and machine behind each file of results."""
     rows = []
@@ -175,6 +194,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "cluster-fit": cluster_fit,
     "cluster-quality": cluster_quality,
     "class-weights": class_weights,
+    "resumed": resumed,
     "sources": sources,
 }
 
