@@ -1,3 +1,3 @@
 """Fine-tune DistilBERT on GLUE with Spark, MLflow and Hydra; score any amount of text in Spark."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
