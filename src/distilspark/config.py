@@ -26,6 +26,7 @@ Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
+LayerNumber = Annotated[int, Field(ge=0, strict=True)]  # of a transformer layer, from 0 at the bottom
 DEFAULT_THRESHOLD = 0.5  # with it the more probable of two labels is predicted
 Location = Annotated[str, AfterValidator(from_caller)]  # a path or URI
 config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -157,9 +158,15 @@ class ModelConfig:
     checkpoint: CheckpointConfig
     pooling: Literal["cls", "mean", "max"]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
+    layers: list[LayerNumber] | None  # of the checkpoint, that the network has; None: all
+    freeze: list[Literal["embeddings"] | LayerNumber]  # not trained; numbers among the layers that the network has
     reinitialize_layers: Annotated[int, Field(ge=0, strict=True)]  # of the top, drawn from training.seed
     max_length: Annotated[int, Field(ge=8, le=512, strict=True)]  # tokens a row, special tokens included
     recipe: dict[str, RecipeConfig]  # by the head
+
+    def __post_init__(self) -> None:
+        if self.layers is not None and (not self.layers or self.layers != sorted(set(self.layers))):
+            raise UserError(f"model.layers={self.layers}: name one or more layers in ascending order, as [0,2,4]")
 
 
 @config

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig, TrainingConfig
 from distilspark.errors import UserError, WorkError
 from distilspark.model.losses import make_loss
-from distilspark.model.network import build_network, layer_depths, load_head
+from distilspark.model.network import build_network, freeze_layers, layer_depths, load_head
 from distilspark.training.averaging import AverageSwap, FixedEpochs, Soup
 from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
@@ -101,6 +101,7 @@ def build_initial_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
     )
     if is_pretrained and config.training.pretraining.keep_head:
         load_head(network, checkpoint)
+    freeze_layers(network, config.model.freeze)
     return network
 
 

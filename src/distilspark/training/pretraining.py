@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,14 +23,14 @@ from distilspark.corpus.sample import GRAMMAR_VERSION, pretraining_rows
 from distilspark.errors import UserError
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.checkpoints import RECORD, file_digest
-from distilspark.model.conversion import FILES, WEIGHTS, read_config, write_checkpoint
+from distilspark.model.conversion import WEIGHTS, copy_tokenizer, read_config, write_checkpoint
 from distilspark.model.network import export_arrays
 from distilspark.training.batches import Examples
 from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.targets import make_target_transform
 
 VALIDATION_ROWS = 1000  # generated beside the others: for the metric, and to choose the best of several epochs
-# settings of the model that a first training depends on, beside its checkpoint
+# settings of the model that a first training depends on, beside its checkpoint, which has the chosen layers only
 MODEL_SETTINGS = ("pooling", "dropout", "max_length", "reinitialize_layers")
 
 
@@ -95,6 +94,8 @@ def _first_training(config: TrainConfig) -> TrainConfig:
 def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, Any]:
     """All that the result depends on; `training.*` is all in it, so that a new key there is never forgotten."""
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
+    if settings.model.freeze:  # not where nothing is: earlier versions kept checkpoints without the key
+        model["model.freeze"] = settings.model.freeze
     training = flatten(settings.training, "training")
     for name in ("pretraining.keep_head", "validate_every"):  # the first training does not depend on them
         del training[f"training.{name}"]
@@ -122,9 +123,7 @@ def _build(settings: TrainConfig, rows: int, checkpoint: Path, made_from: dict[s
     network = build_initial_network(settings, checkpoint)
     result = fit(network, _generate(settings, rows, checkpoint), settings, lambda epoch, metrics: None)
     write_checkpoint(target, read_config(checkpoint), export_arrays(network), str(target), with_head=True)
-    for name in FILES:
-        if name not in ("config.json", WEIGHTS) and (checkpoint / name).is_file():
-            shutil.copyfile(checkpoint / name, target / name)
+    copy_tokenizer(checkpoint, target)
     history = result.history.to_dict("records")
     record = {"sha256": file_digest(target / WEIGHTS), "made_from": made_from, "history": history}
     (target / RECORD).write_text(json.dumps(record, indent=2) + "\n")

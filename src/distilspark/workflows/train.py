@@ -113,7 +113,7 @@ def fine_tune(
     """
     with timed("checkpoint"):
         checkpoint = fetch(config.model)
-        check_layers(checkpoint, config.model.reinitialize_layers)
+        check_layers(checkpoint, config.model.reinitialize_layers, config.model.freeze)
         tokenizer = load_tokenizer(checkpoint)
     with timed("data"), working("reading, checking and profiling the data in Spark"):
         data = prepare_data(config, session.wait(), tokenizer, folder)

@@ -38,6 +38,8 @@ SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "training.refit": (False, set()),
     "training.layer_decay": (1.0, set()),
     "training.validate_every": (None, set()),
+    "model.layers": (None, set()),
+    "model.freeze": ([], set()),
     "model.reinitialize_layers": (0, set()),
 }
 Arrays = Mapping[str, NDArray[Any]]
