@@ -189,6 +189,15 @@ class PretrainingConfig:
 
 
 @config
+class DistillationConfig:
+    """How much a student learns from its teacher's predictions, beside the labels."""
+
+    temperature: Annotated[float, Field(gt=0)]  # classification: of the teacher's and the student's probabilities
+    alpha: Fraction  # weight of the teacher's part of the loss; the labels' part has the rest
+    max_overlap: Fraction  # of dev, with what the teacher was trained on
+
+
+@config
 class TrainingConfig:
     """Optimisation: `conf/training/*.yaml`."""
 
@@ -209,6 +218,8 @@ class TrainingConfig:
     validate_every: Annotated[float, Field(gt=0, le=1)] | None  # fraction of an epoch; None: once an epoch
     early_stopping: EarlyStoppingConfig
     pretraining: PretrainingConfig
+    teacher: Annotated[str, Field(pattern=r"^(models:/|sweep:).")] | None  # a registered model, or all of a sweep's
+    distillation: DistillationConfig
     averaging: Literal["off", "ema", "soup"]  # of the kept weights: none, over steps, over the best epochs
     ema_decay: Probability  # averaging=ema: of a step
     refit: bool  # once all is chosen on validation, train again from the beginning, on train and validation
@@ -277,13 +288,6 @@ class RegistryConfig:
 
 
 @config
-class TrainRegistryConfig(RegistryConfig):
-    """A training's: `conf/registry/default.yaml`."""
-
-    signing_key: Location | None  # a file with a private Ed25519 key, which signs each version; None: none is signed
-
-
-@config
 class TrustConfig:
     """Which models are loaded: `conf/registry/_trust.yaml`."""
 
@@ -291,6 +295,13 @@ class TrustConfig:
         Location
     ]  # files with public Ed25519 keys, one of which must have signed; none: any model will do
     require_digest: bool  # refuse a model that was not registered with the sha256 of its package
+
+
+@config
+class TrainRegistryConfig(RegistryConfig, TrustConfig):
+    """A training's, whose teacher is loaded: `conf/registry/default.yaml`."""
+
+    signing_key: Location | None  # a file with a private Ed25519 key, which signs each version; None: none is signed
 
 
 @config
@@ -334,6 +345,11 @@ class TrainConfig:
             raise UserError(
                 f"training.refit=true does not work with training.workers={self.training.workers}: "
                 "set training.workers=1, or leave training.refit=false"
+            )
+        if self.training.workers > 1 and self.training.teacher:
+            raise UserError(
+                f"training.teacher={self.training.teacher} does not work with training.workers="
+                f"{self.training.workers}: set training.workers=1"
             )
         if self.training.workers > 1 and not self.training.checkpoint_every:
             raise UserError("training.checkpoint_every=null: workers need checkpoints to hand over what they trained")

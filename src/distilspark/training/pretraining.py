@@ -32,6 +32,8 @@ from distilspark.training.targets import make_target_transform
 VALIDATION_ROWS = 1000  # generated beside the others: for the metric, and to choose the best of several epochs
 # settings of the model that a first training depends on, beside its checkpoint, which has the chosen layers only
 MODEL_SETTINGS = ("pooling", "dropout", "max_length", "reinitialize_layers")
+# of `training.*` those that it does not depend on
+OTHERS = ("training.pretraining.keep_head", "training.validate_every", "training.teacher", "training.distillation.")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def _first_training(config: TrainConfig) -> TrainConfig:
         ema_decay=0.5,  # of no use without averaging
         layer_decay=1.0,
         validate_every=None,
+        teacher=None,
         refit=False,
         early_stopping=change(config.training.early_stopping, monitor="metric", patience=chosen.epochs),
         pretraining=change(chosen, rows=0),
@@ -96,16 +99,14 @@ def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, 
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
     if settings.model.freeze:  # not where nothing is: earlier versions kept checkpoints without the key
         model["model.freeze"] = settings.model.freeze
-    training = flatten(settings.training, "training")
-    for name in ("pretraining.keep_head", "validate_every"):  # the first training does not depend on them
-        del training[f"training.{name}"]
+    training = flatten(settings.training, "training").items()
     return {
         "checkpoint": f"{checkpoint.name} {file_digest(checkpoint / WEIGHTS)}",
         "grammar": GRAMMAR_VERSION,
         "rows": rows,
         "task": [settings.task.name, settings.task.head, settings.task.metric],
         **model,
-        **training,
+        **{name: value for name, value in training if not name.startswith(OTHERS)},
     }
 
 

@@ -7,6 +7,7 @@ from functools import reduce
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,7 +15,7 @@ from tokenizers import Tokenizer
 
 from distilspark.config import TrainConfig
 from distilspark.console import print_line
-from distilspark.data.fingerprints import distinct_text_hashes
+from distilspark.data.fingerprints import Hashes, distinct_text_hashes
 from distilspark.data.loading import Datasets, load_datasets
 from distilspark.evaluation.predictions import Array
 from distilspark.features.encoding import Encoded
@@ -33,6 +34,7 @@ class Split:
 
     rows: pd.DataFrame  # id, sentence1, sentence2, label, source, split, text1, (text2), tokens
     encoded: Encoded
+    soft: Array | None = None  # (n, units): a teacher's predictions
 
     @property
     def labels(self) -> Array:
@@ -42,7 +44,7 @@ class Split:
     @property
     def examples(self) -> Examples:
         """The network's view of the rows."""
-        return Examples(self.encoded, self.labels)
+        return Examples(self.encoded, self.labels, self.soft)
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,18 @@ class PreparedData:
     target: TargetTransform
 
 
-def prepare_data(config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path) -> PreparedData:
-    """Load, tokenize, profile and log the data, and collect what the driver needs of it."""
+def prepare_data(
+    config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path, learnt_before: Hashes | None = None
+) -> PreparedData:
+    """Load, tokenize, profile and log the data, and collect what the driver needs of it.
+
+    `learnt_before`: hashes of the texts that a teacher was trained on; they count as the student's own.
+    """
     datasets = load_and_report(config, spark, folder / "bad_rows.csv")
     rows = tokenize(config, datasets, tokenizer)
     log_profile(config, rows)
     prepared = collect(config, rows, datasets)
-    log_data(config, datasets, prepared)
+    log_data(config, datasets, prepared, learnt_before)
     return prepared
 
 
@@ -117,11 +124,14 @@ def collect_split(rows: DataFrame, name: str) -> Split:
     return Split(collected.drop(columns=["token_ids", "unknown_tokens"]), Encoded.from_frame(collected))
 
 
-def log_data(config: TrainConfig, datasets: Datasets, prepared: PreparedData) -> None:
+def log_data(
+    config: TrainConfig, datasets: Datasets, prepared: PreparedData, learnt_before: Hashes | None = None
+) -> None:
     """Log the splits as datasets of the run, and hashes of the texts that the model learns from or is chosen on."""
     example, name = prepared.splits["dev"].rows.drop(columns="tokens"), f"{config.task.name}-{datasets.source}"
     log_datasets(datasets.sizes, example, datasets.files, datasets.digests, name)
-    log_training_texts(distinct_text_hashes(prepared.training_rows))
+    texts = distinct_text_hashes(prepared.training_rows)
+    log_training_texts(texts if learnt_before is None else np.union1d(texts, learnt_before))
 
 
 def _of_split(rows: DataFrame, name: str) -> DataFrame:

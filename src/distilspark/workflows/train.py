@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import mlflow
 import pandas as pd
+from tokenizers import Tokenizer
 
 from distilspark.background_session import BackgroundSession
 from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig
@@ -59,6 +60,7 @@ from distilspark.training.pretraining import pretrain
 from distilspark.training.targets import make_target_transform
 from distilspark.training.threshold import fold_threshold
 from distilspark.workflows.composition import overrides, shares_terminal, sweep_parent
+from distilspark.workflows.distillation import loaded_teacher, teach
 from distilspark.workflows.distributed import train_on_workers
 from distilspark.workflows.preparation import PreparedData, Split, prepare_data
 from distilspark.workflows.reporting import show_evaluation
@@ -115,8 +117,7 @@ def fine_tune(
         checkpoint = fetch(config.model)
         check_layers(checkpoint, config.model.reinitialize_layers, config.model.freeze)
         tokenizer = load_tokenizer(checkpoint)
-    with timed("data"), working("reading, checking and profiling the data in Spark"):
-        data = prepare_data(config, session.wait(), tokenizer, folder)
+    data = read_data(config, session, tokenizer, folder)
     checkpoints = checkpoint_options(config, checkpoint_folder, data.digest)
     start = train_first(config, checkpoint)
     trained = None
@@ -142,6 +143,17 @@ def fine_tune(
     with timed("package"), working("packaging the model"):
         package(config, network, checkpoint, data, predictions, result)
     publish(config, evaluation, result, registered=registered)
+
+
+def read_data(config: TrainConfig, session: BackgroundSession, tokenizer: Tokenizer, folder: Path) -> PreparedData:
+    """Prepare the data, with a teacher's predictions where there is one."""
+    with loaded_teacher(config) as teacher:
+        with timed("data"), working("reading, checking and profiling the data in Spark"):
+            data = prepare_data(config, session.wait(), tokenizer, folder, teacher.texts if teacher else None)
+        if teacher is None:
+            return data
+        with timed("teacher"):
+            return teach(teacher, config, data)
 
 
 def train_first(config: TrainConfig, checkpoint: Path) -> Path:

@@ -31,11 +31,20 @@ from distilspark.console import print_line
 
 MAX_CHECKPOINTS = 2
 MAX_AGE = 14 * 24 * 3600  # seconds since the last checkpoint of an abandoned training
-IRRELEVANT_SETTINGS = {"training.resume", "training.checkpoint_every", "training.checkpoints", "evaluation.seed"}
+IRRELEVANT_SETTINGS = {
+    "training.resume",
+    "training.checkpoint_every",
+    "training.checkpoints",
+    "training.distillation.max_overlap",
+    "evaluation.seed",
+    "registry.trusted_keys",
+    "registry.require_digest",
+}
 # A setting; the value with which it has no effect; others that then have none either.
 SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "training.averaging": ("off", {"training.ema_decay"}),
     "training.refit": (False, set()),
+    "training.teacher": (None, {"training.distillation.temperature", "training.distillation.alpha"}),
     "training.layer_decay": (1.0, set()),
     "training.validate_every": (None, set()),
     "model.layers": (None, set()),
