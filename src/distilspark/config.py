@@ -105,9 +105,11 @@ class DataConfig:
     sample_rows: dict[str, Annotated[int, Field(ge=1, le=100_000)]]  # source=sample: rows of each split
     sample_fraction: Annotated[float, Field(gt=0, le=1)]  # of train, stratified
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
+    unlabelled: Literal["corpus"] | Location | None  # more text to train on, with a teacher's predictions alone
+    unlabelled_rows: Annotated[int, Field(ge=1, le=100_000, strict=True)]  # of it, at most
     max_characters: Positive  # a row with a longer text is bad
     max_bad_fraction: Fraction  # more bad rows than this fail the run
-    seed: Seed  # of the sample corpus, the sample fraction, the validation split, the first training
+    seed: Seed  # of the sample corpus, the sample fraction, the validation split, the first training, unlabelled text
 
     def __post_init__(self) -> None:
         if self.source == "files" and not self.path:
@@ -345,6 +347,11 @@ class TrainConfig:
             raise UserError(
                 f"training.refit=true does not work with training.workers={self.training.workers}: "
                 "set training.workers=1, or leave training.refit=false"
+            )
+        if self.data.unlabelled and not self.training.teacher:
+            raise UserError(
+                f"data.unlabelled={self.data.unlabelled}: text without labels needs a teacher. Set training.teacher, "
+                "or leave data.unlabelled=null"
             )
         if self.training.workers > 1 and self.training.teacher:
             raise UserError(

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distilspark.config import TrainConfig, flatten, from_hydra
 from distilspark.console import log_to_stderr, new_log, output_to, print_line, show_table, standard_output
-from distilspark.corpus.sample import check_pretraining
+from distilspark.corpus.sample import check_pretraining, check_unlabelled
 from distilspark.errors import UserError, WorkError, wrap_unexpected
 from distilspark.metrics import Metric
 from distilspark.preflight import check_machine
@@ -128,6 +128,7 @@ def check_tasks(configs: Sequence[TrainConfig]) -> None:
     """Raise `UserError` where jobs have nothing that can be compared, or a first training without rows for the task."""
     for config in configs:
         check_pretraining(config.task.name, config.training.pretraining.rows)
+        check_unlabelled(config.task.name, config.data.unlabelled)
     for key in ("name", "metric"):
         if len(values := sorted({getattr(config.task, key) for config in configs})) > 1:
             key = "task" if key == "name" else "task.metric"

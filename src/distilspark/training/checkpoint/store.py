@@ -44,6 +44,7 @@ IRRELEVANT_SETTINGS = {
 SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "training.averaging": ("off", {"training.ema_decay"}),
     "training.refit": (False, set()),
+    "data.unlabelled": (None, {"data.unlabelled_rows"}),
     "training.teacher": (None, {"training.distillation.temperature", "training.distillation.alpha"}),
     "training.layer_decay": (1.0, set()),
     "training.validate_every": (None, set()),
