@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -117,7 +118,7 @@ def load_unlabelled(
     """Read or generate the text that `data.unlabelled` names.
 
     Returns rows of the split `unlabelled`, whose label is null, and the number of bad rows. Each text stands once;
-    those of the task's `own` rows are left out. At most `data.unlabelled_rows` of the others are taken, by their hashes.
+    those of the task's `own` rows are left out. At most `data.unlabelled_rows` of the others are taken, by hash.
 
     Raises:
         UserError: it cannot be read, too many rows are bad, or nothing is left.
@@ -149,7 +150,7 @@ def load_unlabelled(
 def _generate(spark: SparkSession, task: TaskConfig, data: DataConfig) -> DataFrame:
     """Generate rows as `read_rows` reads them."""
     rows = pretraining_rows(task.name, data.unlabelled_rows, data.seed)
-    second = rows.sentence2 or [None] * len(rows.sentence1)
+    second: Sequence[str | None] = rows.sentence2 or [None] * len(rows.sentence1)
     schema = "sentence1 string, sentence2 string"
     texts = spark.createDataFrame(list(zip(rows.sentence1, second, strict=True)), schema)
     return texts.withColumns({name: F.lit(None).cast("string") for name in ("source", "row", "problem")})

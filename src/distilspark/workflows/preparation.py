@@ -53,10 +53,8 @@ class Split:
 class PreparedData:
     """The data in the driver's memory and in Spark."""
 
-    splits: dict[
-        str, Split
-    ]  # without train where Spark's workers train: it need not fit into the driver's memory; with
-    # `unlabelled` where there is such text
+    # without train where Spark's workers train: it need not fit into the driver's memory; with unlabelled text, if any
+    splits: dict[str, Split]
     train_labels: pd.DataFrame  # of all rows of train: id, label and source at least
     training_rows: DataFrame  # train and validation with token ids, for as long as the session lives
     stop_words: list[str]  # removed from the text that the network reads
