@@ -312,6 +312,23 @@ class PromoteRegistryConfig(RegistryConfig, TrustConfig):
 
 
 @config
+class TimingConfig:
+    """How the speed of models is compared."""
+
+    rows: Positive  # of the evaluation set, at most
+    rounds: Annotated[int, Field(ge=5, strict=True)]  # in each of which every model scores all of them
+
+
+@config
+class GateConfig:
+    """The gate's bounds, and how speed is measured: `conf/gate/*.yaml`."""
+
+    margin: Annotated[float, Field(ge=0)]  # of the task's metric
+    gain: Annotated[float, Field(gt=1)]  # times faster, or smaller
+    timing: TimingConfig
+
+
+@config
 class TrainConfig:
     """`conf/train.yaml`."""
 
@@ -324,6 +341,7 @@ class TrainConfig:
     scoring: ScoringConfig
     spark: SparkConfig
     registry: TrainRegistryConfig
+    gate: GateConfig  # of a sweep's answer
 
     def __post_init__(self) -> None:
         head, task = self.task.head_kind, f"task={self.task.name} ({self.task.head})"
@@ -424,20 +442,9 @@ class EvaluateConfig:
 
 
 @config
-class TimingConfig:
-    """How the speed of two models is compared."""
-
-    rows: Positive  # of the evaluation set, at most
-    rounds: Annotated[int, Field(ge=5, strict=True)]  # in each of which both score all of them
-
-
-@config
-class PromotionConfig:
+class PromotionConfig(GateConfig):
     """The conditions of a promotion."""
 
-    margin: Annotated[float, Field(ge=0)]  # of the task's metric
-    gain: Annotated[float, Field(gt=1)]  # times faster, or smaller
-    timing: TimingConfig
     max_overlap: Fraction  # of the evaluation set, with what a model was trained on
     require: bool  # a challenger that is not promoted is a failure
     rollback: bool
@@ -465,6 +472,7 @@ class CompareConfig:
     output: Location | None  # a folder; None: Hydra's own
     evaluation: EvaluationConfig
     registry: TrustConfig
+    gate: GateConfig
 
     def __post_init__(self) -> None:
         given = [name for name in ("sweep", "runs", "models") if getattr(self, name)]

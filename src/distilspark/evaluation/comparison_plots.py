@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from distilspark.evaluation.bootstrap import Score
@@ -108,6 +109,57 @@ def _draw_comparisons(axes: Axes, comparisons: Sequence[Comparison]) -> None:
         text = f"{sign}{decimal(found.value)}, {format_p(each.p_value)}"
         axes.annotate(text, (found.value, place), (0, 8), textcoords="offset points", ha="center")
     axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+# Quality against cost
+
+
+def cost_plot(findings: Findings, costs: pd.DataFrame) -> Figure:
+    """Draw each variant's quality against its rows a second and its megabytes.
+
+    `costs` is as `distilspark.promotion.costs.tabulate_costs` makes it.
+    """
+    note = f"lines: {percent(findings.confidence)} bootstrap intervals; all packages were timed in turn on this machine"
+    with styled():
+        figure = new_figure(_cheapest(findings, costs), _caption(findings, note), width=9, height=4.6)
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw_costs(left, findings, costs, "rows_a_second")
+        left.set_xlabel("Rows a second (higher is better)")
+        _draw_costs(right, findings, costs, "megabytes")
+        right.set_xlabel("Megabytes of the package (lower is better)")
+        left.set_ylabel(f"{findings.task.headline.title} ({findings.task.headline.direction})")
+        names = [f"{number}  {name}" for number, name in enumerate(costs["variant"], start=1)]
+        handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in _colours(costs)]
+        figure.legend(handles, names, loc="outside right upper", title="orange: the gate would promote it")
+    return figure
+
+
+def _cheapest(findings: Findings, costs: pd.DataFrame) -> str:
+    """Name the fastest of the variants that the gate would promote over the first."""
+    first, promoted = findings.variants[0].label, costs[costs["gate"] == "promoted"]
+    if promoted.empty:
+        return f"The gate would promote none over {first}"
+    best = promoted.sort_values("times_as_fast").iloc[-1]
+    return (
+        f"The gate would promote {best['variant']} over {first}: {best['times_as_fast']:.2f} times as fast, "
+        f"{best['times_as_large']:.2f} times as large"
+    )
+
+
+def _colours(costs: pd.DataFrame) -> list[str]:
+    return [BLUE, *(ORANGE if gate == "promoted" else GREY for gate in costs["gate"].iloc[1:])]
+
+
+def _draw_costs(axes: Axes, findings: Findings, costs: pd.DataFrame, column: str) -> None:
+    metric = findings.task.metric
+    for number, (row, colour) in enumerate(zip(costs.to_dict("records"), _colours(costs), strict=True), start=1):
+        axes.plot([row[column]] * 2, [row["low"], row["high"]], color=colour, lw=1.6, zorder=2)
+        axes.plot(row[column], row[metric], "o", color=colour, ms=8, zorder=3)
+        place = (row[column], row[metric])
+        axes.annotate(str(number), place, (7, 4), textcoords="offset points", color=INK, fontsize=9)
+    axes.margins(x=0.15)
+    axes.set_xlim(left=max(0, axes.get_xlim()[0]))
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 

@@ -37,7 +37,7 @@ from distilspark.tracking.sweeps import (
     variant_of,
 )
 from distilspark.tracking.views import save_experiment_view, save_sweep_view
-from distilspark.workflows.compare import answer_sweep
+from distilspark.workflows.compare import Costing, answer_sweep
 from distilspark.workflows.composition import with_model
 
 Overrides = list[str]
@@ -112,7 +112,8 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 batches = plan.batches(lambda: finished(children(parent)), metric)
                 failures = launch_missing(hydra, plan.label, batches, shared, parent, terminal)
                 report_jobs(parent, metric, configs[0].registry.signing_key)
-                answer_sweep(parent, configs[0].evaluation, log.parent / "comparison")
+                costing = Costing(configs[0].gate, configs[0].registry)
+                answer_sweep(parent, configs[0].evaluation, log.parent / "comparison", costing)
                 print_run_link(parent, save_views(parent, metric))
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))

@@ -179,7 +179,7 @@ def relevant_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     A setting that is switched off counts as one that is not there, so that a new setting does not change what earlier
     versions began.
     """
-    irrelevant = {key for key in settings if key.startswith("spark.") or key in IRRELEVANT_SETTINGS}
+    irrelevant = {key for key in settings if key.startswith(("spark.", "gate.")) or key in IRRELEVANT_SETTINGS}
     for key, (neutral, dependent) in SWITCHED_OFF.items():
         irrelevant |= {key, *dependent} if settings.get(key) == neutral else set()
     return {key: value for key, value in settings.items() if key not in irrelevant}
