@@ -120,18 +120,26 @@ def cost_plot(findings: Findings, costs: pd.DataFrame) -> Figure:
 
     `costs` is as `distilspark.promotion.costs.tabulate_costs` makes it.
     """
-    note = f"lines: {percent(findings.confidence)} bootstrap intervals; all packages were timed in turn on this machine"
+    note = (
+        f"lines: {percent(findings.confidence)} bootstrap intervals; blue: the first variant; orange: the gate would "
+        "promote it; all packages were timed in turn on this machine"
+    )
     with styled():
-        figure = new_figure(_cheapest(findings, costs), _caption(findings, note), width=9, height=4.6)
-        left, right = figure.subplots(1, 2, sharey=True)
+        legend = 0.2 + 0.21 * len(costs)  # inches
+        figure = new_figure(_cheapest(findings, costs), _caption(findings, note), width=9, height=4.4 + legend)
+        grid = figure.add_gridspec(2, 2, height_ratios=[3.2, legend])
+        left = figure.add_subplot(grid[0, 0])
+        right = figure.add_subplot(grid[0, 1], sharey=left)
         _draw_costs(left, findings, costs, "rows_a_second")
         left.set_xlabel("Rows a second (higher is better)")
         _draw_costs(right, findings, costs, "megabytes")
-        right.set_xlabel("Megabytes of the package (lower is better)")
+        right.set_xlabel("Megabytes (lower is better)")
         left.set_ylabel(f"{findings.task.headline.title} ({findings.task.headline.direction})")
         names = [f"{number}  {name}" for number, name in enumerate(costs["variant"], start=1)]
         handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in _colours(costs)]
-        figure.legend(handles, names, loc="outside right upper", title="orange: the gate would promote it")
+        below = figure.add_subplot(grid[1, :])
+        below.set_axis_off()
+        below.legend(handles, names, loc="upper left", borderaxespad=0)
     return figure
 
 
@@ -157,10 +165,11 @@ def _draw_costs(axes: Axes, findings: Findings, costs: pd.DataFrame, column: str
         axes.plot([row[column]] * 2, [row["low"], row["high"]], color=colour, lw=1.6, zorder=2)
         axes.plot(row[column], row[metric], "o", color=colour, ms=8, zorder=3)
         place = (row[column], row[metric])
-        axes.annotate(str(number), place, (7, 4), textcoords="offset points", color=INK, fontsize=9)
+        beside = (8, 4) if number % 2 else (-14, 4)  # neighbours are often near each other
+        axes.annotate(str(number), place, beside, textcoords="offset points", color=INK, fontsize=9)
     axes.margins(x=0.15)
     axes.set_xlim(left=max(0, axes.get_xlim()[0]))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
 # Every metric
