@@ -105,9 +105,12 @@ def test_frozen_layers_must_be_there_and_not_be_drawn(
 @pytest.mark.parametrize(
     "freeze, others, frozen",
     [
-        ("[embeddings,0]", (), ("distilbert.embeddings.", f"{LAYER}.0.")),
+        (
+            "[embeddings,0]",
+            ("training.layer_decay=0.5", "model.reinitialize_layers=1"),
+            ("distilbert.embeddings.", f"{LAYER}.0."),
+        ),
         ("[1]", ("training.averaging=ema",), (f"{LAYER}.1.",)),
-        ("[embeddings]", ("training.layer_decay=0.5", "model.reinitialize_layers=1"), ("distilbert.embeddings.",)),
     ],
 )
 def test_frozen_weights_stay_bit_by_bit_and_all_others_are_trained(
