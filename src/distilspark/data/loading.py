@@ -129,7 +129,7 @@ def load_unlabelled(
         read = _generate(spark, task, data)
     else:
         read = read_rows(spark, task, path, False, data.max_characters, plain_text=True)
-    read = read.withColumn("split", F.lit(UNLABELLED))
+    read = read.withColumn("split", F.lit(UNLABELLED)).persist()
     bad, rows_read = _bad_rows(read, Located("files", {UNLABELLED: path}))
     check_bad_rows(bad, rows_read, data.max_bad_fraction, bad_rows_file)
     text = joined(F.trim("sentence1"), F.trim("sentence2"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -84,6 +85,8 @@ def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
     return {
         "checkpoint": f"{model.name} ({source}), licence {checkpoint.license if is_known else UNKNOWN}",
         "origin": checkpoint.origin if is_known else UNKNOWN,
+        **({"layers": f"{_names(model.layers)} of the checkpoint's, counted from 0"} if model.layers else {}),
+        **({"not trained": _names(model.freeze)} if model.freeze else {}),
         **_first_training(config.training.pretraining),
         **_teacher(config.training.distillation, run),
         "reads": f"{' and '.join(config.task.text_columns)}, {config.features.text} text, {model.max_length} tokens",
@@ -92,6 +95,10 @@ def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
         "precision": run.data.tags["model.precision"],
         "training": f"run {run.info.run_id}, seed {config.training.seed}{again}",
     }
+
+
+def _names(parts: Sequence[object]) -> str:
+    return ", ".join(map(str, parts))
 
 
 def _first_training(config: PretrainingConfig) -> dict[str, str]:

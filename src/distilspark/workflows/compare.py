@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,10 +111,10 @@ def report_comparison(
 def _measure_costs(
     compared: Compared, found: Findings, config: EvaluationConfig, costing: Costing
 ) -> pd.DataFrame | None:
-    """Tabulate what the variants cost, by each one's first package; None where these are of one size, or gone."""
+    """Tabulate what the variants cost, by each one's first package; None where these are of one size, or not there."""
     runs = {label: mlflow.get_run(ids[0]) for label, ids in compared.run_ids.items()}
-    sizes = [run.data.metrics.get("package/bytes", math.nan) for run in runs.values()]
-    if not max(sizes) > OF_ONE_SIZE * min(sizes):
+    sizes = [run.data.metrics.get("package/bytes", 0.0) for run in runs.values()]
+    if min(sizes) == 0 or max(sizes) < OF_ONE_SIZE * min(sizes):
         return None
     try:
         with TemporaryDirectory(prefix="distilspark-models-") as scratch, working("timing the packages"):

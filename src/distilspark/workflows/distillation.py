@@ -50,7 +50,10 @@ class Teacher:
         return hashlib.sha256(" ".join(model.digest for model in self.models).encode()).hexdigest()
 
     def predict(self, task: TaskConfig, rows: pd.DataFrame) -> Array:
-        """Return outputs as in `Predictions`: the mean of the models' probabilities, or of their values."""
+        """Return outputs as in `Predictions`: the mean of the models' probabilities, or of their values.
+
+        They are those that the models give when they score: a tuned threshold has shifted them.
+        """
         outputs = np.stack([cached_outputs(model, task, rows) for model in self.models])
         return np.asarray(outputs.mean(axis=0, dtype=np.float64))
 
