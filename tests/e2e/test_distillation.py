@@ -33,6 +33,7 @@ def test_teacher_is_recorded(cola_training: Trained, student: Trained) -> None:
     assert version.tags["model.teacher"] == cola_training.model_uri
     card = student.artifact("model_card.md").read_text()
     assert f"{cola_training.model_uri}, whose predictions it was trained on, too (temperature 2, alpha 0.5)" in card
+    assert "1 of the checkpoint's, counted from 0" in card and "not trained: embeddings" in card.replace("**", "")
     assert {"teacher/mcc", "time/teacher"} <= set(run.data.metrics)
 
 
