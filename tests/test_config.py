@@ -35,6 +35,7 @@ BOTH = {"classification", "regression"}
 ABLATIONS = {  # the heads that each makes sense for
     "averaging": BOTH,
     "class_weights": {"classification"},
+    "distil": BOTH,
     "early_stopping": BOTH,
     "layer_decay": BOTH,
     "learning_rate": BOTH,
@@ -53,9 +54,10 @@ EXPECTED = {
     "data": {"auto", "files", "hub", "sample"},
     "training": {"default"},
     "evaluation": {"default"},
+    "gate": {"default"},
     "registry": {"default"},
     "spark": {"kubernetes", "local", "standalone", "yarn"},
-    "experiment": {"paper", "search", *ABLATIONS},
+    "experiment": {"paper", "pareto", "search", *ABLATIONS},
     "hydra/launcher": {"spark"},
     "hydra/sweeper": {"grid", "optuna"},
 }

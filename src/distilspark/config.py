@@ -26,6 +26,7 @@ Positive = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
+LayerNumber = Annotated[int, Field(ge=0, strict=True)]  # of a transformer layer, from 0 at the bottom
 DEFAULT_THRESHOLD = 0.5  # with it the more probable of two labels is predicted
 Location = Annotated[str, AfterValidator(from_caller)]  # a path or URI
 # a pattern such as 10.* would match names too
@@ -111,9 +112,11 @@ class DataConfig:
     sample_rows: dict[str, Annotated[int, Field(ge=1, le=100_000)]]  # source=sample: rows of each split
     sample_fraction: Annotated[float, Field(gt=0, le=1)]  # of train, stratified
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
+    unlabelled: Literal["corpus"] | Location | None  # more text to train on, with a teacher's predictions alone
+    unlabelled_rows: Annotated[int, Field(ge=1, le=100_000, strict=True)]  # of it, at most
     max_characters: Positive  # a row with a longer text is bad
     max_bad_fraction: Fraction  # more bad rows than this fail the run
-    seed: Seed  # of the sample corpus, the sample fraction, the validation split, the first training
+    seed: Seed  # of the sample corpus, the sample fraction, the validation split, the first training, unlabelled text
 
     def __post_init__(self) -> None:
         if self.source == "files" and not self.path:
@@ -164,9 +167,15 @@ class ModelConfig:
     checkpoint: CheckpointConfig
     pooling: Literal["cls", "mean", "max"]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
+    layers: list[LayerNumber] | None  # of the checkpoint, that the network has; None: all
+    freeze: list[Literal["embeddings"] | LayerNumber]  # not trained; numbers among the layers that the network has
     reinitialize_layers: Annotated[int, Field(ge=0, strict=True)]  # of the top, drawn from training.seed
     max_length: Annotated[int, Field(ge=8, le=512, strict=True)]  # tokens a row, special tokens included
     recipe: dict[str, RecipeConfig]  # by the head
+
+    def __post_init__(self) -> None:
+        if self.layers is not None and (not self.layers or self.layers != sorted(set(self.layers))):
+            raise UserError(f"model.layers={self.layers}: name one or more layers in ascending order, as [0,2,4]")
 
 
 @config
@@ -186,6 +195,15 @@ class PretrainingConfig:
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     batch_size: Positive
     keep_head: bool  # the fine-tuning starts from its head too, not from a new one
+
+
+@config
+class DistillationConfig:
+    """How much a student learns from its teacher's predictions, beside the labels."""
+
+    temperature: Annotated[float, Field(gt=0)]  # classification: of the teacher's and the student's probabilities
+    alpha: Fraction  # weight of the teacher's part of the loss; the labels' part has the rest
+    max_overlap: Fraction  # of dev, with what the teacher was trained on
 
 
 @config
@@ -209,6 +227,8 @@ class TrainingConfig:
     validate_every: Annotated[float, Field(gt=0, le=1)] | None  # fraction of an epoch; None: once an epoch
     early_stopping: EarlyStoppingConfig
     pretraining: PretrainingConfig
+    teacher: Annotated[str, Field(pattern=r"^(models:/|sweep:).")] | None  # a registered model, or all of a sweep's
+    distillation: DistillationConfig
     averaging: Literal["off", "ema", "soup"]  # of the kept weights: none, over steps, over the best epochs
     ema_decay: Probability  # averaging=ema: of a step
     refit: bool  # once all is chosen on validation, train again from the beginning, on train and validation
@@ -277,13 +297,6 @@ class RegistryConfig:
 
 
 @config
-class TrainRegistryConfig(RegistryConfig):
-    """A training's: `conf/registry/default.yaml`."""
-
-    signing_key: Location | None  # a file with a private Ed25519 key, which signs each version; None: none is signed
-
-
-@config
 class TrustConfig:
     """Which models are loaded: `conf/registry/_trust.yaml`."""
 
@@ -294,8 +307,32 @@ class TrustConfig:
 
 
 @config
+class TrainRegistryConfig(RegistryConfig, TrustConfig):
+    """A training's, whose teacher is loaded: `conf/registry/default.yaml`."""
+
+    signing_key: Location | None  # a file with a private Ed25519 key, which signs each version; None: none is signed
+
+
+@config
 class PromoteRegistryConfig(RegistryConfig, TrustConfig):
     """A promotion's."""
+
+
+@config
+class TimingConfig:
+    """How the speed of models is compared."""
+
+    rows: Positive  # of the evaluation set, at most
+    rounds: Annotated[int, Field(ge=5, strict=True)]  # in each of which every model scores all of them
+
+
+@config
+class GateConfig:
+    """The gate's bounds, and how speed is measured: `conf/gate/*.yaml`."""
+
+    margin: Annotated[float, Field(ge=0)]  # of the task's metric
+    gain: Annotated[float, Field(gt=1)]  # times faster, or smaller
+    timing: TimingConfig
 
 
 @config
@@ -311,6 +348,7 @@ class TrainConfig:
     scoring: ScoringConfig
     spark: SparkConfig
     registry: TrainRegistryConfig
+    gate: GateConfig  # of a sweep's answer
 
     def __post_init__(self) -> None:
         head, task = self.task.head_kind, f"task={self.task.name} ({self.task.head})"
@@ -334,6 +372,16 @@ class TrainConfig:
             raise UserError(
                 f"training.refit=true does not work with training.workers={self.training.workers}: "
                 "set training.workers=1, or leave training.refit=false"
+            )
+        if self.data.unlabelled and not self.training.teacher:
+            raise UserError(
+                f"data.unlabelled={self.data.unlabelled}: text without labels needs a teacher. Set training.teacher, "
+                "or leave data.unlabelled=null"
+            )
+        if self.training.workers > 1 and self.training.teacher:
+            raise UserError(
+                f"training.teacher={self.training.teacher} does not work with training.workers="
+                f"{self.training.workers}: set training.workers=1"
             )
         if self.training.workers > 1 and not self.training.checkpoint_every:
             raise UserError("training.checkpoint_every=null: workers need checkpoints to hand over what they trained")
@@ -401,20 +449,9 @@ class EvaluateConfig:
 
 
 @config
-class TimingConfig:
-    """How the speed of two models is compared."""
-
-    rows: Positive  # of the evaluation set, at most
-    rounds: Annotated[int, Field(ge=5, strict=True)]  # in each of which both score all of them
-
-
-@config
-class PromotionConfig:
+class PromotionConfig(GateConfig):
     """The conditions of a promotion."""
 
-    margin: Annotated[float, Field(ge=0)]  # of the task's metric
-    gain: Annotated[float, Field(gt=1)]  # times faster, or smaller
-    timing: TimingConfig
     max_overlap: Fraction  # of the evaluation set, with what a model was trained on
     require: bool  # a challenger that is not promoted is a failure
     rollback: bool
@@ -442,6 +479,7 @@ class CompareConfig:
     output: Location | None  # a folder; None: Hydra's own
     evaluation: EvaluationConfig
     registry: TrustConfig
+    gate: GateConfig
 
     def __post_init__(self) -> None:
         given = [name for name in ("sweep", "runs", "models") if getattr(self, name)]

@@ -162,7 +162,7 @@ def test_without_a_reference_or_rows_there_is_nothing_to_compare(reference: dict
 
 def test_a_model_without_a_profile_is_said_to_have_none(capsys: pytest.CaptureFixture[str]) -> None:
     found = FoundModel("models:/m/1", "m", "1", None, None, Path(), Path(), "", "")
-    report_drift({}, TaskModel(found, max_length=16, threshold=0.5, profile=None))
+    report_drift({}, TaskModel(found, labels=[], max_length=16, threshold=0.5, profile=None))
     said = "drift is not measured: the model was packaged without a profile of its validation rows\n"
     assert capsys.readouterr().out == said
 

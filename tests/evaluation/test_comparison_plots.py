@@ -14,10 +14,10 @@ from PIL import Image
 
 from distilspark.config import EvaluationConfig, TaskConfig
 from distilspark.evaluation.agreement import agreement, disagreements
-from distilspark.evaluation.comparison_plots import comparison_plots
+from distilspark.evaluation.comparison_plots import comparison_plots, cost_plot
 from distilspark.evaluation.findings import Findings, Variant, find
 from distilspark.evaluation.findings_report import comparison_report, comparison_summary, markdown_table
-from distilspark.figures import save_png
+from distilspark.figures import BLUE, ORANGE, save_png
 from helpers.made_runs import made_classifier, made_regressor
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -111,3 +111,32 @@ def test_cells_cannot_break_a_table() -> None:
     minus = "\N{MINUS SIGN}"
     rows = ["| text | seeds | mcc |", "| --- | --- | --- |", f"| a\\|b c | 3 | {minus}.2500 |", "|  |  | .0000 |"]
     assert markdown_table(frame).splitlines() == rows
+
+
+def test_costs_show_quality_against_speed_and_size(two: Findings) -> None:
+    found = two.table()
+    costs = pd.DataFrame(
+        {
+            "variant": ["off", "balanced"],
+            "mcc": found["mcc"],
+            "low": found["low"],
+            "high": found["high"],
+            "rows_a_second": [500.0, 900.0],
+            "megabytes": [60.0, 30.0],
+            "times_as_fast": [np.nan, 1.8],
+            "times_as_large": [np.nan, 0.5],
+            "gate": [np.nan, "promoted"],
+        }
+    )
+    figure = cost_plot(two, costs)
+    save_png(figure, BytesIO())
+    assert title(figure) == "The gate would promote balanced over off: 1.80 times as fast, 0.50 times as large"
+    for axes, column in zip(figure.axes, ("rows_a_second", "megabytes"), strict=False):
+        points = [line for line in axes.lines if line.get_marker() == "o"]
+        assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in points] == list(
+            zip(costs[column], costs["mcc"], strict=True)
+        )
+        assert [text.get_text() for text in axes.texts] == ["1", "2"]
+        assert [line.get_color() for line in points] == [BLUE, ORANGE]
+    refused = costs.assign(gate=[np.nan, "not promoted"])
+    assert title(cost_plot(two, refused)) == "The gate would promote none over off"

@@ -79,7 +79,7 @@ def test_the_first_champion_beats_the_constant_answer(
 
 def test_both_are_timed_as_often_and_neither_always_first() -> None:
     called: list[str] = []
-    first, second = time_in_turn(lambda: called.append("a"), lambda: called.append("b"), 6)
+    first, second = time_in_turn([lambda: called.append("a"), lambda: called.append("b")], 6)
     assert len(first) == len(second) == 6 and (first > 0).all()
     assert called[:2] == ["a", "b"], "both are warm before they are timed"
     rounds = [called[start : start + 2] for start in range(2, 14, 2)]
@@ -91,7 +91,7 @@ def work(steps: int) -> Callable[[], object]:
 
 
 def test_twice_the_work_is_half_as_fast() -> None:
-    long, short = time_in_turn(work(200_000), work(100_000), 15)
+    long, short = time_in_turn([work(200_000), work(100_000)], 15)
     faster = speedup(long, short, SETTINGS)
     assert faster.low <= faster.value <= faster.high
     assert 1.5 < faster.value < 2.7

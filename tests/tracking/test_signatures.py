@@ -15,6 +15,10 @@ from helpers.keys import make_keys
 VERSION = ("a model", "3", "0" * 64)
 
 
+def _registry(key: str | None) -> TrainRegistryConfig:
+    return TrainRegistryConfig(name="a model", signing_key=key, trusted_keys=[], require_digest=False)
+
+
 def test_a_signature_is_its_versions_and_its_keys_alone(tmp_path: Path) -> None:
     private, public = make_keys(tmp_path, "own")
     _, other = make_keys(tmp_path, "other")
@@ -46,9 +50,9 @@ def test_a_key_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for path in (public, locked, rsa, str(tmp_path / "empty.pem"), str(tmp_path / "nowhere"), str(tmp_path)):
         with pytest.raises(UserError, match=f"^registry.signing_key={path} ") as refused:
-            check_signing_key(TrainRegistryConfig(name="a model", signing_key=path))
+            check_signing_key(_registry(path))
         assert "\n" not in str(refused.value)
-    check_signing_key(TrainRegistryConfig(name="a model", signing_key=None))
+    check_signing_key(_registry(None))
     for path in (private, rsa, str(tmp_path / "nowhere")):
         with pytest.raises(UserError, match=f"^registry.trusted_keys: {path} "):
             read_public_key(path)

@@ -76,10 +76,20 @@ def vocabulary() -> list[str]:
 
 def check_pretraining(task: str, rows: int) -> None:
     """Raise `UserError` where rows for a first training are asked for that the grammar does not have."""
-    if rows and task not in _CORPORA:
+    if rows:
+        _check_generated(task, f"training.pretraining.rows={rows}", "set training.pretraining.rows=0")
+
+
+def check_unlabelled(task: str, unlabelled: str | None) -> None:
+    """Raise `UserError` where `data.unlabelled` asks for rows that the grammar does not have."""
+    if unlabelled == "corpus":
+        _check_generated(task, "data.unlabelled=corpus", "set data.unlabelled to a file of your own")
+
+
+def _check_generated(task: str, setting: str, way_out: str) -> None:
+    if task not in _CORPORA:
         raise UserError(
-            f"training.pretraining.rows={rows}: the project generates no rows for task={task}, only for "
-            f"{' and '.join(_CORPORA)}; set training.pretraining.rows=0"
+            f"{setting}: the project generates no rows for task={task}, only for {' and '.join(_CORPORA)}; {way_out}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -12,14 +13,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from distilspark.config import DataConfig, TaskConfig
+from distilspark.corpus.sample import pretraining_rows
 from distilspark.data.filesystem import reading
 from distilspark.data.read import read_rows
 from distilspark.data.sources import Located, locate
-from distilspark.data.splits import digests_and_counts, split_train, with_ids
+from distilspark.data.splits import SEPARATOR, digests_and_counts, joined, split_train, with_ids
 from distilspark.data.validation import check_bad_rows, count_duplicates
 from distilspark.errors import UserError
 
 log = logging.getLogger(__name__)
+UNLABELLED = "unlabelled"  # the split of rows without labels
 CANONICAL = ["id", "sentence1", "sentence2", "label", "source", "split"]
 
 
@@ -107,6 +110,50 @@ def load_labelled(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_r
     if not (summaries := digests_and_counts(rows)):
         raise UserError(f"no rows are left of {sum(rows_read.values())} in {located.files['dev']}: give more")
     return LabelledRows(rows, len(bad), located.source, located.files["dev"], summaries["dev"][0])
+
+
+def load_unlabelled(
+    spark: SparkSession, task: TaskConfig, data: DataConfig, own: Datasets, bad_rows_file: Path
+) -> tuple[DataFrame, int]:
+    """Read or generate the text that `data.unlabelled` names.
+
+    Returns rows of the split `unlabelled`, whose label is null, and the number of bad rows. Each text stands once;
+    those of the task's `own` rows are left out. At most `data.unlabelled_rows` of the others are taken, by hash.
+
+    Raises:
+        UserError: it cannot be read, too many rows are bad, or nothing is left.
+
+    """
+    path = str(data.unlabelled)
+    if path == "corpus":
+        read = _generate(spark, task, data)
+    else:
+        read = read_rows(spark, task, path, False, data.max_characters, plain_text=True)
+    read = read.withColumn("split", F.lit(UNLABELLED)).persist()
+    bad, rows_read = _bad_rows(read, Located("files", {UNLABELLED: path}))
+    check_bad_rows(bad, rows_read, data.max_bad_fraction, bad_rows_file)
+    text = joined(F.trim("sentence1"), F.trim("sentence2"))
+    known = reduce(DataFrame.unionByName, own.splits.values()).select(text.alias("_text"))
+    good = read.where("problem IS NULL").withColumns({name: F.trim(name) for name in ("sentence1", "sentence2")})
+    new = good.withColumn("_text", text).dropDuplicates(["_text"]).join(known, "_text", "left_anti")
+    rank = F.sha2(F.concat_ws(SEPARATOR, F.lit(str(data.seed)), "_text"), 256)
+    chosen = new.orderBy(rank).limit(data.unlabelled_rows)
+    anonymous = chosen.withColumns({"id": F.lit(None).cast("string"), "label": F.lit(None).cast("double")})
+    rows = with_ids(anonymous).select(*CANONICAL).persist()
+    if rows.isEmpty():
+        raise UserError(
+            f"data.unlabelled={path}: no rows are left of {rows_read[UNLABELLED]}: all are bad, or among the task's own"
+        )
+    return rows, len(bad)
+
+
+def _generate(spark: SparkSession, task: TaskConfig, data: DataConfig) -> DataFrame:
+    """Generate rows as `read_rows` reads them."""
+    rows = pretraining_rows(task.name, data.unlabelled_rows, data.seed)
+    second: Sequence[str | None] = rows.sentence2 or [None] * len(rows.sentence1)
+    schema = "sentence1 string, sentence2 string"
+    texts = spark.createDataFrame(list(zip(rows.sentence1, second, strict=True)), schema)
+    return texts.withColumns({name: F.lit(None).cast("string") for name in ("source", "row", "problem")})
 
 
 def _read(spark: SparkSession, task: TaskConfig, located: Located, max_characters: int) -> DataFrame:

@@ -211,9 +211,16 @@ def read_files(spark: SparkSession, inputs: Inputs, all_columns: bool) -> DataFr
 
 
 def read_rows(
-    spark: SparkSession, task: TaskConfig, path: str, require_label: bool, max_characters: int = MAX_CHARACTERS
+    spark: SparkSession,
+    task: TaskConfig,
+    path: str,
+    require_label: bool,
+    max_characters: int = MAX_CHARACTERS,
+    plain_text: bool = False,
 ) -> DataFrame:
     """Read every row of a file or folder in canonical columns, the bad ones with their reason.
+
+    `plain_text`: a file without columns is one of sentences, one a line.
 
     Returns:
         `id` (the file's index column, null where it has none), `sentence1`, `sentence2` (null for single sentences),
@@ -224,7 +231,7 @@ def read_rows(
         UserError: as `find_inputs` and `read_files`.
 
     """
-    inputs = find_inputs(spark, task, path, require_label, plain_text=False)
+    inputs = find_inputs(spark, task, path, require_label, plain_text)
     found = read_files(spark, inputs, all_columns=False)
     label = label_value(F.col("label"), task)
     problems = [F.col("problem"), *(text_problem_column(name, max_characters) for name in task.text_columns)]

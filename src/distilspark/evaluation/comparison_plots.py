@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from distilspark.evaluation.bootstrap import Score
@@ -109,6 +110,66 @@ def _draw_comparisons(axes: Axes, comparisons: Sequence[Comparison]) -> None:
         axes.annotate(text, (found.value, place), (0, 8), textcoords="offset points", ha="center")
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+# Quality against cost
+
+
+def cost_plot(findings: Findings, costs: pd.DataFrame) -> Figure:
+    """Draw each variant's quality against its rows a second and its megabytes.
+
+    `costs` is as `distilspark.promotion.costs.tabulate_costs` makes it.
+    """
+    note = (
+        f"lines: {percent(findings.confidence)} bootstrap intervals; blue: the first variant; orange: the gate would "
+        "promote it; all packages were timed in turn on this machine"
+    )
+    with styled():
+        legend = 0.2 + 0.21 * len(costs)  # inches
+        figure = new_figure(_cheapest(findings, costs), _caption(findings, note), width=9, height=4.4 + legend)
+        grid = figure.add_gridspec(2, 2, height_ratios=[3.2, legend])
+        left = figure.add_subplot(grid[0, 0])
+        right = figure.add_subplot(grid[0, 1], sharey=left)
+        _draw_costs(left, findings, costs, "rows_a_second")
+        left.set_xlabel("Rows a second (higher is better)")
+        _draw_costs(right, findings, costs, "megabytes")
+        right.set_xlabel("Megabytes (lower is better)")
+        left.set_ylabel(f"{findings.task.headline.title} ({findings.task.headline.direction})")
+        names = [f"{number}  {name}" for number, name in enumerate(costs["variant"], start=1)]
+        handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in _colours(costs)]
+        below = figure.add_subplot(grid[1, :])
+        below.set_axis_off()
+        below.legend(handles, names, loc="upper left", borderaxespad=0)
+    return figure
+
+
+def _cheapest(findings: Findings, costs: pd.DataFrame) -> str:
+    """Name the fastest of the variants that the gate would promote over the first."""
+    first, promoted = findings.variants[0].label, costs[costs["gate"] == "promoted"]
+    if promoted.empty:
+        return f"The gate would promote none over {first}"
+    best = promoted.sort_values("times_as_fast").iloc[-1]
+    return (
+        f"The gate would promote {best['variant']} over {first}: {best['times_as_fast']:.2f} times as fast, "
+        f"{best['times_as_large']:.2f} times as large"
+    )
+
+
+def _colours(costs: pd.DataFrame) -> list[str]:
+    return [BLUE, *(ORANGE if gate == "promoted" else GREY for gate in costs["gate"].iloc[1:])]
+
+
+def _draw_costs(axes: Axes, findings: Findings, costs: pd.DataFrame, column: str) -> None:
+    metric = findings.task.metric
+    for number, (row, colour) in enumerate(zip(costs.to_dict("records"), _colours(costs), strict=True), start=1):
+        axes.plot([row[column]] * 2, [row["low"], row["high"]], color=colour, lw=1.6, zorder=2)
+        axes.plot(row[column], row[metric], "o", color=colour, ms=8, zorder=3)
+        place = (row[column], row[metric])
+        beside = (8, 4) if number % 2 else (-14, 4)  # neighbours are often near each other
+        axes.annotate(str(number), place, beside, textcoords="offset points", color=INK, fontsize=9)
+    axes.margins(x=0.15)
+    axes.set_xlim(left=max(0, axes.get_xlim()[0]))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
 # Every metric

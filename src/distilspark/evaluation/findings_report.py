@@ -12,6 +12,7 @@ from distilspark.markdown import write_table
 
 _TITLES = {
     "differences": "What was found",
+    "costs": "Quality, speed and size",
     "metrics": "Every metric",
     "curves": "Training",
     "agreement": "Agreement",

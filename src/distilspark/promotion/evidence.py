@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pandas as pd
 
-from distilspark.config import PromoteConfig, PromoteRegistryConfig, TaskConfig, TimingConfig
+from distilspark.config import PromoteConfig, PromoteRegistryConfig, TaskConfig
 from distilspark.data.fingerprints import overlap
 from distilspark.errors import UserError
 from distilspark.evaluation.bootstrap import paired_difference
-from distilspark.evaluation.predictions import Array, Predictions
+from distilspark.evaluation.predictions import Predictions
 from distilspark.package.build import size_of
 from distilspark.package.load import load_task_model
-from distilspark.package.pyfunc import Scorer
 from distilspark.promotion.gate import Evidence
-from distilspark.promotion.timing import speedup, time_in_turn
+from distilspark.promotion.timing import speedup, time_packages
 from distilspark.tracking.datasets import training_texts
 from distilspark.tracking.registry import FoundModel
 
@@ -90,14 +87,12 @@ def weigh(
     difference = paired_difference(head, task.metric, labels, outputs[:1], outputs[1:], config.evaluation)
     before, after = (head.compute_metrics(labels, each)[task.metric] for each in outputs)
     sizes = [size_of(each.found.data) for each in models]
-    seconds = time_both(*models, predictions[0].rows, config.promote.timing)
-    return Evidence(task.headline, before, after, difference, speedup(*seconds, config.evaluation), sizes[0] / sizes[1])
-
-
-def time_both(
-    champion: Contender, challenger: Contender, rows: pd.DataFrame, timing: TimingConfig
-) -> tuple[Array, Array]:
-    """Measure the seconds a round of each, on rows that are spread over all."""
-    chosen = rows.iloc[np.linspace(0, len(rows) - 1, min(timing.rows, len(rows))).astype(int)]
-    first, second = (partial(Scorer(each.found.data).predict, chosen) for each in (champion, challenger))
-    return time_in_turn(first, second, timing.rounds)
+    seconds, _ = time_packages([each.found.data for each in models], predictions[0].rows, config.promote.timing)
+    return Evidence(
+        task.headline,
+        before,
+        after,
+        difference,
+        speedup(seconds[0], seconds[1], config.evaluation),
+        sizes[0] / sizes[1],
+    )

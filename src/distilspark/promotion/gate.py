@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distilspark.config import PromotionConfig
+from distilspark.config import GateConfig
 from distilspark.evaluation.bootstrap import Difference, Score
 from distilspark.metrics import Metric
 from distilspark.promotion.timing import Speedup
@@ -31,7 +31,7 @@ class Verdict:
     numbers: dict[str, float]
 
 
-def judge_challenger(evidence: Evidence, config: PromotionConfig) -> Verdict:
+def judge_challenger(evidence: Evidence, config: GateConfig) -> Verdict:
     """Promote a challenger that is better beyond chance, or surely within the margin and clearly cheaper.
 
     It is better where the whole interval of the gain is above zero, within the margin where it is above -margin, and
@@ -62,7 +62,7 @@ def judge_first_champion(metric: Metric, score: Score, baseline: float) -> Verdi
     return Verdict(beaten, reason, {"challenger": score.mean, "low": low, "high": high, "baseline": baseline})
 
 
-def _is_cheaper(evidence: Evidence, config: PromotionConfig) -> bool:
+def _is_cheaper(evidence: Evidence, config: GateConfig) -> bool:
     return max(evidence.speedup.low, evidence.shrinkage) >= config.gain
 
 

@@ -1,15 +1,19 @@
-"""The speed of two packaged models, which score the same rows in turn in one process."""
+"""The speed of packaged models, which score the same rows in turn in one process."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from distilspark.config import EvaluationConfig
+from distilspark.config import EvaluationConfig, TimingConfig
 from distilspark.evaluation.predictions import Array
+from distilspark.package.pyfunc import Scorer
 
 
 @dataclass(frozen=True)
@@ -21,21 +25,26 @@ class Speedup:
     high: float
 
 
-def time_in_turn(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[Array, Array]:
-    """Measure the seconds (rounds,) of each; a round before the first one warms both up.
+def time_in_turn(models: Sequence[Callable[[], object]], rounds: int) -> Array:
+    """Measure the seconds (models, rounds) of each; a round before the first one warms all up.
 
-    Who begins alternates: what slows the machine down for a while hits both.
+    The order alternates: what slows the machine down for a while hits all.
     """
-    seconds = np.empty((2, rounds))
-    both = (first, second)
-    for score in both:
+    seconds = np.empty((len(models), rounds))
+    for score in models:
         score()
     for number in range(rounds):
-        for which in (0, 1) if number % 2 else (1, 0):
+        for which in range(len(models))[:: 1 if number % 2 else -1]:
             started = time.perf_counter()
-            both[which]()
+            models[which]()
             seconds[which, number] = time.perf_counter() - started
-    return seconds[0], seconds[1]
+    return seconds
+
+
+def time_packages(folders: Sequence[Path], rows: pd.DataFrame, timing: TimingConfig) -> tuple[Array, int]:
+    """Measure the seconds (packages, rounds) in which packages score rows that are spread over all; and how many."""
+    chosen = rows.iloc[np.linspace(0, len(rows) - 1, min(timing.rows, len(rows))).astype(int)]
+    return time_in_turn([partial(Scorer(folder).predict, chosen) for folder in folders], timing.rounds), len(chosen)
 
 
 def speedup(first: Array, second: Array, config: EvaluationConfig) -> Speedup:

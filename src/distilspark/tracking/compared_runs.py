@@ -24,7 +24,7 @@ from distilspark.evaluation.findings import Variant
 from distilspark.evaluation.predictions import Predictions
 from distilspark.tracking.results import PREDICTIONS
 from distilspark.tracking.store import first_line
-from distilspark.tracking.sweeps import FINISHED, SEED
+from distilspark.tracking.sweeps import FINISHED, SEED, unescape
 from distilspark.tracking.trust import check_model
 
 DIGEST = "data.digest.dev"
@@ -171,7 +171,7 @@ def name_variants(variants: Collection[str]) -> tuple[str, list[str]]:
 def _settings_of(variant: str) -> list[tuple[str, str]]:
     """Return keys, as people read them, and values; none of the variant that changes nothing."""
     settings = [setting.partition("=") for setting in re.split(r"[ ,]+(?=[\w.@/+~-]+=)", variant) if setting]
-    return [(key.lstrip("+~").rpartition(".")[2].replace("_", " "), value) for key, _, value in settings]
+    return [(key.lstrip("+~").rpartition(".")[2].replace("_", " "), unescape(value)) for key, _, value in settings]
 
 
 def _model(uri: str) -> tuple[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from mlflow.entities import Run
 
-from distilspark.config import PretrainingConfig, TaskConfig, TrainConfig
+from distilspark.config import DistillationConfig, PretrainingConfig, TaskConfig, TrainConfig
 from distilspark.figures import percent
 from distilspark.markdown import write_list, write_table
 from distilspark.metrics import Metric
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # scikit-learn takes a second to import
     from distilspark.evaluation.report import Evaluation
 
 CARD = "model_card.md"  # among a run's artifacts
+TEACHER = "model.teacher"  # a tag of runs and versions
 LONGEST = 5000  # characters: what MLflow's databases take as a version's description
 WORST_SOURCES, FEWEST_ROWS = 5, 20  # of what may be dozens; a metric of fewer rows says nothing
 SAMPLE_LICENSE = "the project's own, MIT: a grammar of it generates the sentences"
@@ -83,7 +85,10 @@ def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
     return {
         "checkpoint": f"{model.name} ({source}), licence {checkpoint.license if is_known else UNKNOWN}",
         "origin": checkpoint.origin if is_known else UNKNOWN,
+        **({"layers": f"{_names(model.layers)} of the checkpoint's, counted from 0"} if model.layers else {}),
+        **({"not trained": _names(model.freeze)} if model.freeze else {}),
         **_first_training(config.training.pretraining),
+        **_teacher(config.training.distillation, run),
         "reads": f"{' and '.join(config.task.text_columns)}, {config.features.text} text, {model.max_length} tokens",
         "answers": answers or "a value from {:g} to {:g}".format(*config.task.label_range),
         **({"decides above": f"{threshold:.4f}, folded into the network"} if threshold else {}),
@@ -92,11 +97,22 @@ def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
     }
 
 
+def _names(parts: Sequence[object]) -> str:
+    return ", ".join(map(str, parts))
+
+
 def _first_training(config: PretrainingConfig) -> dict[str, str]:
     if not config.rows:
         return {}
     epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
     return {"first trained on": f"{config.rows} rows that a grammar of the project's own generates, {epochs}"}
+
+
+def _teacher(config: DistillationConfig, run: Run) -> dict[str, str]:
+    if TEACHER not in run.data.tags:
+        return {}
+    how = f"temperature {config.temperature:g}, alpha {config.alpha:g}"
+    return {"teacher": f"{run.data.tags[TEACHER]}, whose predictions it was trained on, too ({how})"}
 
 
 def _data_table(run: Run) -> str:

@@ -83,9 +83,14 @@ def _unloadable(uri: str, error: Exception) -> UserError:
 
 
 def link_model(model: FoundModel) -> None:
-    """Tag the active run with the model, and have MLflow show it among the run's inputs."""
+    """Tag the active run with the model, and link it as an input."""
     tags = model.identity | {"model_id": None}
     mlflow.set_tags({f"model.{key}": value for key, value in tags.items() if value})
+    link_input(model)
+
+
+def link_input(model: FoundModel) -> None:
+    """Have MLflow show the model among the active run's inputs."""
     run = mlflow.active_run()
     if run and model.model_id and _is_logged(model.model_id):
         # not mlflow.log_inputs, which takes models on Databricks only

@@ -130,13 +130,15 @@ def drop_earlier_models() -> None:
 
 
 def logged_model(run: Run) -> str:
-    """Return the URI of the model that a run has logged."""
+    """Return the URI of the model that a run has logged; raises `UserError` where there is none any more."""
     models = mlflow.MlflowClient().search_logged_models(
         [run.info.experiment_id],
         f"source_run_id = '{run.info.run_id}'",
         max_results=1,
         order_by=[{"field_name": "creation_timestamp", "ascending": False}],
     )
+    if not models:
+        raise UserError(f"run {run.info.run_id} ({run.info.run_name}) has no model: it was deleted. Train it again")
     return str(models[0].model_uri)
 
 

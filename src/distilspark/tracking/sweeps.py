@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,7 +81,16 @@ def _short(override: str) -> str:
     ('learning_rate=1e-05', 'path=/a.b/c')
     """
     key, _, value = override.partition("=")
-    return f"{key.rpartition('.')[2]}={value}"
+    return f"{key.rpartition('.')[2]}={unescape(value)}"
+
+
+def unescape(value: str) -> str:
+    r"""Return an override's value without the backslashes that Hydra's grid puts before its own characters.
+
+    >>> unescape(r"models\:/a@b")
+    'models:/a@b'
+    """
+    return re.sub(r"\\(.)", r"\1", value)
 
 
 def key_of(override: str) -> str:

@@ -20,16 +20,18 @@ INPUTS = {name: tf.TensorSpec((None, None), tf.int32) for name in ("token_ids", 
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded rows and their labels."""
+    """Encoded rows, their labels, and a teacher's predictions for them."""
 
     encoded: Encoded
-    labels: NDArray[np.float64]  # (n,), on the labels' own scale
+    labels: NDArray[np.float64]  # (n,), on the labels' own scale; NaN in rows without a label
+    soft: NDArray[np.float64] | None = None  # (n, units): the teacher's probabilities, or values on the labels' scale
 
 
 def join(first: Examples, second: Examples) -> Examples:
     """Return the rows of both."""
     rows = pd.concat([first.encoded.to_frame(), second.encoded.to_frame()], ignore_index=True)
-    return Examples(Encoded.from_frame(rows), np.concatenate([first.labels, second.labels]))
+    soft = None if first.soft is None or second.soft is None else np.concatenate([first.soft, second.soft])
+    return Examples(Encoded.from_frame(rows), np.concatenate([first.labels, second.labels]), soft)
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,15 @@ class TrainingBatches:
     A part of an epoch is what is trained between two validations. Parts count over all epochs, from 0.
     """
 
-    output_signature: tuple[Any, ...] = (INPUTS, tf.TensorSpec((None,), tf.float32))
-
     def __init__(self, encoded: Encoded, targets: NDArray[np.float32], settings: BatchSettings) -> None:
-        """`targets` (n,) are the labels on the network's scale."""
+        """`targets` are as `make_targets` returns them."""
         self.encoded, self.targets, self.settings = encoded, targets, settings
         self.epoch = self.step = 0
+
+    @property
+    def output_signature(self) -> tuple[Any, ...]:
+        """The shapes and types of a batch."""
+        return INPUTS, tf.TensorSpec((None, *self.targets.shape[1:]), tf.float32)
 
     def seek(self, epoch: int, step: int) -> None:
         """Continue with that epoch, without its first `step` batches; both count from 0."""

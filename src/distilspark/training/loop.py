@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig, TrainingConfig
 from distilspark.errors import UserError, WorkError
-from distilspark.model.losses import make_loss
-from distilspark.model.network import build_network, layer_depths, load_head
+from distilspark.model.losses import DistillationLoss, make_loss
+from distilspark.model.network import build_network, freeze_layers, layer_depths, load_head
 from distilspark.training.averaging import AverageSwap, FixedEpochs, Soup
 from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
@@ -101,6 +101,7 @@ def build_initial_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
     )
     if is_pretrained and config.training.pretraining.keep_head:
         load_head(network, checkpoint)
+    freeze_layers(network, config.model.freeze)
     return network
 
 
@@ -183,7 +184,8 @@ def compile_network(network: keras.Model, config: TrainingConfig, steps_per_epoc
     optimizer = strategy.make_optimizer(config, config.epochs * steps_per_epoch)
     if config.layer_decay != 1:
         optimizer.rate_factors = tuple(config.layer_decay**depth for depth in layer_depths(network))
-    network.compile(optimizer=optimizer, loss=strategy.make_loss(make_loss(config.loss)), jit_compile=False)
+    loss = DistillationLoss(config.loss, config.distillation) if config.teacher else make_loss(config.loss)
+    network.compile(optimizer=optimizer, loss=strategy.make_loss(loss), jit_compile=False)
 
 
 def make_validation(network: keras.Model, data: TrainingData, config: TrainConfig) -> Validation:
@@ -239,8 +241,9 @@ def run_training(
         callbacks, start = [*callbacks, saver], saver.restore(network)
     strategy.offset_dropout_seeds(network)
     first, _ = batches.part_at(start.epoch, start.step)
+    class_weights = None if config.teacher else strategy.fit_class_weights(target)  # a teacher's targets have them
     with reporter.progress:
-        train_parts(network, batches, range(first, reporter.parts), callbacks, strategy.fit_class_weights(target))
+        train_parts(network, batches, range(first, reporter.parts), callbacks, class_weights)
     if strategy.is_chief:
         keeper.restore_best_weights_to(network)
         fold_label_scale(network, target.scale)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,15 +23,17 @@ from distilspark.corpus.sample import GRAMMAR_VERSION, pretraining_rows
 from distilspark.errors import UserError
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.checkpoints import RECORD, file_digest
-from distilspark.model.conversion import FILES, WEIGHTS, read_config, write_checkpoint
+from distilspark.model.conversion import WEIGHTS, copy_tokenizer, read_config, write_checkpoint
 from distilspark.model.network import export_arrays
 from distilspark.training.batches import Examples
 from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.targets import make_target_transform
 
 VALIDATION_ROWS = 1000  # generated beside the others: for the metric, and to choose the best of several epochs
-# settings of the model that a first training depends on, beside its checkpoint
+# settings of the model that a first training depends on, beside its checkpoint, which has the chosen layers only
 MODEL_SETTINGS = ("pooling", "dropout", "max_length", "reinitialize_layers")
+# of `training.*` those that it does not depend on
+OTHERS = ("training.pretraining.keep_head", "training.validate_every", "training.teacher", "training.distillation.")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def _first_training(config: TrainConfig) -> TrainConfig:
         ema_decay=0.5,  # of no use without averaging
         layer_decay=1.0,
         validate_every=None,
+        teacher=None,
         refit=False,
         early_stopping=change(config.training.early_stopping, monitor="metric", patience=chosen.epochs),
         pretraining=change(chosen, rows=0),
@@ -95,16 +97,16 @@ def _first_training(config: TrainConfig) -> TrainConfig:
 def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, Any]:
     """All that the result depends on; `training.*` is all in it, so that a new key there is never forgotten."""
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
-    training = flatten(settings.training, "training")
-    for name in ("pretraining.keep_head", "validate_every"):  # the first training does not depend on them
-        del training[f"training.{name}"]
+    if settings.model.freeze:  # not where nothing is: earlier versions kept checkpoints without the key
+        model["model.freeze"] = settings.model.freeze
+    training = flatten(settings.training, "training").items()
     return {
         "checkpoint": f"{checkpoint.name} {file_digest(checkpoint / WEIGHTS)}",
         "grammar": GRAMMAR_VERSION,
         "rows": rows,
         "task": [settings.task.name, settings.task.head, settings.task.metric],
         **model,
-        **training,
+        **{name: value for name, value in training if not name.startswith(OTHERS)},
     }
 
 
@@ -122,9 +124,7 @@ def _build(settings: TrainConfig, rows: int, checkpoint: Path, made_from: dict[s
     network = build_initial_network(settings, checkpoint)
     result = fit(network, _generate(settings, rows, checkpoint), settings, lambda epoch, metrics: None)
     write_checkpoint(target, read_config(checkpoint), export_arrays(network), str(target), with_head=True)
-    for name in FILES:
-        if name not in ("config.json", WEIGHTS) and (checkpoint / name).is_file():
-            shutil.copyfile(checkpoint / name, target / name)
+    copy_tokenizer(checkpoint, target)
     history = result.history.to_dict("records")
     record = {"sha256": file_digest(target / WEIGHTS), "made_from": made_from, "history": history}
     (target / RECORD).write_text(json.dumps(record, indent=2) + "\n")

@@ -39,9 +39,15 @@ class TargetTransform:
     scale: LabelScale
     class_weights: ClassWeights | None
 
+    def row_weights(self, labels: Labels) -> NDArray[np.float32]:
+        """Return the weight of each row's label: its class weight or 1; 0 where there is no label."""
+        known = self.class_weights or {}
+        return np.array([0 if np.isnan(label) else known.get(int(label), 1) for label in labels], np.float32)
+
 
 def make_target_transform(labels: Labels, task: TaskConfig, config: TrainingConfig) -> TargetTransform:
     """Compute class weights for classification, a label scale for regression, where `training.*` asks for them."""
+    labels = labels[~np.isnan(labels)]
     weighted = task.head_kind.has_classes and config.class_weights == "balanced"
     scaled = not task.head_kind.has_classes and config.standardize_labels
     scale = label_scale(labels) if scaled else LabelScale()

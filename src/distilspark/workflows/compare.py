@@ -5,24 +5,38 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import pandas as pd
 from mlflow.entities import Run
 
-from distilspark.config import CompareConfig, EvaluationConfig
-from distilspark.console import print_line, show_table
+from distilspark.config import CompareConfig, EvaluationConfig, GateConfig, TrustConfig
+from distilspark.console import print_line, show_table, working
 from distilspark.errors import UserError
 from distilspark.evaluation.agreement import agreement, disagreements
-from distilspark.evaluation.comparison_plots import comparison_plots
+from distilspark.evaluation.comparison_plots import comparison_plots, cost_plot
 from distilspark.evaluation.findings import Findings, find, format_p
 from distilspark.evaluation.findings_report import comparison_report, comparison_summary
+from distilspark.package.load import load_task_model
+from distilspark.promotion.costs import tabulate_costs
 from distilspark.tracking.compared_runs import Compared, compared_models, compared_runs, compared_sweep
 from distilspark.tracking.results import log_images, log_tables, write_figures
+from distilspark.tracking.runs import logged_model
 from distilspark.workflows.runner import Context, Job
 
 PREFIX = "comparison"
+OF_ONE_SIZE = 1.01  # packages whose bytes differ by no larger factor are of one architecture and precision
+
+
+@dataclass(frozen=True)
+class Costing:
+    """What a comparison of speed and size takes."""
+
+    gate: GateConfig
+    trust: TrustConfig  # which models are loaded
 
 
 @contextmanager
@@ -32,7 +46,7 @@ def prepare(config: CompareConfig, context: Context) -> Iterator[Job]:
     folder = Path(config.output or context.log.parent)
 
     def work() -> None:
-        report_comparison(compared, config.evaluation, folder)
+        report_comparison(compared, config.evaluation, folder, Costing(config.gate, config.registry))
         print_line(f"written to {folder / 'comparison.md'}")
 
     name = compared.topic or f"{len(compared.variants)} variants"
@@ -51,24 +65,32 @@ def read_compared(config: CompareConfig) -> Compared:
     return compared_runs(config.runs) if config.runs else compared_models(config.models, config.registry)
 
 
-def answer_sweep(parent: Run, config: EvaluationConfig, folder: Path) -> str:
+def answer_sweep(parent: Run, config: EvaluationConfig, folder: Path, costing: Costing | None = None) -> str:
     """Report on a sweep as `report_comparison` does, in the sweep's parent run, which is active.
 
     Returns the sentence, or why its jobs cannot be compared: that is no reason for the sweep to fail.
     """
     try:
-        return report_comparison(compared_sweep(parent.info.run_id), config, folder)
+        return report_comparison(compared_sweep(parent.info.run_id), config, folder, costing)
     except UserError as error:
         mlflow.set_tag("finding", f"nothing: {error}")
         print_line(f"not compared: {error}")
         return str(error)
 
 
-def report_comparison(compared: Compared, config: EvaluationConfig, folder: Path) -> str:
-    """Write the findings to the folder, log them to the active run, and print them; returns the sentence."""
+def report_comparison(
+    compared: Compared, config: EvaluationConfig, folder: Path, costing: Costing | None = None
+) -> str:
+    """Write the findings to the folder, log them to the active run, and print them; returns the sentence.
+
+    With `costing` they hold the costs of variants whose packages differ in size.
+    """
     found = find(compared.task, compared.topic, compared.variants, config)
     tables = _tables(compared, found, config)
     figures = comparison_plots(found, compared.histories, tables["agreement"].set_index("variant"))
+    costs = _measure_costs(compared, found, config, costing) if costing else None
+    if costs is not None:
+        tables["costs"], figures["costs"] = costs, cost_plot(found, costs)
     folder.mkdir(parents=True, exist_ok=True)
     images = write_figures(figures, folder)
     text = comparison_report(found, tables, figures, compared.missing)
@@ -81,7 +103,32 @@ def report_comparison(compared: Compared, config: EvaluationConfig, folder: Path
     mlflow.log_text(json.dumps({label: list(ids) for label, ids in compared.run_ids.items()}), f"{PREFIX}/runs.json")
     mlflow.set_tags({"mlflow.note.content": comparison_summary(found, compared.missing), "finding": found.sentence})
     _show(found, compared.missing)
+    if costs is not None:
+        _show_costs(found, costs)
     return found.sentence
+
+
+def _measure_costs(
+    compared: Compared, found: Findings, config: EvaluationConfig, costing: Costing
+) -> pd.DataFrame | None:
+    """Tabulate what the variants cost, by each one's first package; None where these are of one size, or not there."""
+    runs = {label: mlflow.get_run(ids[0]) for label, ids in compared.run_ids.items()}
+    sizes = [run.data.metrics.get("package/bytes", 0.0) for run in runs.values()]
+    if min(sizes) == 0 or max(sizes) < OF_ONE_SIZE * min(sizes):
+        return None
+    try:
+        with TemporaryDirectory(prefix="distilspark-models-") as scratch, working("timing the packages"):
+            packages = {}
+            for number, (label, run) in enumerate(runs.items()):
+                own = Path(scratch) / str(number)
+                own.mkdir()
+                packages[label] = load_task_model(logged_model(run), compared.task, own, costing.trust).found.data
+            return tabulate_costs(found, packages, costing.gate, config).assign(
+                precision=[run.data.tags["model.precision"] for run in runs.values()]
+            )
+    except UserError as error:
+        print_line(f"speed is not compared: {error}")
+        return None
 
 
 def _tables(compared: Compared, found: Findings, config: EvaluationConfig) -> dict[str, pd.DataFrame]:
@@ -109,3 +156,20 @@ def _show(found: Findings, missing: str) -> None:
     print_line(found.sentence)
     if missing:
         print_line(missing)
+
+
+def _show_costs(found: Findings, costs: pd.DataFrame) -> None:
+    metric = found.task.metric
+    rows = [
+        (
+            row["variant"],
+            f"{row[metric]:.4f}",
+            f"{row['rows_a_second']:.0f}",
+            f"{row['megabytes']:.1f}",
+            row["precision"],
+            "" if pd.isna(row["gate"]) else f"{row['gate']}: {row['reason']}",
+        )
+        for row in costs.to_dict("records")
+    ]
+    columns = ("variant", metric, "rows a second", "MB", "precision", f"the gate, against {found.variants[0].label}")
+    show_table("Quality, speed and size", columns, rows)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,15 +15,17 @@ from tokenizers import Tokenizer
 
 from distilspark.config import TrainConfig
 from distilspark.console import print_line
-from distilspark.data.fingerprints import distinct_text_hashes
-from distilspark.data.loading import Datasets, load_datasets
+from distilspark.data.fingerprints import Hashes, distinct_text_hashes
+from distilspark.data.loading import UNLABELLED, Datasets, load_datasets, load_unlabelled
+from distilspark.data.splits import digests_and_counts
 from distilspark.evaluation.predictions import Array
 from distilspark.features.encoding import Encoded
 from distilspark.features.pipeline import stop_words, with_model_texts, with_token_ids
 from distilspark.features.profile import profile_rows
+from distilspark.figures import count_rows
 from distilspark.tracking.datasets import log_datasets, log_training_texts
 from distilspark.tracking.results import log_figures, log_tables
-from distilspark.training.batches import Examples
+from distilspark.training.batches import Examples, join
 from distilspark.training.targets import TargetTransform, make_target_transform
 from distilspark.workflows.reporting import bad_rows_kept, report_bad_rows
 
@@ -33,6 +36,7 @@ class Split:
 
     rows: pd.DataFrame  # id, sentence1, sentence2, label, source, split, text1, (text2), tokens
     encoded: Encoded
+    soft: Array | None = None  # (n, units): a teacher's predictions
 
     @property
     def labels(self) -> Array:
@@ -42,28 +46,48 @@ class Split:
     @property
     def examples(self) -> Examples:
         """The network's view of the rows."""
-        return Examples(self.encoded, self.labels)
+        return Examples(self.encoded, self.labels, self.soft)
 
 
 @dataclass(frozen=True)
 class PreparedData:
     """The data in the driver's memory and in Spark."""
 
-    splits: dict[str, Split]  # without train where Spark's workers train: it need not fit into the driver's memory
+    # without train where Spark's workers train: it need not fit into the driver's memory; with unlabelled text, if any
+    splits: dict[str, Split]
     train_labels: pd.DataFrame  # of all rows of train: id, label and source at least
     training_rows: DataFrame  # train and validation with token ids, for as long as the session lives
     stop_words: list[str]  # removed from the text that the network reads
     digest: str  # of train and validation
     target: TargetTransform
 
+    @property
+    def training_examples(self) -> Examples:
+        """The rows that are trained on: train's, and those without labels."""
+        train = self.splits["train"].examples
+        return join(train, self.splits[UNLABELLED].examples) if UNLABELLED in self.splits else train
 
-def prepare_data(config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path) -> PreparedData:
-    """Load, tokenize, profile and log the data, and collect what the driver needs of it."""
+    @property
+    def training_size(self) -> int:
+        """The number of rows that are trained on, also where Spark's workers have them."""
+        return len(self.train_labels) + (len(self.splits[UNLABELLED].rows) if UNLABELLED in self.splits else 0)
+
+
+def prepare_data(
+    config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path, learnt_before: Hashes | None = None
+) -> PreparedData:
+    """Load, tokenize, profile and log the data, and collect what the driver needs of it.
+
+    `learnt_before`: hashes of the texts that a teacher was trained on; they count as the student's own.
+    """
     datasets = load_and_report(config, spark, folder / "bad_rows.csv")
-    rows = tokenize(config, datasets, tokenizer)
+    rows = tokenize(config, reduce(DataFrame.unionByName, datasets.splits.values()), tokenizer)
     log_profile(config, rows)
     prepared = collect(config, rows, datasets)
-    log_data(config, datasets, prepared)
+    if config.data.unlabelled:
+        more, digest = load_and_report_unlabelled(config, spark, datasets, folder / "bad_rows_unlabelled.csv")
+        prepared = add_unlabelled(prepared, tokenize(config, more, tokenizer), digest)
+    log_data(config, datasets, prepared, learnt_before)
     return prepared
 
 
@@ -81,9 +105,32 @@ def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) ->
     return datasets
 
 
-def tokenize(config: TrainConfig, datasets: Datasets, tokenizer: Tokenizer) -> DataFrame:
-    """Return the rows of all splits with the text that the network reads and its token ids, persisted."""
-    rows = reduce(DataFrame.unionByName, datasets.splits.values())
+def load_and_report_unlabelled(
+    config: TrainConfig, spark: SparkSession, own: Datasets, bad_rows: Path
+) -> tuple[DataFrame, str]:
+    """Load the text of `data.unlabelled`; print and log its size and bad rows; return it with its digest."""
+    with bad_rows_kept(bad_rows):
+        rows, bad = load_unlabelled(spark, config.task, config.data, own, bad_rows)
+    digest, count = digests_and_counts(rows)[UNLABELLED]
+    print_line(f"unlabelled: {count_rows(count)} of {config.data.unlabelled}")
+    report_bad_rows(bad, bad_rows)
+    mlflow.set_tags({"data.unlabelled": config.data.unlabelled, f"data.digest.{UNLABELLED}": digest})
+    mlflow.log_metric("data/unlabelled", float(count))
+    return rows, digest
+
+
+def add_unlabelled(prepared: PreparedData, rows: DataFrame, digest: str) -> PreparedData:
+    """Add rows without labels, as `tokenize` returns them, to those that are trained on."""
+    return replace(
+        prepared,
+        splits=prepared.splits | {UNLABELLED: collect_split(rows, UNLABELLED)},
+        training_rows=prepared.training_rows.unionByName(rows),
+        digest=f"{prepared.digest} {digest}",
+    )
+
+
+def tokenize(config: TrainConfig, rows: DataFrame, tokenizer: Tokenizer) -> DataFrame:
+    """Return canonical rows with the text that the network reads and its token ids, persisted."""
     texts = with_model_texts(rows, config.task, config.features.text)
     return with_token_ids(texts, tokenizer, config.model.max_length).persist()
 
@@ -117,11 +164,14 @@ def collect_split(rows: DataFrame, name: str) -> Split:
     return Split(collected.drop(columns=["token_ids", "unknown_tokens"]), Encoded.from_frame(collected))
 
 
-def log_data(config: TrainConfig, datasets: Datasets, prepared: PreparedData) -> None:
+def log_data(
+    config: TrainConfig, datasets: Datasets, prepared: PreparedData, learnt_before: Hashes | None = None
+) -> None:
     """Log the splits as datasets of the run, and hashes of the texts that the model learns from or is chosen on."""
     example, name = prepared.splits["dev"].rows.drop(columns="tokens"), f"{config.task.name}-{datasets.source}"
     log_datasets(datasets.sizes, example, datasets.files, datasets.digests, name)
-    log_training_texts(distinct_text_hashes(prepared.training_rows))
+    texts = distinct_text_hashes(prepared.training_rows)
+    log_training_texts(texts if learnt_before is None else np.union1d(texts, learnt_before))
 
 
 def _of_split(rows: DataFrame, name: str) -> DataFrame:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distilspark.config import TrainConfig, flatten, from_hydra
 from distilspark.console import log_to_stderr, new_log, output_to, print_line, show_table, standard_output
-from distilspark.corpus.sample import check_pretraining
+from distilspark.corpus.sample import check_pretraining, check_unlabelled
 from distilspark.errors import UserError, WorkError, wrap_unexpected
 from distilspark.metrics import Metric
 from distilspark.preflight import check_machine
@@ -37,7 +37,7 @@ from distilspark.tracking.sweeps import (
     variant_of,
 )
 from distilspark.tracking.views import save_experiment_view, save_sweep_view
-from distilspark.workflows.compare import answer_sweep
+from distilspark.workflows.compare import Costing, answer_sweep
 from distilspark.workflows.composition import with_model
 
 Overrides = list[str]
@@ -112,7 +112,8 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 batches = plan.batches(lambda: finished(children(parent)), metric)
                 failures = launch_missing(hydra, plan.label, batches, shared, parent, terminal)
                 report_jobs(parent, metric, configs[0].registry.signing_key)
-                answer_sweep(parent, configs[0].evaluation, log.parent / "comparison")
+                costing = Costing(configs[0].gate, configs[0].registry)
+                answer_sweep(parent, configs[0].evaluation, log.parent / "comparison", costing)
                 print_run_link(parent, save_views(parent, metric))
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))
@@ -128,6 +129,7 @@ def check_tasks(configs: Sequence[TrainConfig]) -> None:
     """Raise `UserError` where jobs have nothing that can be compared, or a first training without rows for the task."""
     for config in configs:
         check_pretraining(config.task.name, config.training.pretraining.rows)
+        check_unlabelled(config.task.name, config.data.unlabelled)
     for key in ("name", "metric"):
         if len(values := sorted({getattr(config.task, key) for config in configs})) > 1:
             key = "task" if key == "name" else "task.metric"

@@ -12,11 +12,12 @@ from pathlib import Path
 import keras
 import mlflow
 import pandas as pd
+from tokenizers import Tokenizer
 
 from distilspark.background_session import BackgroundSession
 from distilspark.config import DEFAULT_THRESHOLD, Precision, TrainConfig
 from distilspark.console import print_line, set_prefix, working
-from distilspark.corpus.sample import check_pretraining
+from distilspark.corpus.sample import check_pretraining, check_unlabelled
 from distilspark.drift.profile import profile_of_outputs
 from distilspark.evaluation.plots import history_plot
 from distilspark.evaluation.predictions import Array, Predictions
@@ -59,6 +60,7 @@ from distilspark.training.pretraining import pretrain
 from distilspark.training.targets import make_target_transform
 from distilspark.training.threshold import fold_threshold
 from distilspark.workflows.composition import overrides, shares_terminal, sweep_parent
+from distilspark.workflows.distillation import loaded_teacher, teach
 from distilspark.workflows.distributed import train_on_workers
 from distilspark.workflows.preparation import PreparedData, Split, prepare_data
 from distilspark.workflows.reporting import show_evaluation
@@ -70,6 +72,7 @@ def prepare(config: TrainConfig, context: Context) -> Iterator[Job]:
     """Yield the training; in a sweep as a child of the sweep's run, which registers the best of its jobs itself."""
     assert context.session
     check_pretraining(config.task.name, config.training.pretraining.rows)
+    check_unlabelled(config.task.name, config.data.unlabelled)
     session, folder = context.session, context.log.parent
     job = job_of(sweep_parent(), overrides())
     if job is None:
@@ -113,10 +116,9 @@ def fine_tune(
     """
     with timed("checkpoint"):
         checkpoint = fetch(config.model)
-        check_layers(checkpoint, config.model.reinitialize_layers)
+        check_layers(checkpoint, config.model.reinitialize_layers, config.model.freeze)
         tokenizer = load_tokenizer(checkpoint)
-    with timed("data"), working("reading, checking and profiling the data in Spark"):
-        data = prepare_data(config, session.wait(), tokenizer, folder)
+    data = read_data(config, session, tokenizer, folder)
     checkpoints = checkpoint_options(config, checkpoint_folder, data.digest)
     start = train_first(config, checkpoint)
     trained = None
@@ -142,6 +144,17 @@ def fine_tune(
     with timed("package"), working("packaging the model"):
         package(config, network, checkpoint, data, predictions, result)
     publish(config, evaluation, result, registered=registered)
+
+
+def read_data(config: TrainConfig, session: BackgroundSession, tokenizer: Tokenizer, folder: Path) -> PreparedData:
+    """Prepare the data, with a teacher's predictions where there is one."""
+    with loaded_teacher(config) as teacher:
+        with timed("data"), working("reading, checking and profiling the data in Spark"):
+            data = prepare_data(config, session.wait(), tokenizer, folder, teacher.texts if teacher else None)
+        if teacher is None:
+            return data
+        with timed("teacher"):
+            return teach(teacher, config, data)
 
 
 def train_first(config: TrainConfig, checkpoint: Path) -> Path:
@@ -185,9 +198,9 @@ def train(
     if trained:
         result = load_trained_state(network, trained, data.target)
     else:
-        training_data = TrainingData(data.splits["train"].examples, data.splits["validation"].examples, data.target)
+        training_data = TrainingData(data.training_examples, data.splits["validation"].examples, data.target)
         result = fit(network, training_data, config, epoch_log(active_run_id()), checkpoints)
-    log_training(config, network, result, rows=len(data.train_labels))
+    log_training(config, network, result, rows=data.training_size)
     return replace(result, threshold=choose_threshold(config, network, data.splits["validation"]))
 
 
@@ -212,10 +225,10 @@ def refit(
 
     Print the rows and the estimated seconds first. Metrics `val/*` stay those of the first training.
     """
-    examples = join(data.splits["train"].examples, data.splits["validation"].examples)
+    examples = join(data.training_examples, data.splits["validation"].examples)
     target = make_target_transform(examples.labels, config.task, config.training)
     rows, last = len(examples.labels), max(result.kept_steps)
-    seconds = result.history["time/epoch"].mean() * last * rows / len(data.train_labels)
+    seconds = result.history["time/epoch"].mean() * last * rows / data.training_size
     epochs = round(result.epochs_at(last), 2)
     print_line(f"refit: {epochs} epochs on {rows} rows, train and validation, in about {seconds:.0f} s")
     folder = checkpoint_folder.part("refit") if checkpoint_folder else None

@@ -31,13 +31,25 @@ from distilspark.console import print_line
 
 MAX_CHECKPOINTS = 2
 MAX_AGE = 14 * 24 * 3600  # seconds since the last checkpoint of an abandoned training
-IRRELEVANT_SETTINGS = {"training.resume", "training.checkpoint_every", "training.checkpoints", "evaluation.seed"}
+IRRELEVANT_SETTINGS = {
+    "training.resume",
+    "training.checkpoint_every",
+    "training.checkpoints",
+    "training.distillation.max_overlap",
+    "evaluation.seed",
+    "registry.trusted_keys",
+    "registry.require_digest",
+}
 # A setting; the value with which it has no effect; others that then have none either.
 SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "training.averaging": ("off", {"training.ema_decay"}),
     "training.refit": (False, set()),
+    "data.unlabelled": (None, {"data.unlabelled_rows"}),
+    "training.teacher": (None, {"training.distillation.temperature", "training.distillation.alpha"}),
     "training.layer_decay": (1.0, set()),
     "training.validate_every": (None, set()),
+    "model.layers": (None, set()),
+    "model.freeze": ([], set()),
     "model.reinitialize_layers": (0, set()),
 }
 Arrays = Mapping[str, NDArray[Any]]
@@ -167,7 +179,7 @@ def relevant_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     A setting that is switched off counts as one that is not there, so that a new setting does not change what earlier
     versions began.
     """
-    irrelevant = {key for key in settings if key.startswith("spark.") or key in IRRELEVANT_SETTINGS}
+    irrelevant = {key for key in settings if key.startswith(("spark.", "gate.")) or key in IRRELEVANT_SETTINGS}
     for key, (neutral, dependent) in SWITCHED_OFF.items():
         irrelevant |= {key, *dependent} if settings.get(key) == neutral else set()
     return {key: value for key, value in settings.items() if key not in irrelevant}

@@ -35,8 +35,6 @@ class ShardBatches(TrainingBatches):
     rows.
     """
 
-    output_signature = (*TrainingBatches.output_signature, tf.TensorSpec((None,), tf.float32))
-
     def __init__(
         self,
         encoded: Encoded,
@@ -51,6 +49,11 @@ class ShardBatches(TrainingBatches):
         steps = min(-(-sum(shard.sizes) // settings.batch_size), *shard.sizes)
         bounds = np.outer(np.arange(steps + 1), shard.sizes) // steps
         self.counts = np.diff(bounds, axis=0)  # (steps, workers): rows of each batch
+
+    @property
+    def output_signature(self) -> tuple[Any, ...]:
+        """The shapes and types of a batch."""
+        return (*super().output_signature, tf.TensorSpec((None,), tf.float32))
 
     def __len__(self) -> int:
         """Return the steps in an epoch."""

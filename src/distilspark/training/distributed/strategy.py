@@ -64,7 +64,7 @@ class SingleProcess:
 
     def make_batches(self, examples: Examples, target: TargetTransform, config: TrainingConfig) -> TrainingBatches:
         """Batch all rows."""
-        return TrainingBatches(examples.encoded, _targets(examples, target), _batch_settings(config))
+        return TrainingBatches(examples.encoded, make_targets(examples, target), _batch_settings(config))
 
     def make_optimizer(self, config: TrainingConfig, steps: int) -> FusedAdam:
         """Step along this process's gradient."""
@@ -100,8 +100,7 @@ class CollectiveWorkers:
 
     def make_batches(self, examples: Examples, target: TargetTransform, config: TrainingConfig) -> TrainingBatches:
         """Batch the rows of this worker's shard, with their class weights."""
-        factors = [target.class_weights[int(label)] if target.class_weights else 1.0 for label in examples.labels]
-        targets, row_weights = _targets(examples, target), np.array(factors, np.float32)
+        targets, row_weights = make_targets(examples, target), target.row_weights(examples.labels)
         return ShardBatches(examples.encoded, targets, row_weights, _batch_settings(config), self.shard)
 
     def make_optimizer(self, config: TrainingConfig, steps: int) -> FusedAdam:
@@ -161,5 +160,10 @@ def _batch_settings(config: TrainingConfig) -> BatchSettings:
     return BatchSettings(config.batch_size, config.bucket_width, config.seed, config.validations_per_epoch)
 
 
-def _targets(examples: Examples, target: TargetTransform) -> NDArray[np.float32]:
-    return target.scale.standardize(examples.labels).astype(np.float32)
+def make_targets(examples: Examples, target: TargetTransform) -> NDArray[np.float32]:
+    """Return the labels (n,) on the network's scale; with a teacher what `DistillationLoss` takes, (n, 2 + units)."""
+    labels = target.scale.standardize(examples.labels)
+    if examples.soft is None:
+        return labels.astype(np.float32)
+    columns = np.nan_to_num(labels), target.row_weights(examples.labels), target.scale.standardize(examples.soft)
+    return np.column_stack(columns).astype(np.float32)

@@ -1,0 +1,66 @@
+"""The quality of a comparison's variants against the speed and the size of their packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from distilspark.config import EvaluationConfig, GateConfig
+from distilspark.evaluation.findings import Comparison, Findings
+from distilspark.evaluation.predictions import Array
+from distilspark.package.build import size_of
+from distilspark.promotion.gate import Evidence, judge_challenger
+from distilspark.promotion.timing import speedup, time_packages
+
+
+def tabulate_costs(
+    found: Findings, packages: Mapping[str, Path], gate: GateConfig, config: EvaluationConfig
+) -> pd.DataFrame:
+    """Tabulate each variant's quality, rows a second and megabytes, and what the gate says of it.
+
+    The first variant stands for the champion, the others for challengers. A variant's quality is that of all its
+    seeds; `packages` holds one package of each, in the order of `found.variants`, all of which are timed in turn.
+    """
+    seconds, rows = time_packages([*packages.values()], found.variants[0].predictions.rows, gate.timing)
+    sizes = {label: size_of(folder) for label, folder in packages.items()}
+    first, metric = found.variants[0].label, found.task.metric
+    table = []
+    for variant, own in zip(found.variants, seconds, strict=True):
+        score, comparison = found.scores[variant.label][metric], found.comparison_of(variant)
+        shrinkage = sizes[first] / sizes[variant.label]
+        verdict = _judge(found, comparison, (seconds[0], own), shrinkage, gate, config) if comparison else {}
+        table.append(
+            {
+                "variant": variant.label,
+                metric: score.mean,
+                "low": score.low,
+                "high": score.high,
+                "rows_a_second": rows / float(np.median(own)),
+                "megabytes": sizes[variant.label] / 1e6,
+                **verdict,
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _judge(
+    found: Findings,
+    comparison: Comparison,
+    seconds: tuple[Array, Array],
+    shrinkage: float,
+    gate: GateConfig,
+    config: EvaluationConfig,
+) -> dict[str, object]:
+    metric = found.task.headline
+    before, after = (found.scores[each.label][metric.name].mean for each in (found.variants[0], comparison.variant))
+    faster = speedup(*seconds, config)
+    verdict = judge_challenger(Evidence(metric, before, after, comparison.difference, faster, shrinkage), gate)
+    return {
+        "times_as_fast": faster.value,
+        "times_as_large": 1 / shrinkage,
+        "gate": "promoted" if verdict.promoted else "not promoted",
+        "reason": verdict.reason.partition(":")[0],
+    }
