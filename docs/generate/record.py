@@ -30,6 +30,7 @@ STEPS = {
     "tickets_promote": f"promote task=tickets {OWN}",
     "tickets_compare": f"compare models=[{BOTH}]",
 }
+NOT_SHOWN = {"start_predict", "tickets_challenger"}
 
 
 def fenced(page: str, title: str) -> str:
@@ -77,7 +78,9 @@ def main() -> None:
         folder = Path(scratch)
         prepare(folder)
         for name in wanted:
-            (OUTPUTS / f"{name}.txt").write_text(run(STEPS[name], folder), encoding="utf-8")
+            printed = run(STEPS[name], folder)
+            if name not in NOT_SHOWN:
+                (OUTPUTS / f"{name}.txt").write_text(printed, encoding="utf-8")
         for part in (folder / "scored_start").glob("part-*.csv"):
             (OUTPUTS / "start_scored.csv").write_text(part.read_text(encoding="utf-8"), encoding="utf-8")
         if (scored := folder / "scored").is_dir():
