@@ -407,6 +407,7 @@ class PredictionConfig:
     max_error_fraction: Fraction  # more rows in error than this fail the job
     batch_tokens: Literal["auto"] | Positive  # padded tokens in one call of the runtime; auto: from memory and cores
     rows_per_chunk: Positive  # what a job that is killed may lose
+    dedupe: bool  # score rows of the same text once
     streaming: bool  # watch the input folder, and score the files that come
     trigger_seconds: Positive  # streaming: from one look at the folder to the next
     files_per_batch: Positive  # streaming: at most so many files are scored together

@@ -24,7 +24,7 @@ MAX_LENGTH = 16
 ROWS = 500
 SCHEMA = (
     "row bigint, truth double, prediction double, label string, score double, error string, tokens bigint, "
-    "unknown_tokens bigint"
+    "unknown_tokens bigint, repeated boolean"
 )
 
 
@@ -46,6 +46,7 @@ def make_rows(task: TaskConfig, seed: int, *, labels: float = 0.6) -> pd.DataFra
     rows["score"] = draw.choice([0.5, 0.50001, 0.95, 1.0], ROWS) if task.labels else None
     rows["tokens"] = draw.integers(3, 30, ROWS)
     rows["unknown_tokens"] = draw.integers(3, size=ROWS)
+    rows["repeated"] = draw.random(ROWS) < 0.1
     kinds = ["sentence1 is empty", *(f"sentence1 has {n} characters, more than 10000" for n in (10001, 20000))]
     rows["error"] = np.where(draw.random(ROWS) < 0.2, draw.choice(kinds, ROWS), "")
     rows = rows.astype({"truth": float, "prediction": float, "score": object, "label": object})
@@ -85,6 +86,7 @@ def test_counts_are_those_of_pandas(spark: SparkSession, task: TaskConfig) -> No
     assert found.errors == kinds[kinds != ""].value_counts().to_dict()
     assert len(found.errors) == 2
     assert found.lengths == counts(good["tokens"])
+    assert found.repeated == good["repeated"].sum() > 0
     assert found.answers == (counts(good["label"]) if task.labels else {})
     value, low, high = ("score", 0, 1) if task.labels else ("prediction", 0, 5)
     place = np.floor((good[value].astype(float) - low) / (high - low) * BINS).clip(0, BINS - 1)

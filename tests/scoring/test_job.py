@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 
 from distilspark.errors import UserError, WorkError
 from distilspark.package.load import load_task_model
@@ -44,6 +46,37 @@ def test_plain_text_gives_a_row_a_line(score: Scoring, package: Callable[..., Pa
     assert rows["prediction"].tolist() == wanted["prediction"].tolist()
     assert score.manifest["rows"] == {"in": 4, "scored": 4, "failed": 0, "cut": 0}
     assert score.manifest["drift"] == []  # packaged without a profile
+
+
+def test_rows_of_the_same_text_are_scored_once(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their output is that of a scoring of every row; a row in error has no text that another could repeat."""
+    asked = score.spark.sparkContext.accumulator(0)
+
+    @pandas_udf("boolean")  # type: ignore[call-overload]
+    def count(texts: pd.DataFrame) -> pd.Series:
+        asked.add(int(texts.notna().any(axis=1).sum()))
+        return texts.iloc[:, 0].isna() | True
+
+    def make_counting_udf(*arguments: Any) -> Any:
+        udf = make_udf(*arguments)
+        return lambda texts: F.when(count(texts), udf(texts))
+
+    monkeypatch.setattr(predict, "make_udf", make_counting_udf)
+    texts = [*TEXTS, None, *reversed(TEXTS), TEXTS[0], None, TEXTS[0].upper()]
+    pairs = pd.DataFrame({"sentence1": texts, "sentence2": ["The end."] * 11 + [None]})
+    for task, frame, scored in (("cola", pairs[["sentence1"]].set_axis(["sentence"], axis=1), 10), ("stsb", pairs, 9)):
+        source, calls = score.folder / f"{task}.parquet", []
+        frame.to_parquet(source)
+        tables = []
+        for dedupe in ("false", "true"):
+            before = asked.value
+            changed = [f"predict.dedupe={dedupe}", "predict.max_error_fraction=1", "predict.overwrite=true"]
+            tables.append(score(source, *changed, task=task))
+            calls.append(asked.value - before)
+        pd.testing.assert_frame_equal(*tables)
+        assert calls == [scored, scored - 5], task
+        assert score.manifest["rows"]["scored"] == scored
+        assert score.manifest["rows"]["repeated"] == 5
 
 
 def test_pairs_keep_every_column_under_its_name(score: Scoring, package: Callable[..., Path]) -> None:

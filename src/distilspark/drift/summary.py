@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from distilspark.config import TaskConfig
 
 ROW_NUMBER = "row"
+REPEATED = "repeated"
 BINS = 20  # of scores (from 0 to 1) and of predicted values (over the task's range)
 ROWS_A_PARTITION = 1_000_000  # of the aggregate
 MOST_KINDS = 1000  # of errors in a chunk's summary
@@ -38,6 +39,7 @@ class Summary:
     bins: dict[str, int]  # scored rows by bin of the score (classification) or of the prediction (regression)
     confusion: dict[str, int]  # labelled rows by label id and predicted label, as "0 acceptable"; empty for regression
     seconds: float = 0.0
+    repeated: int = 0  # scored, with the answer of another row with the same text
 
     @property
     def scored(self) -> int:
@@ -72,21 +74,26 @@ def count_cells(scored: DataFrame, task: TaskConfig, rows: int) -> pd.DataFrame:
     """Count scored rows that are alike; one Spark action, without a shuffle up to a million rows.
 
     Args:
-        scored: columns `row`, `truth`, `error`, `tokens`, `unknown_tokens` and the answers, as they were written.
+        scored: columns `row`, `truth`, `error`, `tokens`, `unknown_tokens`, `repeated` and the answers, as they were
+            written.
         task: its head and labels.
         rows: about how many there are.
 
     Returns:
-        the columns of `CELL`, `rows` (different row numbers), `written` (rows; more where a row number occurs twice)
-        and `unknown` (tokens).
+        the columns of `CELL`, `rows` (different row numbers), `written` (rows; more where a row number occurs twice),
+        `unknown` (tokens) and `repeated` (rows).
 
     """
     cell = [column.alias(name) for name, column in zip(CELL, _cell(task), strict=True)]
-    narrow = scored.select(ROW_NUMBER, "unknown_tokens", *cell)
+    narrow = scored.select(ROW_NUMBER, "unknown_tokens", F.col(REPEATED).cast("long"), *cell)
     once = narrow.coalesce(max(1, math.ceil(rows / ROWS_A_PARTITION))).groupBy(ROW_NUMBER)
-    firsts = [F.first(name).alias(name) for name in (*CELL, "unknown_tokens")]
+    firsts = [F.first(name).alias(name) for name in (*CELL, "unknown_tokens", REPEATED)]
     cells = once.agg(F.count("*").alias("written"), *firsts).groupBy(*CELL)
-    sums = [F.sum("written").alias("written"), F.sum("unknown_tokens").alias("unknown")]
+    sums = [
+        F.sum("written").alias("written"),
+        F.sum("unknown_tokens").alias("unknown"),
+        F.sum(REPEATED).alias(REPEATED),
+    ]
     return cells.agg(F.count("*").alias("rows"), *sums).toPandas()
 
 
@@ -114,6 +121,7 @@ def summarize(cells: pd.DataFrame, max_length: int) -> Summary:
         cut=int(scored.loc[scored["tokens"] > max_length, "rows"].sum()),
         tokens=int((scored["tokens"] * scored["rows"]).sum()),
         unknown=int(scored["unknown"].sum()),
+        repeated=int(scored[REPEATED].sum()),
         labelled=int(labelled["rows"].sum()),
         errors=dict(Counter(errors).most_common(MOST_KINDS)),
         lengths=_rows_by(scored, scored["tokens"].astype("Int64")),

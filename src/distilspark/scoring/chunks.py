@@ -21,7 +21,7 @@ from distilspark.data.columns import INPUT
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of, exists, list_folder, name_of, reading, to_spark
 from distilspark.data.read import Inputs, read_inputs
 from distilspark.data.text_rules import text_problem_column
-from distilspark.drift.summary import ROW_NUMBER, Summary, add_up, count_cells, summarize
+from distilspark.drift.summary import REPEATED, ROW_NUMBER, Summary, add_up, count_cells, summarize
 from distilspark.errors import UserError, WorkError
 from distilspark.package.load import TaskModel
 from distilspark.scoring.model_udf import MEASURED, Udf, refuse_changed
@@ -148,23 +148,38 @@ def count_partitions(rows: int, cores: int) -> int:
     return cores * math.ceil(rows / (cores * MOST_ROWS))
 
 
-def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf) -> DataFrame:
-    """Predictions for what `read_inputs` read.
+def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf, partitions: int = 1) -> DataFrame:
+    """Predictions for what `read_inputs` read, made in so many partitions.
 
     Returns:
         its columns `input`, `row` and `label` (as `truth`), then `prediction`, for classification `label` and `score`
-        (all of them null where there is an error), `error` (empty where there is none), `tokens`, `unknown_tokens`.
+        (all of them null where there is an error), `error` (empty where there is none), `tokens`, `unknown_tokens`,
+        and `repeated` (with `predict.dedupe`, the prediction is that of another row with the same text).
 
     """
     most = config.predict.max_characters
     problem = F.coalesce("problem", *(text_problem_column(name, most) for name in config.task.text_columns))
     # a text that is not scored anyway does not travel to Python
     texts = [F.when(problem.isNull(), F.col(name)).alias(name) for name in config.task.text_columns]
-    answered = rows.withColumn("_problem", problem).withColumn("_answer", udf(F.struct(*texts)))
+    asked = rows.withColumn("_problem", problem).withColumn("_texts", F.struct(*texts))
+    if config.predict.dedupe:
+        answered = _answer_once(asked, udf, partitions)
+    else:
+        spread = asked.repartition(partitions) if partitions > 1 else asked.coalesce(1)
+        answered = spread.withColumn("_answer", udf(F.col("_texts"))).withColumn(REPEATED, F.lit(False))
     error = F.coalesce("_problem", "_answer.error")
     answers = [F.when(error == "", F.col(f"_answer.{name}")).alias(name) for name in config.task.head_kind.answer_names]
     measured = [F.col(f"_answer.{name}").alias(name) for name in MEASURED]
-    return answered.select(INPUT, ROW_NUMBER, F.col("label").alias("truth"), *answers, error.alias("error"), *measured)
+    kept = [F.col("label").alias("truth"), *answers, error.alias("error"), *measured]
+    return answered.select(INPUT, ROW_NUMBER, *kept, REPEATED)
+
+
+def _answer_once(asked: DataFrame, udf: Udf, partitions: int) -> DataFrame:
+    """Call the model once for all rows of the same texts, and give all of them its answer."""
+    together = asked.repartition(partitions, "_texts")
+    firsts = together.groupBy("_texts").agg(F.min(ROW_NUMBER).alias("_first"))
+    answered = together.join(firsts.withColumn("_answer", udf(F.col("_texts"))), on="_texts")
+    return answered.withColumn(REPEATED, F.col("_problem").isNull() & (F.col(ROW_NUMBER) != F.col("_first")))
 
 
 def score_chunks(
@@ -199,8 +214,7 @@ def _score_chunk(
     started = time.perf_counter()
     spark, target = rows.sparkSession, paths.own("scored", chunk.name)
     partitions = count_partitions(chunk.rows, spark.sparkContext.defaultParallelism)
-    spread = rows.repartition(partitions) if partitions > 1 else rows.coalesce(1)
-    scored = score_rows(spread, config, udf).withColumn(CHUNK, F.lit(int(chunk.name)))
+    scored = score_rows(rows, config, udf, partitions).withColumn(CHUNK, F.lit(int(chunk.name)))
     try:
         scored.write.mode("overwrite").parquet(target)
         # read back from what was written, whatever was tried twice on the way

@@ -44,10 +44,11 @@ def make_manifest(
     seconds: float,
 ) -> dict[str, Any]:
     """Build the content of `_manifest.json`; `seconds` is what the scoring took since it was last started."""
+    rows = {"in": summary.rows, "scored": summary.scored, "failed": summary.failed, "cut": summary.cut}
     return {
         "task": config.task.name,
         "format": config.predict.format,
-        "rows": {"in": summary.rows, "scored": summary.scored, "failed": summary.failed, "cut": summary.cut},
+        "rows": rows | ({"repeated": summary.repeated} if config.predict.dedupe else {}),
         "errors": kinds_of(summary),
         "drift": as_records(drift),
         "model": model.found.identity | {"digest": model.digest},
@@ -74,7 +75,7 @@ def sum_up(manifests: Iterable[dict[str, Any]]) -> dict[str, Any]:
         seconds.update({name: manifest[name] for name in ("seconds", "scoring_seconds")})
     return {
         "batches": batches,
-        "rows": {name: rows[name] for name in ("in", "scored", "failed", "cut")},
+        "rows": {name: rows[name] for name in ("in", "scored", "failed", "cut", "repeated") if name in rows},
         "errors": dict(errors.most_common(MOST_KINDS)),
         "seconds": round(seconds["seconds"], 3),
         "scoring_seconds": round(seconds["scoring_seconds"], 3),

@@ -156,6 +156,7 @@ def fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict
             "max_characters": settings.max_characters,
             "batch_tokens": settings.batch_tokens,
             "rows_per_chunk": settings.rows_per_chunk,
+            **({"dedupe": True} if settings.dedupe else {}),
         },
     }
     return {"sha256": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), **parts}
