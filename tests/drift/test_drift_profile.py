@@ -30,7 +30,7 @@ TEXTS = [
 
 def profile(spark: SparkSession, scored: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
     """The profile of rows as `Scorer` answers them."""
-    rows = spark.createDataFrame(scored.assign(row=range(len(scored)), truth=float("nan")))
+    rows = spark.createDataFrame(scored.assign(row=range(len(scored)), truth=float("nan"), repeated=False))
     return profile_of(summarize(count_cells(rows, task, len(scored)), max_length=16), task)
 
 
@@ -65,7 +65,8 @@ def test_values_outside_of_the_range_are_in_the_first_or_last_bin(
 def test_nothing_scored_is_a_profile_without_rows(
     spark: SparkSession, compose_config: Callable[..., TrainConfig]
 ) -> None:
-    schema = "row bigint, truth double, label string, score double, error string, tokens bigint, unknown_tokens bigint"
+    answers = "label string, score double, error string, tokens bigint, unknown_tokens bigint, repeated boolean"
+    schema = f"row bigint, truth double, {answers}"
     task = compose_config("task=cola", "model=tiny").task
     profile = profile_of(summarize(count_cells(spark.createDataFrame([], schema), task, 0), max_length=16), task)
     assert (profile["rows"], profile["tokens"], profile["unknown_share"]) == (0, {}, 0.0)

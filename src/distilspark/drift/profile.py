@@ -51,6 +51,7 @@ def profile_of_outputs(encoded: Encoded, outputs: NDArray[Any], task: TaskConfig
         answer=answers.get("label"),
         bin=np.clip(place, 0, BINS - 1).astype(int),
         rows=1,
+        repeated=0,
     )
     return profile_of(summarize(cells, 0), task)
 
