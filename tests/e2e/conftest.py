@@ -1,4 +1,4 @@
-"""One tiny training of each head, and an ablation; many tests look at what they left."""
+"""Session fixtures that many e2e tests share: one tiny training of each head, and one ablation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MLFLOW = str(Path(sys.executable).with_name("mlflow"))
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A folder, a cache and a store that all these tests share."""
+    """A working folder with a cache and an MLflow store, shared by these tests."""
     return Place(tmp_path_factory.mktemp("e2e"))
 
 
@@ -32,13 +32,13 @@ def _train(place: Place, task: str, *overrides: str, folder: str | None = None) 
 
 @pytest.fixture(scope="session")
 def cola_training(place: Place) -> Trained:
-    """Two epochs of classification."""
+    """A classification training of two epochs."""
     return _train(place, "cola", "training.epochs=2")
 
 
 @pytest.fixture(scope="session")
 def stsb_training(place: Place) -> Trained:
-    """One epoch of regression, of Huber's loss on standardized labels of filtered text, the mean pooled."""
+    """A regression training of one epoch: Huber loss, standardized labels, filtered text, mean pooling."""
     changed = [
         "training.loss=huber",
         "training.standardize_labels=true",
@@ -50,7 +50,7 @@ def stsb_training(place: Place) -> Trained:
 
 @pytest.fixture(scope="session")
 def int8_training(place: Place) -> Trained:
-    """One epoch of classification with a tuned threshold, packaged in int8, and signed."""
+    """A classification training of one epoch with a tuned threshold, packaged in int8 and signed."""
     changed = ["scoring.precision=int8", "training.threshold=tuned", "registry.name=int8"]
     changed.append(f"registry.signing_key={make_keys(place.keys, 'int8')[0]}")
     return _train(place, "cola", *changed, folder="int8")
@@ -58,7 +58,7 @@ def int8_training(place: Place) -> Trained:
 
 @pytest.fixture(scope="session")
 def ablation(place: Place) -> Swept:
-    """`mlflow run -e ablate`, the second of its jobs with the settings of `cola_training`."""
+    """`mlflow run -e ablate`; its second job has the settings of `cola_training`."""
     given = [*TINY, "training.epochs=2", "training.seed=1", "training.class_weights=off,balanced"]
     given += ["task=cola", "experiment=class_weights", "registry.name=ablation"]
     given += [f"registry.signing_key={make_keys(place.keys, 'ablation')[0]}"]

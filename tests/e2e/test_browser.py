@@ -1,7 +1,7 @@
-"""An ablation in MLflow's UI, as a person sees it in a browser: lists, descriptions, charts, images and tables.
+"""MLflow's UI shows an ablation in a browser: lists, descriptions, charts, images and tables.
 
-`--screenshots=docs/images --store=.` looks at the newest ablation of CoLA's class weights in the project's own store,
-and writes the pictures that the README shows.
+With `--screenshots=docs/images --store=.` the tests open the newest ablation of CoLA's class weights in the project's
+own store and write the README's screenshots.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def swept(browser: Browser, request: pytest.FixtureRequest) -> Swept:
-    """The ablation that is looked at, where there is a browser."""
+    """The ablation to open: the newest in `--store`, else the session's."""
     if folder := request.config.getoption("--store"):
         place = Place(folder.absolute())
         sweeps = parents(place, "distilspark-cola")
@@ -49,21 +49,21 @@ def swept(browser: Browser, request: pytest.FixtureRequest) -> Swept:
 
 @pytest.fixture(scope="module")
 def url(browser: Browser, swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The ablation's store in a server."""
+    """The address of a server on the ablation's store."""
     with serving(swept.place, tmp_path_factory.mktemp("browser") / "server") as (address, _):
         yield address
 
 
 @pytest.fixture
 def ui(browser: Browser, url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ui]:
-    """A new page, whose pictures go where `--screenshots` says."""
+    """A new page; its screenshots go to the folder of `--screenshots`."""
     with looking(browser, url, request.config.getoption("screenshots") or tmp_path) as page:
         yield page
 
 
 @pytest.fixture
 def results(request: pytest.FixtureRequest, swept: Swept) -> tuple[str, Run]:
-    """Where a training said that its experiment's runs are, and the training's own."""
+    """The link to the experiment's runs that a training printed, and the training's run."""
     if request.config.getoption("--store"):
         return f"{runs_page(swept)}?viewStateShareKey=results&compareRunsMode=TABLE", jobs(swept)[0]
     trained: Trained = request.getfixturevalue("cola_training")
@@ -72,42 +72,42 @@ def results(request: pytest.FixtureRequest, swept: Swept) -> tuple[str, Run]:
 
 
 def runs_page(swept: Swept) -> str:
-    """The list of the experiment's runs."""
+    """Return the path of the experiment's run list."""
     return f"#/experiments/{swept.parent.info.experiment_id}/runs"
 
 
 def view_page(swept: Swept, mode: str) -> str:
-    """The view that the ablation saved, as TABLE, CHART or ARTIFACT."""
+    """Return the path of the view that the ablation saved, in mode TABLE, CHART or ARTIFACT."""
     return f"{runs_page(swept)}?viewStateShareKey={swept.parent.data.tags['sweep.id']}&compareRunsMode={mode}"
 
 
 def jobs(swept: Swept) -> list[Run]:
-    """The ablation's jobs, those without class weights first."""
+    """Return the ablation's jobs, those without class weights first."""
     return sorted(swept.children.values(), key=lambda run: (VARIANTS.index(variant(run)), run.info.run_name))
 
 
 def variant(run: Run) -> str:
-    """What was varied."""
+    """Return the job's value of the varied setting."""
     return run.data.params["training.class_weights"]
 
 
 def shown(score: float) -> str:
-    """A number as JavaScript writes it."""
+    """Format a number as JavaScript does."""
     return str(score).removesuffix(".0")
 
 
 def link(ui: Ui, run: Run) -> Locator:
-    """A run's name in a list."""
+    """Return the link with the run's name."""
     return ui.page.get_by_role("link", name=run.info.run_name, exact=True)
 
 
 def cell(ui: Ui, run: Run, column: str) -> Locator:
-    """A run's cell in a list."""
+    """Return a run's cell in a run list."""
     number = ui.page.get_by_role("row").filter(has=link(ui, run)).get_attribute("row-index")
     return ui.page.locator(f"[role=row][row-index='{number}'] [col-id='{column}']")
 
 
-def test_the_run_list_has_the_parent_and_below_it_its_children(ui: Ui, swept: Swept) -> None:
+def test_run_list_nests_the_jobs_under_the_sweep_run(ui: Ui, swept: Swept) -> None:
     ui.open(runs_page(swept))
     parent = ui.page.get_by_role("row").filter(has=link(ui, swept.parent))
     expect(parent).to_be_visible()
@@ -117,7 +117,7 @@ def test_the_run_list_has_the_parent_and_below_it_its_children(ui: Ui, swept: Sw
         expect(link(ui, job)).to_be_visible()
 
 
-def test_an_experiments_view_lists_its_runs_by_the_metric(ui: Ui, results: tuple[str, Run]) -> None:
+def test_results_view_lists_runs_sorted_by_the_metric(ui: Ui, results: tuple[str, Run]) -> None:
     page, run = results
     ui.page.set_viewport_size({"width": 1760, "height": 520})
     ui.open(page)
@@ -129,7 +129,7 @@ def test_an_experiments_view_lists_its_runs_by_the_metric(ui: Ui, results: tuple
     ui.take_picture("results")
 
 
-def test_its_view_lists_the_jobs_with_what_was_varied_and_the_metric(ui: Ui, swept: Swept) -> None:
+def test_sweep_view_lists_the_jobs_with_the_varied_setting_and_the_metric(ui: Ui, swept: Swept) -> None:
     ui.open(runs_page(swept))
     ui.page.get_by_role("button", name="Views").click()
     ui.page.get_by_text(re.compile(f"^{swept.parent.info.run_name} \\(")).click()
@@ -141,7 +141,7 @@ def test_its_view_lists_the_jobs_with_what_was_varied_and_the_metric(ui: Ui, swe
     ui.take_picture("view")
 
 
-def test_the_parents_page_has_the_answer_and_leads_to_the_charts(ui: Ui, swept: Swept) -> None:
+def test_sweep_run_page_shows_the_finding_and_links_to_the_charts(ui: Ui, swept: Swept) -> None:
     ui.open(f"{runs_page(swept)}/{swept.parent.info.run_id}")
     expect(ui.page.get_by_text(swept.parent.data.tags["finding"]).first).to_be_visible()
     ui.page.get_by_text("Show more", exact=True).click()
@@ -155,12 +155,12 @@ def test_the_parents_page_has_the_answer_and_leads_to_the_charts(ui: Ui, swept: 
 
 
 def card(ui: Ui, title: str) -> Locator:
-    """A chart with its frame."""
+    """Return a chart with its frame."""
     cards = ui.page.get_by_test_id("experiment-view-compare-runs-card")
     return cards.filter(has_text=re.compile(f"^{re.escape(title)}"))
 
 
-def test_charts_have_the_jobs_side_by_side(ui: Ui, swept: Swept) -> None:
+def test_charts_show_all_jobs(ui: Ui, swept: Swept) -> None:
     ui.page.set_viewport_size({"width": 1600, "height": 780})
     ui.open(view_page(swept, "CHART"))
     parallel = card(ui, "Parallel Coordinates")
@@ -177,7 +177,7 @@ def test_charts_have_the_jobs_side_by_side(ui: Ui, swept: Swept) -> None:
     ui.take_picture("charts")
 
 
-def test_two_runs_are_compared(ui: Ui, swept: Swept) -> None:
+def test_comparison_page_shows_what_differs_between_two_runs(ui: Ui, swept: Swept) -> None:
     pair = [next(job for job in jobs(swept) if variant(job) == name) for name in VARIANTS]
     runs = [job.info.run_id for job in pair]
     ui.page.set_viewport_size({"width": 1360, "height": 1470})
@@ -202,16 +202,16 @@ def test_two_runs_are_compared(ui: Ui, swept: Swept) -> None:
 
 
 def link_to(ui: Ui, metric: str) -> Locator:
-    """A metric's name in the list of those of both runs; the list has only those in its document that are seen."""
+    """Return the link of a metric. The page renders only the metrics that are scrolled into view."""
     return ui.page.get_by_role("link", name=metric, exact=True)
 
 
 def row(ui: Ui, name: str) -> Locator:
-    """The cells of a row of a table."""
+    """Return the cells of a table row."""
     return ui.page.get_by_role("row").filter(has=ui.page.get_by_text(name, exact=True)).get_by_role("cell")
 
 
-def test_images_are_side_by_side(ui: Ui, swept: Swept) -> None:
+def test_confusion_matrices_of_all_jobs_are_shown_side_by_side(ui: Ui, swept: Swept) -> None:
     ui.open(view_page(swept, "CHART"))
     header = ui.page.get_by_test_id("experiment-view-compare-runs-section-header")
     header.filter(has_text="evaluation").evaluate("element => element.scrollIntoView()")
@@ -228,7 +228,7 @@ def test_images_are_side_by_side(ui: Ui, swept: Swept) -> None:
     ui.take_picture("images")
 
 
-def test_tables_are_side_by_side(ui: Ui, swept: Swept) -> None:
+def test_tables_of_the_jobs_are_shown_side_by_side(ui: Ui, swept: Swept) -> None:
     ui.page.set_viewport_size({"width": 1600, "height": 780})
     ui.open(view_page(swept, "ARTIFACT"))
     ui.page.get_by_text("Table:").click()
@@ -236,7 +236,7 @@ def test_tables_are_side_by_side(ui: Ui, swept: Swept) -> None:
     ui.page.get_by_role("option", name="profile/labels.json").click()
     ui.page.keyboard.press("Escape")
     best_first = sorted(jobs(swept), key=lambda job: -job.data.metrics["dev/mcc"])
-    for job in best_first[:2]:  # more need not fit into the window
+    for job in best_first[:2]:  # further jobs may not fit into the window
         table = json.loads(swept.place.artifact(job, "evaluation/slices.json").read_text())
         name, score = table["data"][0][:2]
         expect(ui.page.get_by_text(name, exact=True)).to_be_visible()

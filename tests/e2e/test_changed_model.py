@@ -1,4 +1,4 @@
-"""No command uses a registered model whose files have changed."""
+"""Commands refuse a registered model whose files were changed, and verify signatures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_signed(place: Place, name: str) -> str:
     return f"models:/{name}/{version.version}"
 
 
-def test_a_training_signs_its_version_and_keeps_the_key_to_itself(int8_training: Trained, tmp_path: Path) -> None:
+def test_training_signs_its_version_without_storing_the_private_key(int8_training: Trained, tmp_path: Path) -> None:
     place = int8_training.place
     uri, (_, other) = check_signed(place, "int8"), make_keys(tmp_path, "other")
     assert int8_training.run.data.params["registry.signing_key"] == str(place.keys / "int8.pem")
@@ -73,7 +73,7 @@ def test_a_training_signs_its_version_and_keeps_the_key_to_itself(int8_training:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_a_sweep_signs_the_version_of_its_best(ablation: Swept) -> None:
+def test_sweep_signs_the_version_of_its_best_job(ablation: Swept) -> None:
     check_signed(ablation.place, "ablation")
 
 

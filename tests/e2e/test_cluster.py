@@ -1,4 +1,4 @@
-"""Scoring on a standalone cluster whose workers have nothing but the packages and what Spark brings them."""
+"""Scoring on a standalone cluster whose workers have only the installed packages and what Spark ships to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from helpers.processes import end_group
 from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
-# `predict` of a package whose code is changed between the driver's check and the workers
+# `predict` with a package whose code is changed after the driver has checked it and before the workers load it
 CHANGED = """
 import pathlib, sys
 from distilspark.cli import main
@@ -35,11 +35,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield running
 
 
-def test_an_executor_is_killed_and_every_row_comes_out_once(
+def test_every_row_is_scored_once_when_an_executor_is_killed(
     cola_training: Trained, cluster: Cluster, tmp_path: Path
 ) -> None:
     place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)
-    # the store by a path that only the driver's folder has: a worker that asked it would make one of its own
+    # a relative store path that exists only on the driver: a worker that opened it would create a new store
     environment = DRIVER | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
     command = predict_command(source, tmp_path / "scored", *on_cluster(cluster), SIX_CHUNKS)
     process = place.start(*command, **environment)

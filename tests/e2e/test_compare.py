@@ -1,4 +1,4 @@
-"""`compare` as a user starts it, on runs that are made up: what it writes, logs and refuses."""
+"""`compare` as a user starts it, on made-up runs: its output, its MLflow run and its errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIGURES = {"differences", "metrics", "curves", "agreement"}
 
 @dataclass(frozen=True)
 class Stored:
-    """A place with a sweep and a model of another task."""
+    """A working folder with a sweep, and a model of another task."""
 
     place: Place
     made: MadeStore
@@ -59,11 +59,11 @@ def compared(stored: Stored) -> subprocess.CompletedProcess[str]:
 
 
 def comparison(stored: Stored) -> Run:
-    """The command's own run."""
+    """Return the run of the `compare` command."""
     return next(run for run in stored.place.runs("distilspark-cola") if "finding" in run.data.tags)
 
 
-def test_it_says_what_was_found(stored: Stored, compared: subprocess.CompletedProcess[str]) -> None:
+def test_compare_prints_the_finding(stored: Stored, compared: subprocess.CompletedProcess[str]) -> None:
     assert compared.returncode == 0, compared.stderr
     shown = compared.stdout.replace("\N{NO-BREAK SPACE}", " ")
     assert "class weights balanced: MCC ." in shown and "higher than off (95 % ." in shown
@@ -71,7 +71,9 @@ def test_it_says_what_was_found(stored: Stored, compared: subprocess.CompletedPr
     assert "written to " in shown
 
 
-def test_it_writes_a_report(stored: Stored, compared: subprocess.CompletedProcess[str]) -> None:
+def test_compare_writes_a_report_with_tables_and_figures(
+    stored: Stored, compared: subprocess.CompletedProcess[str]
+) -> None:
     assert compared.returncode == 0, compared.stderr
     folder = stored.place.folder / "written"
     assert {file.stem for file in folder.glob("*.png")} == FIGURES
@@ -84,7 +86,7 @@ def test_it_writes_a_report(stored: Stored, compared: subprocess.CompletedProces
             assert image.width > 1000
 
 
-def test_it_is_a_run_of_the_tasks_experiment(stored: Stored, compared: subprocess.CompletedProcess[str]) -> None:
+def test_compare_logs_a_run_in_the_tasks_experiment(stored: Stored, compared: subprocess.CompletedProcess[str]) -> None:
     run = comparison(stored)
     assert (run.info.run_name, run.info.status) == ("cola compare class weights", "FINISHED")
     assert run.data.tags["finding"] in compared.stdout
@@ -99,7 +101,7 @@ def test_it_is_a_run_of_the_tasks_experiment(stored: Stored, compared: subproces
     assert run.data.params["sweep"] == stored.parent
 
 
-def test_what_cannot_be_compared_ends_with_2_and_leaves_no_run(stored: Stored) -> None:
+def test_runs_of_different_tasks_exit_with_2_and_log_no_run(stored: Stored) -> None:
     before = len(stored.place.runs("distilspark-cola"))
     child = stored.place.client.search_runs(
         [stored.made.experiment("distilspark-cola")], "tags.`sweep.variant` LIKE '%off'"
@@ -111,8 +113,8 @@ def test_what_cannot_be_compared_ends_with_2_and_leaves_no_run(stored: Stored) -
     assert len(stored.place.runs("distilspark-cola")) == before
 
 
-def test_a_sweeps_parent_shows_the_answer(stored: Stored, tmp_path: Path) -> None:
-    """The table, the plot and the sentence; in the sweep's own run, which stays open."""
+def test_answer_sweep_logs_the_comparison_to_the_sweep_run(stored: Stored, tmp_path: Path) -> None:
+    """The sweep run gets the table, the plot and the finding, and stays open."""
     code = """
 import sys
 from pathlib import Path

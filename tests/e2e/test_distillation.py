@@ -1,4 +1,4 @@
-"""A student of fewer layers learns from a registered teacher and from text without labels; both are compared."""
+"""A student with fewer layers is trained from a registered teacher and unlabelled text, then compared with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def student(cola_training: Trained) -> Trained:
-    """One layer with frozen embeddings, trained again on train, validation and the text without labels."""
+    """A one-layer student with frozen embeddings, refitted on train, validation and the unlabelled text."""
     place, output = cola_training.place, cola_training.place.folder / "out" / "student"
     settings = ("model.layers=[1]", "model.freeze=[embeddings]", "training.refit=true", "registry.name=student")
     more = ("data.unlabelled=corpus", "data.unlabelled_rows=50", f"training.teacher={cola_training.model_uri}")
@@ -26,7 +26,7 @@ def student(cola_training: Trained) -> Trained:
     return Trained(place, place.client.get_run(run_id), ended, output)
 
 
-def test_teacher_is_recorded(cola_training: Trained, student: Trained) -> None:
+def test_teacher_is_recorded_in_the_run_the_version_and_the_card(cola_training: Trained, student: Trained) -> None:
     run = student.run
     assert run.data.tags["model.teacher"] == run.data.params["training.teacher"] == cola_training.model_uri
     (version,) = student.place.client.search_model_versions("name='student'")
@@ -37,7 +37,7 @@ def test_teacher_is_recorded(cola_training: Trained, student: Trained) -> None:
     assert {"teacher/mcc", "time/teacher"} <= set(run.data.metrics)
 
 
-def test_text_without_labels_is_trained_on(cola_training: Trained, student: Trained) -> None:
+def test_student_is_trained_on_unlabelled_text(cola_training: Trained, student: Trained) -> None:
     added = student.run.data.metrics["data/unlabelled"]
     assert 0 < added <= 50
     texts, before = (

@@ -1,4 +1,4 @@
-"""`evaluate` as a user starts it, with what a training registered."""
+"""`evaluate` as a user starts it, on registered models."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def said_about_dev(trained: Trained) -> Predictions:
     return Predictions.from_frame(pd.read_parquet(trained.artifact("evaluation/predictions.parquet")))
 
 
-def test_on_dev_it_finds_what_training_found(int8_training: Trained, tmp_path: Path) -> None:
-    """In int8 and with a tuned threshold, both of which are the package's own."""
+def test_evaluate_on_dev_reproduces_the_training_metrics(int8_training: Trained, tmp_path: Path) -> None:
+    """The model is in int8 and has a tuned threshold; both come from the package."""
     place, trained = int8_training.place, int8_training.run
     ended = evaluate(place, tmp_path, "model_uri=models:/int8@challenger")
     assert ended.returncode == 0, ended.stderr
@@ -63,7 +63,7 @@ def test_on_dev_it_finds_what_training_found(int8_training: Trained, tmp_path: P
     } <= set(place.artifacts(run))
 
 
-def test_on_a_file_of_pairs_by_the_runs_own_uri(stsb_training: Trained, tmp_path: Path) -> None:
+def test_evaluate_on_a_file_of_sentence_pairs_with_a_logged_model_uri(stsb_training: Trained, tmp_path: Path) -> None:
     place, dev = stsb_training.place, said_about_dev(stsb_training)
     half = dev.where(np.arange(len(dev.labels)) % 2 == 0)
     half.rows[["sentence1", "sentence2"]].assign(label=half.labels).to_csv(tmp_path / "half.csv", index=False)
@@ -78,7 +78,7 @@ def test_on_a_file_of_pairs_by_the_runs_own_uri(stsb_training: Trained, tmp_path
     assert run.data.metrics["data/dev"] == 50
 
 
-def test_a_model_that_is_not_there_is_named(cola_training: Trained, tmp_path: Path) -> None:
+def test_missing_model_version_is_named_in_the_error(cola_training: Trained, tmp_path: Path) -> None:
     ended = evaluate(cola_training.place, tmp_path, "model_uri=models:/distilspark-cola/999")
     assert ended.returncode == 2
     assert ended.stderr.startswith("distilspark: model_uri=models:/distilspark-cola/999 is no model that can be loaded")

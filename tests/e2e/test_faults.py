@@ -1,4 +1,4 @@
-"""What may break while rows are scored: Spark's Python workers, and the tracking server."""
+"""Scoring survives crashed or frozen Python workers and a lost tracking server."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ CRASHED = "Python worker exited unexpectedly (crashed)"
 
 
 def python_workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    """What Spark's Python daemon has forked: they have its command line."""
+    """Return the processes that Spark's Python daemon forked; they share its command line."""
     python = {}
     for each in psutil.Process(driver.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+        with suppress(psutil.NoSuchProcess):  # the process has ended
             if "distilspark.scoring.worker_daemon" in each.cmdline():
                 python[each.pid] = each, each.ppid()
     return [each for each, parent in python.values() if parent in python]
 
 
 def is_writing(staging: Path) -> bool:
-    """Whether a task has its first rows, or waits for them."""
+    """Return whether a task writes its first rows or waits for them."""
     return any(staging.glob("scored/*/_temporary/0/_temporary/attempt_*/part-*"))
 
 
-def test_python_workers_are_killed_at_work(cola_training: Trained, tmp_path: Path) -> None:
-    """Stopped before they are killed, so that a task surely waits for them; it is tried again."""
+def test_task_is_retried_when_its_python_workers_are_killed(cola_training: Trained, tmp_path: Path) -> None:
+    """The workers are suspended before they are killed, so that a task is certain to wait for them."""
     source, staging = write_lines(tmp_path / "rows.txt", TEXTS), tmp_path / ".scored.staging"
     log = tmp_path / "hydra" / "predict.log"
     process = cola_training.place.start(*predict_command(source, tmp_path / "scored", SIX_CHUNKS))
@@ -78,7 +78,7 @@ def test_python_workers_that_stop_answering_are_replaced(cola_training: Trained,
     check_rows(tmp_path / "scored", cola_training, TEXTS)
 
 
-def test_the_tracking_server_goes_down_and_the_output_appears_all_the_same(
+def test_output_is_complete_when_the_tracking_server_stops_during_scoring(
     cola_training: Trained, tmp_path: Path
 ) -> None:
     place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)

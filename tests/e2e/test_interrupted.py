@@ -1,4 +1,4 @@
-"""A training that is interrupted, or fails, says so in MLflow and keeps what it had."""
+"""An interrupted or failed training records its status in MLflow and keeps what it logged."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ENDLESS = ("task=cola", "training.epochs=100000", "training.early_stopping.patie
 
 
 @pytest.mark.parametrize("number, to_group", [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["kill", "ctrl-c"])
-def test_a_signal_in_mid_training_ends_the_run_as_killed(place: Place, number: signal.Signals, to_group: bool) -> None:
-    """SIGTERM goes to the process, as `kill` and schedulers have it; Ctrl-C goes to all of the terminal's group."""
+def test_signal_during_training_ends_the_run_as_killed(place: Place, number: signal.Signals, to_group: bool) -> None:
+    """`kill` and schedulers send SIGTERM to the process; Ctrl-C sends SIGINT to the terminal's process group."""
     name = f"killed-{number.name}"
     output = place.folder / "out" / name
     process = place.start(*train_command(*ENDLESS, f"registry.name={name}", f"hydra.run.dir={output}"))
@@ -45,7 +45,7 @@ def test_a_signal_in_mid_training_ends_the_run_as_killed(place: Place, number: s
     assert name not in [model.name for model in place.client.search_registered_models()]
 
 
-def test_a_missing_file_fails_the_run_and_is_named(place: Place) -> None:
+def test_missing_file_fails_the_run_and_is_named_in_the_error(place: Place) -> None:
     started = time.time()
     wanted = "/no/such place/$(touch PWNED)"
     files = ["data=files", f"data.path={wanted}"]

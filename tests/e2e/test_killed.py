@@ -1,4 +1,4 @@
-"""A training that is killed goes on when the same command is started again, in the same run, to the same weights."""
+"""A killed training resumes in the same run when its command is repeated, and ends with the same weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def epochs(place: Place, run: Run) -> list[tuple[int, float]]:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[str]:
-    """A file system of that size, where that can be had; why not, where it cannot."""
+    """Mount a file system of the given size; yield "" or the reason why it could not be mounted."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
@@ -48,16 +48,16 @@ def small_disk(folder: Path, size: int) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Unbroken:
-    """A training that nothing interrupted."""
+    """A training without interruption."""
 
     run: Run
     said: str
-    no_small_disk: str  # why there was none
+    no_small_disk: str  # the reason, or empty
 
 
 @pytest.fixture(scope="module")
 def unbroken(place: Place, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
-    """Its disk has room for one checkpoint (weights and two moments, later the best weights too), not for two."""
+    """Trains with checkpoints on a disk with room for one (weights, two moments, later the best weights), not two."""
     folder = tmp_path_factory.mktemp("disk") / "small"
     size = 5 * (tiny_folder / "model.safetensors").stat().st_size
     with small_disk(folder, size) as reason:
@@ -66,7 +66,7 @@ def unbroken(place: Place, tiny_folder: Path, tmp_path_factory: pytest.TempPathF
     return Unbroken(run_named(place, "unbroken"), ended.stdout, reason)
 
 
-def test_a_full_disk_costs_checkpoints_only(unbroken: Unbroken) -> None:
+def test_training_continues_without_checkpoints_when_the_disk_is_full(unbroken: Unbroken) -> None:
     if unbroken.no_small_disk:
         pytest.skip(f"a small file system needs root: {unbroken.no_small_disk}")
     assert unbroken.run.info.status == "FINISHED"
@@ -75,7 +75,7 @@ def test_a_full_disk_costs_checkpoints_only(unbroken: Unbroken) -> None:
 
 
 def stop_within(folder: Path, epoch: int, process: subprocess.Popen[str]) -> int:
-    """Stop the process (SIGSTOP) once its newest checkpoint is from within that epoch or a later one; which one."""
+    """Send SIGSTOP once the newest checkpoint was saved within epoch `epoch` or later; return its epoch."""
     end = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < end:
         time.sleep(0.1)
@@ -93,10 +93,10 @@ def stop_within(folder: Path, epoch: int, process: subprocess.Popen[str]) -> int
     return pytest.fail(f"no checkpoint within epoch {epoch}: {process.communicate()}")
 
 
-def test_after_sigkill_it_goes_on_in_the_same_run_to_the_same_weights(
+def test_training_resumes_after_sigkill_in_the_same_run_with_the_same_weights(
     place: Place, unbroken: Unbroken, tmp_path: Path
 ) -> None:
-    """The newest checkpoint is damaged besides: the one before it does."""
+    """The newest checkpoint is damaged too, so that the one before it is used."""
     folder = tmp_path / "checkpoints"
     command = train_command(*TRAINING, OFTEN, "registry.name=killed", f"training.checkpoints={folder}")
     process = place.start(*command)

@@ -1,4 +1,4 @@
-"""A task whose metric is an error: the lowest is the best one, wherever one is chosen, sorted or promoted."""
+"""For an error metric, the lowest value is the best: for epochs, jobs, views and promotion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOPELESS, BETTER = "1e-07", "0.01"  # learning rates: with the first, prediction
 
 @pytest.fixture(scope="module")
 def swept(place: Place) -> Swept:
-    """Two learning rates, the hopeless one first."""
+    """A sweep of two learning rates, the one that is too low first."""
     own = ("registry.name=errors", f"hydra.sweep.dir={place.folder / 'out' / 'errors'}", "training.epochs=2")
     ended = place.run(*train_command(*TASK, *own, f"training.learning_rate={HOPELESS},{BETTER}"), "--multirun")
     assert ended.returncode == 0, ended.stderr
@@ -33,11 +33,11 @@ def swept(place: Place) -> Swept:
 
 @pytest.fixture(scope="module")
 def jobs(swept: Swept) -> Iterator[dict[str, Run]]:
-    """The runs by their learning rates."""
+    """The sweep's runs by their learning rates."""
     yield {label.rpartition("=")[2]: run for label, run in swept.children.items()}
 
 
-def test_the_kept_epoch_has_the_lowest_error(swept: Swept, jobs: dict[str, Run]) -> None:
+def test_best_epoch_has_the_lowest_error(swept: Swept, jobs: dict[str, Run]) -> None:
     for run in jobs.values():
         history = swept.place.client.get_metric_history(run.info.run_id, "val/mse")
         assert run.data.metrics["val/kept_mse"] == min(point.value for point in history)
@@ -50,7 +50,7 @@ def test_the_job_with_the_lowest_error_is_registered(swept: Swept, jobs: dict[st
     assert version.run_id == jobs[BETTER].info.run_id
 
 
-def test_the_comparison_and_the_views_know_which_is_better(swept: Swept) -> None:
+def test_finding_and_saved_views_rank_the_lower_error_first(swept: Swept) -> None:
     finding = swept.parent.data.tags["finding"]
     assert f"learning rate {BETTER}: MSE " in finding and " lower (better) than " in finding
     tags = swept.place.client.get_experiment(swept.parent.info.experiment_id).tags
@@ -58,7 +58,7 @@ def test_the_comparison_and_the_views_know_which_is_better(swept: Swept) -> None
     assert states and all(state["orderByKey"] == "metrics.`dev/mse`" and state["orderByAsc"] for state in states)
 
 
-def test_a_model_worse_than_the_mean_is_no_champion(place: Place) -> None:
+def test_model_worse_than_predicting_the_mean_is_not_promoted(place: Place) -> None:
     own = (
         "registry.name=worse",
         f"training.learning_rate={HOPELESS}",

@@ -1,4 +1,4 @@
-"""A machine on which Spark does not start: one line that names the cause, and the exit code of a caller's mistake."""
+"""Problems of the machine: Spark cannot start, or the reader of the output goes away."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from helpers.processes import Place, train_command
 
 pytestmark = pytest.mark.slow
-NO_ADDRESS = {"JAVA_TOOL_OPTIONS": "-Djdk.net.hosts.file=/dev/null"}  # the JVM then knows no host name
+NO_ADDRESS = {"JAVA_TOOL_OPTIONS": "-Djdk.net.hosts.file=/dev/null"}  # the JVM then resolves no host name
 COLLECTORS = "+spark.settings={spark.driver.extraJavaOptions: '-XX:+UseSerialGC -XX:+UseParallelGC'}"
 NOWHERE = "/proc/nowhere"
 
@@ -30,7 +30,7 @@ NOWHERE = "/proc/nowhere"
     ],
     ids=["host name", "memory", "options", "master", "local folders", "SPARK_HOME", "JAVA_HOME", "TMPDIR"],
 )
-def test_a_spark_that_does_not_start_names_its_cause(
+def test_error_names_the_cause_when_spark_cannot_start(
     place: Place, tmp_path: Path, overrides: list[str], environment: dict[str, str], named: list[str]
 ) -> None:
     ended = place.run(*train_command(*overrides, f"hydra.run.dir={tmp_path / 'out'}"), **environment)
@@ -39,14 +39,14 @@ def test_a_spark_that_does_not_start_names_its_cause(
     assert all(name in ended.stderr for name in named), ended.stderr
 
 
-def test_a_cluster_that_does_not_answer_is_a_failure_of_the_work(place: Place, tmp_path: Path) -> None:
+def test_unreachable_cluster_exits_with_1(place: Place, tmp_path: Path) -> None:
     ended = place.run(*train_command("spark.master=spark://127.0.0.1:9", f"hydra.run.dir={tmp_path / 'out'}"))
     assert ended.returncode == 1, ended.stderr
     assert ended.stderr.startswith("distilspark: spark.master=spark://127.0.0.1:9 does not answer")
     assert ended.stderr.count("\n") == 1, ended.stderr
 
 
-def test_a_reader_of_the_output_that_goes_away_does_not_stop_a_training(place: Place, tmp_path: Path) -> None:
+def test_training_finishes_when_its_output_pipe_is_closed(place: Place, tmp_path: Path) -> None:
     command = train_command("registry.name=unread", "training.epochs=1", f"hydra.run.dir={tmp_path / 'out'}")
     with subprocess.Popen(
         command, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -60,13 +60,13 @@ def test_a_reader_of_the_output_that_goes_away_does_not_stop_a_training(place: P
 
 
 @pytest.mark.parametrize("arguments", [["train", "model=tiny", "--cfg", "all"], ["--help"]])
-def test_a_reader_of_what_is_only_printed_may_go_away(place: Place, arguments: list[str]) -> None:
+def test_closed_output_pipe_is_no_error_for_help_and_config(place: Place, arguments: list[str]) -> None:
     command = [sys.executable, "-m", "distilspark", *arguments]
     ended = place.run("bash", "-c", 'set -o pipefail; "$@" | true', "shell", *command)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_two_runs_in_one_folder_have_logs_of_their_own(place: Place, tmp_path: Path) -> None:
+def test_two_runs_in_one_folder_log_separate_files(place: Place, tmp_path: Path) -> None:
     for name in ("one", "two"):
         given = [f"registry.name={name}", f"model.path={NOWHERE}/{name}", f"hydra.run.dir={tmp_path}"]
         ended = place.run(*train_command(*given), MLFLOW_EXPERIMENT_NAME=tmp_path.name)

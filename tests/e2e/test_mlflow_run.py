@@ -1,4 +1,4 @@
-"""`mlflow run .` as the README has it: what -P passes on, and whose run it is."""
+"""`mlflow run .` as in the README: how -P parameters arrive, and which run is used."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ NASTY = 'it\'s a "model" $(touch PWNED) `touch PWNED`; touch PWNED & \\n'
 
 
 def mlflow_run(place: Place, experiment: str, *parameters: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`mlflow run` on the project, with `-P` before each parameter."""
+    """Start `mlflow run` on the project, with `-P` before each parameter."""
     passed = [part for parameter in parameters for part in ("-P", parameter)]
     command = [MLFLOW, "run", str(ROOT), "--env-manager", "local", "--experiment-name", experiment, *passed]
     return place.run(*command, **environment)
 
 
 def only_run(place: Place, experiment: str) -> Run:
-    """The run that `mlflow run` opened; there must be no other."""
+    """Return the experiment's only run."""
     (run,) = place.runs(experiment)
     return run
 
 
 @pytest.mark.parametrize("parameters", [[], ["training.epochs=7"]], ids=["none", "one"])
-def test_the_run_is_mlflows_own_and_says_what_failed(
+def test_failure_is_recorded_in_the_run_that_mlflow_opened(
     place: Place, tmp_path: Path, parameters: list[str], compose_config: Callable[..., TrainConfig]
 ) -> None:
-    """With a cache that cannot be written a run with all defaults ends before it downloads or trains.
+    """With an unwritable cache, a run with all defaults fails before it downloads or trains.
 
-    Without hub and index, model=auto is MiniLM.
+    Without hub and package index, model=auto is MiniLM.
     """
     (tmp_path / "file").write_text("")
     experiment = f"fails-{len(parameters)}"
@@ -69,17 +69,17 @@ def test_the_run_is_mlflows_own_and_says_what_failed(
 
 @pytest.fixture(scope="module")
 def passed(place: Place) -> Any:
-    """A whole training with many parameters, one of them full of what a shell would act on."""
+    """A whole training with many parameters; one has shell metacharacters."""
     given = [*TINY, "task=stsb", "training.learning_rate=5e-4", f"registry.name={NASTY}", "data.path="]
     return mlflow_run(place, "passes", *given, f"hydra.run.dir={place.folder / 'out' / 'passes'}")
 
 
-def test_many_parameters_arrive_whole(place: Place, passed: Any) -> None:
+def test_parameters_with_shell_metacharacters_arrive_unchanged(place: Place, passed: Any) -> None:
     assert passed.returncode == 0, passed.stderr
     run = only_run(place, "passes")
     assert run.info.status == "FINISHED"
     params = run.data.params
-    # MLflow logged these first, as it quoted them for the shell
+    # MLflow logged these first, quoted for the shell
     assert shlex.split(params["registry.name"]) == [NASTY]
     assert shlex.split(params["spark.master"]) == ["local[2]"]
     assert params["task"] == params["task.name"] == "stsb"
@@ -95,19 +95,19 @@ def test_many_parameters_arrive_whole(place: Place, passed: Any) -> None:
     assert str(place.client.get_registered_model(NASTY).aliases["challenger"]) == "1"
 
 
-def test_no_parameter_is_executed(place: Place, passed: Any) -> None:
+def test_parameters_are_not_executed_by_a_shell(place: Place, passed: Any) -> None:
     assert passed.returncode == 0
     assert not [folder for folder in (place.folder, ROOT, Path.cwd()) if (folder / "PWNED").exists()]
 
 
-def test_the_artifacts_are_where_mlflow_put_them(place: Place, passed: Any) -> None:
+def test_artifacts_and_metrics_are_in_the_run_that_mlflow_opened(place: Place, passed: Any) -> None:
     run = only_run(place, "passes")
     assert {"train.log", "config/config.yaml", "evaluation/metrics.png"} <= set(place.artifacts(run))
     assert run.data.metrics["dev/pearson_low"] <= run.data.metrics["dev/pearson_high"]
 
 
-def test_relative_paths_and_names_are_the_callers(cola_training: Trained, tmp_path: Path) -> None:
-    """With a relative store too; the project's folder is another one."""
+def test_relative_paths_resolve_against_the_callers_folder(cola_training: Trained, tmp_path: Path) -> None:
+    """The relative store URI too; the project's folder is another one."""
     place = cola_training.place
     caller = tmp_path / "the caller \u65e5"
     caller.mkdir()
@@ -135,7 +135,7 @@ def test_relative_paths_and_names_are_the_callers(cola_training: Trained, tmp_pa
     assert config["input"] == str(caller / "rows.txt")
 
 
-def test_the_callers_experiment_is_used_without_mlflow_run_too(place: Place, tmp_path: Path) -> None:
+def test_experiment_of_the_environment_is_used_without_mlflow_run(place: Place, tmp_path: Path) -> None:
     ended = place.run(
         *train_command(f"hydra.run.dir={tmp_path}", "model.path=/nowhere"), MLFLOW_EXPERIMENT_NAME="theirs"
     )

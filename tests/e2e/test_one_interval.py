@@ -1,4 +1,4 @@
-"""A model's interval is the same in train, evaluate, promote and compare, as a user starts them."""
+"""A model has the same confidence interval in train, evaluate, promote and compare."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = [each for each in TINY if not each.startswith(OF_TRAINING_ONLY)]
 
 
 def run_of(place: Place, experiment: str, *command: str) -> Run:
-    """The run of a command that ends well."""
+    """Return the newest run of an experiment after a successful command."""
     ended = place.run(sys.executable, "-m", "distilspark", *command)
     assert ended.returncode == 0, ended.stderr
     return place.runs(experiment)[0]

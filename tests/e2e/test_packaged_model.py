@@ -1,4 +1,4 @@
-"""The model that a training logged: it scores without TensorFlow and without pickle, and says what the network said."""
+"""A logged model scores without TensorFlow and without pickle, and reproduces the network's predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 
-# Scores a table without the project on its path and with all that training needs out of reach.
+# Scores a table without the project on the path; the imports that only training needs are blocked.
 SCORE = """
 import json, sys
 BLOCKED = {"tensorflow", "keras", "keras_hub", "transformers", "torch", "pyspark", "sklearn", "hydra"}
@@ -53,7 +53,7 @@ def examples(trained: Trained) -> pd.DataFrame:
     return pd.DataFrame(**json.loads(trained.artifact("evaluation/examples.json").read_text()))
 
 
-def test_classification_says_what_training_said(cola_training: Trained) -> None:
+def test_classification_package_reproduces_the_training_predictions(cola_training: Trained) -> None:
     said = examples(cola_training)
     texts = said["sentence1"].tolist()
     assert len(texts) >= 20
@@ -72,10 +72,10 @@ def test_classification_says_what_training_said(cola_training: Trained) -> None:
     assert single["score"][0] == pytest.approx(said["confidence"][3], abs=1e-5)
 
 
-def test_regression_of_pairs_says_what_training_said(stsb_training: Trained) -> None:
+def test_regression_package_reproduces_the_training_predictions(stsb_training: Trained) -> None:
     said = examples(stsb_training)
     pairs = said[["sentence1", "sentence2"]].to_dict("list")
-    backwards = said[["sentence2", "sentence1"]][::-1].to_dict("list")  # the columns go by their names
+    backwards = said[["sentence2", "sentence1"]][::-1].to_dict("list")  # columns are matched by name
     whole, other = score(stsb_training, pairs, backwards)
     assert list(whole.columns) == ["prediction", *COUNTS]
     np.testing.assert_allclose(whole["prediction"], said["prediction"], atol=1e-4)
@@ -84,7 +84,7 @@ def test_regression_of_pairs_says_what_training_said(stsb_training: Trained) -> 
     assert np.ptp(said["prediction"]) > 1e-3
 
 
-def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Trained) -> None:
+def test_package_holds_only_what_scoring_needs_and_no_pickle(cola_training: Trained) -> None:
     root = cola_training.package
     files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
     assert {"MLmodel", "requirements.txt"} <= files
@@ -107,28 +107,26 @@ def test_the_package_holds_what_scoring_needs_and_no_pickle(cola_training: Train
     assert params == {"max_characters": 1_000_000, "batch_tokens": 0}
 
 
-def test_the_profile_of_the_validation_rows_travels_with_the_model(
-    cola_training: Trained, stsb_training: Trained
-) -> None:
+def test_package_holds_the_profile_of_the_validation_rows(cola_training: Trained, stsb_training: Trained) -> None:
     for trained in (cola_training, stsb_training):
         profile = json.loads((trained.package / "data/scorer/profile.json").read_text())
         assert profile["rows"] == trained.run.data.metrics["data/validation"]
         assert json.loads(trained.artifact("package/profile.json").read_text()) == profile
 
 
-def test_signature_of_regression(stsb_training: Trained) -> None:
+def test_signature_of_a_regression_model_lists_inputs_outputs_and_params(stsb_training: Trained) -> None:
     code = "import sys, mlflow; print(mlflow.models.get_model_info(sys.argv[1]).signature.to_dict())"
     ended = stsb_training.place.python(code, stsb_training.model_uri)
     named = re.findall(r'"name": "(\w+)"', ended.stdout)
     assert named == ["sentence1", "sentence2", "prediction", *COUNTS, "max_characters", "batch_tokens"]
 
 
-def test_difference_to_the_network_is_logged(cola_training: Trained, stsb_training: Trained) -> None:
+def test_difference_between_package_and_network_is_logged(cola_training: Trained, stsb_training: Trained) -> None:
     assert 0 <= cola_training.run.data.metrics["package/max_difference"] < 1e-5
     assert 0 <= stsb_training.run.data.metrics["package/max_difference"] < 1e-4
 
 
-def test_a_model_in_int8_keeps_to_the_difference_that_is_logged(int8_training: Trained) -> None:
+def test_int8_predictions_stay_within_the_logged_difference(int8_training: Trained) -> None:
     metrics, tags = int8_training.run.data.metrics, int8_training.run.data.tags
     assert tags["model.precision"] == "int8"
     said = examples(int8_training)
@@ -147,7 +145,7 @@ def test_a_model_in_int8_keeps_to_the_difference_that_is_logged(int8_training: T
     )
 
 
-def test_a_tuned_threshold_is_the_models_own(int8_training: Trained, cola_training: Trained) -> None:
+def test_tuned_threshold_is_stored_in_the_package(int8_training: Trained, cola_training: Trained) -> None:
     metrics = int8_training.run.data.metrics
     settings = json.loads((int8_training.package / "data/scorer/scorer.json").read_text())
     assert settings["threshold"] == pytest.approx(metrics["train/threshold"]) and settings["threshold"] != 0.5
@@ -158,7 +156,7 @@ def test_a_tuned_threshold_is_the_models_own(int8_training: Trained, cola_traini
     assert "train/threshold" not in cola_training.run.data.metrics
 
 
-def test_float32_is_packaged_where_it_is_asked_for(cola_training: Trained) -> None:
+def test_float32_is_packaged_on_request(cola_training: Trained) -> None:
     assert cola_training.run.data.tags["model.precision"] == "float32"
     assert {"parity/int8", "parity/flips"} <= cola_training.run.data.metrics.keys()
     assert "parity/dev_max_difference" not in cola_training.run.data.metrics
@@ -166,7 +164,7 @@ def test_float32_is_packaged_where_it_is_asked_for(cola_training: Trained) -> No
     assert settings["precision"] == "float32"
 
 
-# A table with a fault in every second row, as MLflow hands it on.
+# A table with invalid rows, passed through MLflow.
 FAULTS = """
 import sys, mlflow, pandas as pd
 model = mlflow.pyfunc.load_model(sys.argv[1])
@@ -177,7 +175,7 @@ print(*answer["error"], sep="|")
 """
 
 
-def test_faults_and_params_pass_through_mlflow(cola_training: Trained) -> None:
+def test_row_errors_and_params_pass_through_mlflow(cola_training: Trained) -> None:
     ended = cola_training.place.python(FAULTS, cola_training.model_uri, **SAFE)
     assert ended.stdout.splitlines()[-1:] == [
         "|sentence1 is missing|sentence1 is empty|sentence1 is not valid UTF-8||"
@@ -192,7 +190,7 @@ def free_port() -> int:
 
 
 def ask(port: int, body: dict[str, Any], process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, Any]:
-    """POST to the server as soon as it answers: the status, and the answer, which must be valid JSON."""
+    """POST until the server answers; return the status and the answer, which must be valid JSON."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -208,7 +206,7 @@ def ask(port: int, body: dict[str, Any], process: subprocess.Popen[str], seconds
             time.sleep(0.5)
 
 
-def test_the_served_model_says_the_same(place: Place, cola_training: Trained) -> None:
+def test_served_model_returns_the_same_predictions(place: Place, cola_training: Trained) -> None:
     said = examples(cola_training)
     rows = {"sentence1": said["sentence1"].tolist()}
     port = free_port()

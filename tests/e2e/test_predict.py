@@ -1,4 +1,4 @@
-"""`predict` as a user starts it, with what a training registered."""
+"""`predict` as a user starts it, on registered models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def write_dev(trained: Trained, folder: Path) -> tuple[Path, pd.DataFrame]:
-    """What the training said about some rows of dev, and a file of their texts and labels."""
+    """Return a file with texts and labels of some dev rows, and the training's predictions for them."""
     said = pd.DataFrame(**json.loads(trained.artifact("evaluation/examples.json").read_text()))
     texts = [name for name in ("sentence1", "sentence2") if name in said]
     frame = said[[*texts, "label"]].rename(columns={"sentence1": "sentence"} if len(texts) == 1 else {})
@@ -29,7 +29,7 @@ def write_dev(trained: Trained, folder: Path) -> tuple[Path, pd.DataFrame]:
     return file, said
 
 
-def test_it_says_what_training_said_and_measures_labels(cola_training: Trained, tmp_path: Path) -> None:
+def test_predict_reproduces_training_predictions_and_logs_metrics(cola_training: Trained, tmp_path: Path) -> None:
     place = cola_training.place
     source, said = write_dev(cola_training, tmp_path)
     ended = predict(place, source, tmp_path / "scored")
@@ -68,7 +68,7 @@ def test_it_says_what_training_said_and_measures_labels(cola_training: Trained, 
     assert [each["verdict"] for each in manifest["drift"]] == drift["verdict"].tolist()
 
 
-def test_pairs_by_the_runs_own_uri(stsb_training: Trained, tmp_path: Path) -> None:
+def test_predict_on_sentence_pairs_with_a_logged_model_uri(stsb_training: Trained, tmp_path: Path) -> None:
     place = stsb_training.place
     source, said = write_dev(stsb_training, tmp_path)
     uri = f"model_uri={stsb_training.model_uri}"
@@ -83,7 +83,7 @@ def test_pairs_by_the_runs_own_uri(stsb_training: Trained, tmp_path: Path) -> No
     assert run.data.metrics["scored/mse"] == pytest.approx(((said["prediction"] - said["label"]) ** 2).mean(), rel=0.01)
 
 
-def test_a_killed_driver_goes_on_and_scores_nothing_twice(cola_training: Trained, tmp_path: Path) -> None:
+def test_killed_predict_resumes_without_scoring_a_chunk_twice(cola_training: Trained, tmp_path: Path) -> None:
     place = cola_training.place
     source = tmp_path / "rows.txt"
     source.write_text("".join(f"The cat number {number} sleeps.\n" for number in range(4000)))
@@ -125,7 +125,7 @@ def test_a_killed_driver_goes_on_and_scores_nothing_twice(cola_training: Trained
         (["output=null"], 2, ["output is not set"]),
     ],
 )
-def test_mistakes_are_named_on_one_line(
+def test_user_error_is_named_on_one_line(
     cola_training: Trained, tmp_path: Path, overrides: list[str], code: int, named: list[str]
 ) -> None:
     source = tmp_path / "rows.txt"
@@ -137,7 +137,7 @@ def test_mistakes_are_named_on_one_line(
     assert not list(tmp_path.glob("*scored*"))
 
 
-def test_a_tracking_server_that_is_down_is_said_at_once(place: Place, tmp_path: Path) -> None:
+def test_unreachable_tracking_server_fails_within_a_minute(place: Place, tmp_path: Path) -> None:
     source = tmp_path / "rows.txt"
     source.write_text("A row.\n")
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""`promote` as a user starts it: who passes, who does not and why, and what becomes of the aliases."""
+"""`promote` as a user starts it: which versions pass the gate, why, and how the aliases move."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stable(
     compose_config: Callable[..., TrainConfig],
     tiny_folder: Path,
 ) -> Iterator[Stable]:
-    """Six versions, a place and a store of their own."""
+    """A working folder and a store with six registered versions."""
     place, before = Place(tmp_path_factory.mktemp("promote")), mlflow.get_tracking_uri()
     data = write_rows(place.folder / "data", train=120, dev=240, seed=0)
     config = compose_config("task=cola", "model=tiny", "model.pooling=mean", "data=files", f"data.path={data}")
@@ -68,7 +68,7 @@ def last_run(stable: Stable) -> Run:
     return stable.place.runs(EXPERIMENT)[0]
 
 
-def test_a_worse_one_is_refused_and_required_ones_fail(stable: Stable) -> None:
+def test_worse_challenger_is_refused_and_exits_with_1_if_promotion_is_required(stable: Stable) -> None:
     stable.alias(champion=FAIR, challenger=WORSE)
     ended = promote(stable, "promote.require=true")
     assert ended.returncode == 1
@@ -81,7 +81,7 @@ def test_a_worse_one_is_refused_and_required_ones_fail(stable: Stable) -> None:
     assert tags["gate.run_id"] == last_run(stable).info.run_id
 
 
-def test_an_equal_one_is_refused(stable: Stable) -> None:
+def test_equal_challenger_is_refused(stable: Stable) -> None:
     stable.alias(champion=FAIR, challenger=EQUAL)
     ended = promote(stable)
     assert ended.returncode == 0, ended.stderr
@@ -92,7 +92,7 @@ def test_an_equal_one_is_refused(stable: Stable) -> None:
     assert 0.5 < metrics["gate/speedup"] < 2
 
 
-def test_a_better_one_is_promoted_and_can_be_rolled_back(stable: Stable) -> None:
+def test_better_challenger_is_promoted_and_can_be_rolled_back(stable: Stable) -> None:
     stable.alias(champion=FAIR, challenger=BETTER)
     ended = promote(stable, "promote.require=true")
     assert ended.returncode == 0, ended.stderr
@@ -118,7 +118,7 @@ def test_a_better_one_is_promoted_and_can_be_rolled_back(stable: Stable) -> None
     assert_refused(stable, promote(stable), f"version {BETTER} of contenders was rolled back", "gate.verdict")
 
 
-def test_the_first_champion_has_to_beat_the_constant_answer(stable: Stable) -> None:
+def test_first_challenger_that_beats_the_baseline_becomes_champion(stable: Stable) -> None:
     stable.alias(challenger=BETTER)
     stable.forgive(BETTER)
     ended = promote(stable)
@@ -132,7 +132,7 @@ def assert_refused(stable: Stable, ended: subprocess.CompletedProcess[str], *nam
     assert "champion" not in stable.aliases() or stable.aliases()["champion"] == FAIR
 
 
-def test_other_data_is_refused(stable: Stable) -> None:
+def test_challenger_of_another_dataset_is_refused(stable: Stable) -> None:
     stable.alias(champion=FAIR, challenger=ELSEWHERE)
     digest = stable.datasets.digests["dev"]
     named = f"version {ELSEWHERE} was trained on another dataset (its dev is {'0' * 36}) than it would be evaluated on"
@@ -140,26 +140,26 @@ def test_other_data_is_refused(stable: Stable) -> None:
     assert last_run(stable).info.status == "FAILED"
 
 
-def test_rows_that_it_was_trained_on_are_refused(stable: Stable) -> None:
+def test_challenger_trained_on_the_evaluation_rows_is_refused(stable: Stable) -> None:
     stable.alias(champion=FAIR, challenger=LEAKY)
     named = f"version {LEAKY} was trained on 240 of these 240 rows (100.0%), more than promote.max_overlap=0.05"
     assert_refused(stable, promote(stable), named)
 
 
-def test_there_has_to_be_somebody(stable: Stable) -> None:
+def test_missing_challenger_or_previous_alias_is_an_error(stable: Stable) -> None:
     stable.alias(champion=FAIR)
     assert_refused(stable, promote(stable), "contenders has no @challenger. Train one")
     assert_refused(stable, promote(stable, "promote.rollback=true"), "contenders has no @previous to go back to")
 
 
 def decided(stable: Stable, before: set[str]) -> int:
-    """How many promotions have their verdict, those before left out."""
+    """Count the promotions that have a verdict, without the runs in `before`."""
     new = [run for run in stable.place.runs(EXPERIMENT) if run.info.run_id not in before]
     return sum("time/gate" in run.data.metrics for run in new)
 
 
-def test_of_two_at_once_one_moves_the_aliases(stable: Stable) -> None:
-    """Both have decided before either may move: the lock is ours until then."""
+def test_only_one_of_two_concurrent_promotions_moves_the_aliases(stable: Stable) -> None:
+    """The test holds the lock until both have reached a verdict."""
     stable.alias(champion=FAIR, challenger=BETTER)
     stable.forgive(BETTER)
     before = {run.info.run_id for run in stable.place.runs(EXPERIMENT)}

@@ -1,4 +1,4 @@
-"""`training.refit=true`: chosen on validation, trained again on train and validation, through a kill."""
+"""`training.refit=true`: epochs are chosen on validation, then train and validation are trained on; survives a kill."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ def steps(place: Place, run: Run, metric: str) -> list[int]:
 
 @pytest.fixture(scope="module")
 def refitted(place: Place) -> tuple[Run, str]:
-    """A training that nothing interrupted, and its output."""
+    """A training without interruption, and its output."""
     ended = place.train(*TRAINING, "registry.name=refitted")
     assert ended.returncode == 0, ended.stderr
     return run_named(place, "refitted"), ended.stdout
 
 
-def test_refit_trains_the_chosen_epochs_on_all_rows_but_dev(place: Place, refitted: tuple[Run, str]) -> None:
+def test_refit_trains_the_best_number_of_epochs_on_train_and_validation(
+    place: Place, refitted: tuple[Run, str]
+) -> None:
     run, printed = refitted
     metrics = run.data.metrics
     best, rows = int(metrics["train/best_epoch"]), int(metrics["data/train"] + metrics["data/validation"])
@@ -56,15 +58,15 @@ def test_refit_trains_the_chosen_epochs_on_all_rows_but_dev(place: Place, refitt
     assert metrics["time/refit"] > 0
 
 
-def test_precision_is_chosen_on_unseen_rows_and_checked_again(refitted: tuple[Run, str]) -> None:
+def test_precision_is_chosen_before_the_refit_and_checked_again_after_it(refitted: tuple[Run, str]) -> None:
     run, printed = refitted
     assert {"parity/flips", "parity_refit/flips", "package/max_difference"} <= set(run.data.metrics)
     assert run.data.metrics["parity/float32"] != run.data.metrics["parity_refit/float32"], "two networks"
     assert printed.count("packaged in float32: on the validation split") == 2
 
 
-def test_profile_is_that_of_dev(place: Place, refitted: tuple[Run, str]) -> None:
-    """The package's network has not seen dev, while it was trained on validation."""
+def test_profile_after_a_refit_is_computed_on_dev(place: Place, refitted: tuple[Run, str]) -> None:
+    """The refitted network was trained on validation but has not seen dev."""
     run, _ = refitted
     profile = json.loads(place.artifact(run, "package/profile.json").read_text())
     assert profile["rows"] == run.data.metrics["data/dev"] != run.data.metrics["data/validation"]
@@ -81,9 +83,7 @@ def kill_within_refit(folder: Path, process: subprocess.Popen[str]) -> None:
     return pytest.fail(f"no checkpoint within the refit: {process.communicate()}")
 
 
-def test_refit_that_is_killed_is_resumed_to_the_same_weights(
-    place: Place, refitted: tuple[Run, str], tmp_path: Path
-) -> None:
+def test_killed_refit_resumes_with_the_same_weights(place: Place, refitted: tuple[Run, str], tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     command = train_command(*TRAINING, "registry.name=refit-killed", f"training.checkpoints={folder}")
     kill_within_refit(folder, place.start(*command))

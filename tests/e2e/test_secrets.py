@@ -1,4 +1,4 @@
-"""One secret in every place that takes one, and a search through all that a training and a scoring leave behind."""
+"""A secret in every setting that takes one is found in nothing that a training and a scoring write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIABLES = {
 
 
 class CommandLines(threading.Thread):
-    """Reads the command lines of a process's descendants for as long as it lives, as `ps` does."""
+    """Records the command lines of all processes in a session while it lives, as `ps` shows them."""
 
     def __init__(self, session: int) -> None:
         super().__init__(daemon=True)
@@ -66,7 +66,7 @@ def run(place: Place, *command: str, **environment: str) -> tuple[int, str]:
     return process.returncode, output + error
 
 
-def test_a_secret_is_nowhere_after_a_training_and_a_scoring(place: Place) -> None:
+def test_training_and_scoring_write_no_secret(place: Place) -> None:
     (place.folder / "rows.txt").write_text("The dog sleeps.\nDog the.\n")
     code, shown = run(place, "train", "task=cola", *TINY, *SPARK, f"hydra.run.dir={place.folder}/train")
     assert code == 0, shown
@@ -84,7 +84,7 @@ def test_a_secret_is_nowhere_after_a_training_and_a_scoring(place: Place) -> Non
 
 
 @pytest.mark.parametrize("uri", [f"http://ann:{SECRET}@127.0.0.1:9", f"postgresql://127.0.0.1:9/x?password={SECRET}"])
-def test_a_store_that_is_away_is_named_without_its_password(place: Place, uri: str) -> None:
+def test_unreachable_store_is_named_without_its_password(place: Place, uri: str) -> None:
     code, shown = run(place, "train", *TINY, f"hydra.run.dir={place.folder}/away", MLFLOW_TRACKING_URI=uri)
     assert code == 1
     assert "127.0.0.1:9" in shown and SECRET not in shown

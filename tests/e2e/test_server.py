@@ -1,4 +1,4 @@
-"""A tracking server for a team: PostgreSQL, basic authentication, and all commands over HTTP alone."""
+"""A tracking server for a team: PostgreSQL, basic authentication, and all commands over HTTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from helpers.processes import TINY, Place, end_group, train_command
 pytestmark = pytest.mark.slow
 SMALL = ("spark.master=local[1]", "spark.driver_memory=1g", "spark.shuffle_partitions=1")
 USERS = {"ann": "ann's own password", "bob": "bob's own password"}
-PLANTED = "hunter2-Tr0ub4dor"  # in variables that hold secrets of other programs
+PLANTED = "hunter2-Tr0ub4dor"  # set in variables that hold other programs' secrets
 API = "api/2.0/mlflow"
 
 
@@ -45,7 +45,7 @@ class Server:
         return self.place.folder / "server.log"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         own = {"folder": self.place.folder / "secret", "artifacts": self.place.folder / "artifacts"}
         settings = [f"{key}={value}" for key, value in own.items()]
         command = [sys.executable, "-m", "distilspark", "server", f"port={self.port}", "auth=on", *settings]
@@ -67,17 +67,17 @@ class Server:
             return False
 
     def stop(self) -> int:
-        """End it as systemd and Ctrl-C do, and return its exit code."""
+        """Send SIGTERM, as systemd does, and return the exit code."""
         assert self.process
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
     def ask(self, path: str, auth: tuple[str, str] | None, **content: Any) -> requests.Response:
-        """POST to MLflow's API, as a user with a password."""
+        """POST to MLflow's API with a username and password."""
         return requests.post(f"{self.url}/{API}/{path}", json=content, auth=auth, timeout=60)
 
     def as_user(self, name: str, password: str | None = None) -> dict[str, str]:
-        """The environment of a user's command."""
+        """Return the environment of a user's command."""
         return {
             "MLFLOW_TRACKING_URI": self.url,
             "MLFLOW_TRACKING_USERNAME": name,
@@ -87,7 +87,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on a PostgreSQL of its own, with two users whom its admin made."""
+    """A server on its own PostgreSQL, with two users that its admin created."""
     found = binaries()
     if found is None:
         pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
@@ -106,7 +106,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def told_password(server: Server) -> str:
-    """What the server said at its first start, or what it keeps."""
+    """Return the admin's password from the file that the server wrote."""
     return (server.place.folder / "secret" / "admin_password").read_text()
 
 
@@ -114,14 +114,14 @@ def admin(server: Server) -> tuple[str, str]:
     return "admin", told_password(server)
 
 
-def test_it_listens_on_this_machine_only(server: Server) -> None:
+def test_server_listens_on_localhost_only(server: Server) -> None:
     assert server.process
     tree = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
     listening = {each.laddr for process in tree for each in process.net_connections() if each.status == "LISTEN"}
     assert {(address.ip, address.port) for address in listening} == {("127.0.0.1", server.port)}
 
 
-def test_no_password_is_shown_but_the_admins_once(server: Server) -> None:
+def test_only_the_admin_password_is_printed_and_only_once(server: Server) -> None:
     said = server.log.read_text()
     assert said.count(told_password(server)) == 1
     assert f"the password of the user admin is {told_password(server)} (printed once, and kept in " in said
@@ -141,7 +141,7 @@ def test_no_password_is_shown_but_the_admins_once(server: Server) -> None:
 @pytest.mark.parametrize(
     "auth", [None, ("admin", "password1234"), ("admin", "password"), ("ann", "a wrong password"), ("nobody", "")]
 )
-def test_who_is_not_known_sees_nothing(server: Server, auth: tuple[str, str] | None) -> None:
+def test_wrong_or_missing_credentials_get_401(server: Server, auth: tuple[str, str] | None) -> None:
     assert server.ask("experiments/search", auth, max_results=1).status_code == 401
     assert requests.get(server.url, auth=auth, timeout=60).status_code == 401
 
@@ -153,15 +153,15 @@ def test_who_is_not_known_sees_nothing(server: Server, auth: tuple[str, str] | N
         *(("10.attacker.example", 403), ("192.168.evil.example", 403), ("10.0.0.7:{port}", 403), ("localhost:1", 403)),
     ],
 )
-def test_it_answers_to_its_own_names_only(server: Server, host: str, status: int) -> None:
-    """A page whose name resolves to this machine (DNS rebinding) reads nothing."""
+def test_requests_for_another_host_name_get_403(server: Server, host: str, status: int) -> None:
+    """Protects against DNS rebinding: a page whose name resolves to this machine cannot read anything."""
     named = {"Host": host.format(port=server.port)}
     for path in ("", f"{API}/experiments/search?max_results=1"):
         answer = requests.get(f"{server.url}/{path}", headers=named, auth=admin(server), timeout=60)
         assert answer.status_code == status, answer.text
 
 
-def test_jobs_are_off(server: Server) -> None:
+def test_server_starts_no_job_workers(server: Server) -> None:
     assert server.process
     names = [" ".join(each.cmdline()) for each in psutil.Process(server.process.pid).children(recursive=True)]
     assert names and not [name for name in names if "huey" in name or "job" in name]
@@ -169,7 +169,7 @@ def test_jobs_are_off(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def trained(server: Server) -> subprocess.CompletedProcess[str]:
-    """Ann's training; the server is killed in its middle, and comes back."""
+    """Ann's training; the server is killed during it and restarted."""
     process = server.place.start(
         *train_command("task=cola", "training.epochs=2", "spark.master=local[1]"),
         **server.as_user("ann"),
@@ -194,7 +194,7 @@ def trained(server: Server) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def ann(server: Server, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """What Ann sees, over HTTP."""
+    """The store as Ann sees it, over HTTP."""
     for name, value in server.as_user("ann").items():
         monkeypatch.setenv(name, value)
 
@@ -204,7 +204,7 @@ def ann(server: Server, monkeypatch: pytest.MonkeyPatch) -> Place:
     return OverHttp(server.place.folder)
 
 
-def test_a_training_lasts_through_a_restart(trained: subprocess.CompletedProcess[str], ann: Place) -> None:
+def test_training_survives_a_server_restart(trained: subprocess.CompletedProcess[str], ann: Place) -> None:
     assert trained.returncode == 0, trained.stderr
     assert trained.stderr == ""
     assert f"look at it: {ann.store}" in trained.stdout
@@ -218,19 +218,19 @@ def test_a_training_lasts_through_a_restart(trained: subprocess.CompletedProcess
     assert str(ann.client.get_model_version_by_alias("distilspark-cola", "challenger").version) == "1"
 
 
-def test_artifacts_go_through_the_server(trained: subprocess.CompletedProcess[str], ann: Place) -> None:
+def test_artifacts_are_uploaded_through_the_server(trained: subprocess.CompletedProcess[str], ann: Place) -> None:
     assert trained.returncode == 0
     assert not (ann.folder / "mlruns").exists() and not (ann.folder / "mlflow.db").exists()
     assert list((ann.folder / "artifacts").rglob("MLmodel"))
 
 
-def test_a_restart_tells_no_password(trained: subprocess.CompletedProcess[str], server: Server) -> None:
+def test_restart_prints_no_password(trained: subprocess.CompletedProcess[str], server: Server) -> None:
     assert trained.returncode == 0
     assert told_password(server) not in server.log.read_text()
     assert server.ask("experiments/search", admin(server), max_results=1).ok
 
 
-def test_another_user_scores_with_it(
+def test_another_user_scores_with_the_model(
     trained: subprocess.CompletedProcess[str], server: Server, tmp_path: Path, ann: Place
 ) -> None:
     assert trained.returncode == 0
@@ -247,7 +247,7 @@ def test_another_user_scores_with_it(
     assert "manifest.json" in ann.artifacts(run)
 
 
-def test_another_user_has_the_gate_judge_it(
+def test_another_user_runs_promote_on_the_model(
     trained: subprocess.CompletedProcess[str], server: Server, tmp_path: Path, ann: Place
 ) -> None:
     assert trained.returncode == 0
@@ -267,7 +267,7 @@ def test_another_user_has_the_gate_judge_it(
     assert ("champion" in aliases) is (verdict == "promoted")
 
 
-def test_another_user_moves_an_alias_and_deletes_nothing(
+def test_another_user_may_move_an_alias_but_not_delete_the_model(
     trained: subprocess.CompletedProcess[str], server: Server
 ) -> None:
     assert trained.returncode == 0
@@ -279,7 +279,7 @@ def test_another_user_moves_an_alias_and_deletes_nothing(
 
 
 def refused_command(place: Place, tmp_path: Path, command: str, **environment: str) -> str:
-    """What a command says on its one line of error; it leaves no output."""
+    """Return the exit code and the one line of error of a command that leaves no output."""
     (tmp_path / "rows.txt").write_text("A row.\n")
     predict = ["predict", *SMALL, f"input={tmp_path / 'rows.txt'}", f"output={tmp_path / 'scored'}"]
     commands = {
@@ -296,27 +296,27 @@ def refused_command(place: Place, tmp_path: Path, command: str, **environment: s
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "promote"])
-def test_a_wrong_password_is_said_at_once(server: Server, tmp_path: Path, command: str) -> None:
+def test_wrong_password_fails_within_a_minute(server: Server, tmp_path: Path, command: str) -> None:
     said = refused_command(server.place, tmp_path, command, **server.as_user("ann", "a wrong password"))
     assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses the user ann with this password. ")
     assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
     assert "a wrong password" not in said
 
 
-def test_no_password_is_asked_for_at_once(server: Server, tmp_path: Path) -> None:
+def test_missing_password_fails_within_a_minute(server: Server, tmp_path: Path) -> None:
     said = refused_command(server.place, tmp_path, "train", MLFLOW_TRACKING_URI=server.url)
     assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses who does not give a user")
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "promote"])
-def test_a_server_that_is_down_is_said_at_once(place: Place, tmp_path: Path, command: str) -> None:
+def test_unreachable_server_fails_within_a_minute(place: Place, tmp_path: Path, command: str) -> None:
     said = refused_command(place, tmp_path, command, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert said.startswith("1 distilspark: the tracking store http://127.0.0.1:9 does not answer: ")
     assert "MLFLOW_TRACKING_URI" in said
 
 
-def test_it_ends_when_it_is_told_to(server: Server) -> None:
-    """The last test: the server is gone after it."""
+def test_server_stops_on_sigterm(server: Server) -> None:
+    """Must be the last test: it stops the server."""
     assert server.stop() == 0
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", server.port)):
         pass

@@ -1,4 +1,4 @@
-"""A stream as a user starts, stops and kills it."""
+"""A stream that a user starts, stops and kills."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 STREAM = ("predict.streaming=true", "predict.trigger_seconds=1", SIX_CHUNKS)
 
 
-def test_a_stream_that_is_stopped_and_killed_loses_and_repeats_nothing(cola_training: Trained, tmp_path: Path) -> None:
-    """Stopped in the middle of its second batch, killed later in the same one, and brought to an end as cron does."""
+def test_stopped_and_killed_stream_scores_every_row_once(cola_training: Trained, tmp_path: Path) -> None:
+    """Stopped and later killed within its second batch, then finished with `available_now`, as cron does."""
     place, inbox, output = cola_training.place, tmp_path / "inbox", tmp_path / "scored"
     second = output / "_stream" / "batch=00001"
     first, last = ["The first dog.", "The first cat."], ["The last dog."]

@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them: one parent, a child for each job, the best registered; failures and kills."""
+"""Sweeps as a user starts them: one parent run, a child run for each job, the best registered; failures and kills."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
 def sweep_command(place: Place, registry: str, *overrides: str) -> list[str]:
-    """`python -m distilspark train --multirun`, tiny."""
+    """Return the command of a tiny `train --multirun`."""
     own = (f"registry.name={registry}", f"hydra.sweep.dir={place.folder / 'out' / registry}", *overrides)
     return [*train_command("task=cola", *own), "--multirun"]
 
@@ -33,11 +33,11 @@ def sweep(place: Place, registry: str, *overrides: str, **environment: str) -> S
 
 
 def versions(place: Place, registry: str) -> list[str]:
-    """The runs whose models are registered."""
+    """Return the ids of the runs whose models are registered."""
     return [str(version.run_id) for version in place.client.search_model_versions(f"name='{registry}'")]
 
 
-def test_mlflow_runs_own_run_is_the_parent(ablation: Swept) -> None:
+def test_run_that_mlflow_opened_is_the_parent(ablation: Swept) -> None:
     assert ablation.parent.info.status == "FINISHED"
     assert ablation.parent.data.params["task"] == "cola"
     assert ablation.parent.data.params["training.epochs"] == "2"
@@ -48,7 +48,7 @@ def test_mlflow_runs_own_run_is_the_parent(ablation: Swept) -> None:
     assert {"sweep.log", "sweep/jobs.json"} <= set(ablation.place.artifacts(ablation.parent))
 
 
-def test_its_children_can_be_filtered_and_compared(ablation: Swept) -> None:
+def test_children_have_tags_and_params_to_filter_and_compare(ablation: Swept) -> None:
     assert set(ablation.children) == {"training.class_weights=balanced", "training.class_weights=off"}
     for label, child in ablation.children.items():
         assert child.info.status == "FINISHED"
@@ -63,7 +63,7 @@ def test_its_children_can_be_filtered_and_compared(ablation: Swept) -> None:
         )
 
 
-def test_only_the_best_on_validation_is_registered(ablation: Swept) -> None:
+def test_only_the_job_best_on_validation_is_registered(ablation: Swept) -> None:
     kept = {run.info.run_id: run.data.metrics["val/kept_mcc"] for run in ablation.children.values()}
     (registered,) = versions(ablation.place, "ablation")
     assert kept[registered] == max(kept.values())
@@ -72,8 +72,8 @@ def test_only_the_best_on_validation_is_registered(ablation: Swept) -> None:
     assert ablation.ended.stdout.count("registered ") == 1
 
 
-def test_a_job_learns_what_it_would_learn_alone(ablation: Swept, cola_training: Trained) -> None:
-    """The second job of a process too: nothing of the first is left in Keras, NumPy or Spark."""
+def test_job_of_a_sweep_predicts_the_same_as_a_single_training(ablation: Swept, cola_training: Trained) -> None:
+    """The second job of a process too: the first leaves no state in Keras, NumPy or Spark."""
     import pandas as pd
 
     child = ablation.children["training.class_weights=balanced"]
@@ -85,7 +85,7 @@ def test_a_job_learns_what_it_would_learn_alone(ablation: Swept, cola_training: 
     assert len(Predictions.from_frame(frames[0]).labels) == 100
 
 
-def test_the_table_has_every_child(ablation: Swept) -> None:
+def test_job_table_lists_every_child(ablation: Swept) -> None:
     table = json.loads(ablation.place.artifact(ablation.parent, "sweep/jobs.json").read_text())
     assert table["columns"][:4] == ["job", "status", "val/kept_mcc", "dev/mcc"]
     shown = {row[0]: row[3] for row in table["data"]}
@@ -94,7 +94,7 @@ def test_the_table_has_every_child(ablation: Swept) -> None:
         assert value in ablation.ended.stdout
 
 
-def test_the_parent_shows_the_answer(ablation: Swept) -> None:
+def test_parent_run_shows_the_finding_and_the_comparison(ablation: Swept) -> None:
     tags = ablation.parent.data.tags
     assert tags["sweep.baseline"] == "training.class_weights=off"
     assert tags["finding"].startswith("class weights") and "1 seed" in tags["finding"]
@@ -117,8 +117,8 @@ def test_the_parent_shows_the_answer(ablation: Swept) -> None:
     assert (ablation.place.folder / "out" / "ablation" / "comparison" / "comparison.md").is_file()
 
 
-def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> None:
-    """The third job is killed; the second fails, as does the fourth: neither keeps the others from their end."""
+def test_killed_sweep_resumes_with_the_jobs_that_are_not_finished(place: Place) -> None:
+    """The third job is killed; the second and the fourth fail without stopping the others."""
     varied = ("training.seed=1,2", "model.path=null,/nowhere", "training.checkpoint_every=null")
     process = place.start(*sweep_command(place, "broken_off", *varied))
     try:
@@ -163,8 +163,8 @@ def test_a_sweep_that_was_killed_goes_on_with_what_is_missing(place: Place) -> N
     assert len(versions(place, "broken_off")) == 1
 
 
-def test_parallel_jobs_on_a_fresh_store(tmp_path: Path) -> None:
-    """Two at once in processes of their own, the first to write to the store; the failures come back from there too."""
+def test_parallel_jobs_work_on_a_new_store_and_report_failures(tmp_path: Path) -> None:
+    """Two jobs at once, in separate processes, are the first to write to the store."""
     place = Place(tmp_path)
     swept = sweep(place, "parallel", "model.path=null,/nowhere", "training.seed=1,2", *JOBLIB)
     assert swept.ended.returncode == 1, swept.ended.stderr
@@ -187,7 +187,7 @@ def test_parallel_jobs_on_a_fresh_store(tmp_path: Path) -> None:
     assert len(versions(place, "parallel")) == 1
 
 
-def test_the_trials_of_a_search_are_children(place: Place) -> None:
+def test_trials_of_a_search_are_child_runs(place: Place) -> None:
     space = ("training.learning_rate=tag(log,interval(1e-4,1e-3))", "training.batch_size=choice(16,32)")
     searched = sweep(place, "search", *space, "hydra/sweeper=optuna", "hydra.sweeper.search.trials=2")
     assert searched.ended.returncode == 0, searched.ended.stderr
@@ -201,8 +201,8 @@ def test_the_trials_of_a_search_are_children(place: Place) -> None:
     assert versions(place, "search") == [best.info.run_id]
 
 
-def test_jobs_are_spark_tasks(place: Place, tmp_path: Path) -> None:
-    """Of a cluster, two at once; each job in a process of its own."""
+def test_jobs_run_as_spark_tasks_on_a_cluster(place: Place, tmp_path: Path) -> None:
+    """Two jobs run at once, each in its own process."""
     with two_workers(tmp_path / "cluster") as cluster:
         resources = [each.replace("spark.", "hydra.launcher.resources.", 1) for each in on_cluster(cluster)[1:]]
         swept = sweep(place, "spark", "training.seed=1,2", "hydra/launcher=spark", *resources, **DRIVER)

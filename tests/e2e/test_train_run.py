@@ -1,4 +1,4 @@
-"""What a training leaves in MLflow: status, params, metrics, tags, datasets, artifacts, registry."""
+"""What a training logs to MLflow: status, params, metrics, tags, datasets, artifacts, registry."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def table(trained: Trained, path: str) -> pd.DataFrame:
     return pd.DataFrame(**json.loads(trained.artifact(path).read_text()))
 
 
-def test_it_finishes_and_says_little(trained: Trained) -> None:
+def test_training_finishes_with_short_output_and_no_warnings(trained: Trained) -> None:
     assert trained.run.info.status == "FINISHED"
     assert trained.run.info.end_time > trained.run.info.start_time
     assert trained.ended.stderr == ""
@@ -55,21 +55,21 @@ def test_it_finishes_and_says_little(trained: Trained) -> None:
     assert f"make ui STORE={trained.place.store}" in lines[-1]
 
 
-def test_what_is_said_is_logged_too(trained: Trained) -> None:
+def test_printed_lines_are_in_the_log(trained: Trained) -> None:
     log = (trained.output / "train.log").read_text()
     for line in trained.ended.stdout.splitlines():
         if line.startswith(("data:", "epoch", "kept", "registered")):
             assert line in log
 
 
-def test_every_leaf_of_the_config_is_a_param(trained: Trained) -> None:
+def test_every_config_value_is_a_param(trained: Trained) -> None:
     leaves = flatten(config_of(trained))
     assert len(leaves) > 60
     assert trained.run.data.params == {key: str(value) for key, value in leaves.items()}
     assert trained.run.data.params["data.sample_rows.train"] == "300"
 
 
-def test_the_config_can_be_composed_again_from_its_overrides(trained: Trained) -> None:
+def test_config_can_be_recomposed_from_the_logged_overrides(trained: Trained) -> None:
     overrides = yaml.safe_load(trained.artifact("config/overrides.yaml").read_text())
     assert {each.replace("'", "") for each in overrides} >= {*TINY, f"task={task_of(trained)}"}
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -85,7 +85,7 @@ def test_packages_and_log_are_artifacts(trained: Trained) -> None:
     assert "kept epoch" in trained.artifact("train.log").read_text()
 
 
-def test_tags_say_where_it_came_from(trained: Trained) -> None:
+def test_tags_name_data_checkpoint_and_git_commit(trained: Trained) -> None:
     tags = trained.run.data.tags
     assert tags["mlflow.runName"] == f"{task_of(trained)} tiny seed 1"
     assert (tags["data.source"], tags["model.checkpoint"]) == ("sample", "tiny")
@@ -109,7 +109,7 @@ def test_datasets_have_their_digests_and_contexts(trained: Trained) -> None:
     assert len({each.dataset.digest for each in inputs.values()}) == 3
 
 
-def test_metrics_of_every_epoch(trained: Trained) -> None:
+def test_metrics_are_logged_for_every_epoch(trained: Trained) -> None:
     config = config_of(trained)
     for name in (
         "train/loss",
@@ -122,7 +122,7 @@ def test_metrics_of_every_epoch(trained: Trained) -> None:
         assert all(np.isfinite(point.value) for point in history)
 
 
-def test_metrics_of_dev_once_at_the_epoch_that_was_kept(trained: Trained) -> None:
+def test_dev_metrics_are_logged_once_at_the_best_epoch(trained: Trained) -> None:
     config, metrics = config_of(trained), trained.run.data.metrics
     client, run_id = trained.place.client, trained.run.info.run_id
     kept = int(metrics["train/best_epoch"])
@@ -137,7 +137,7 @@ def test_metrics_of_dev_once_at_the_epoch_that_was_kept(trained: Trained) -> Non
     assert metrics[f"val/kept_{headline}"] == max(history)
 
 
-def test_predictions_of_dev_are_kept_row_by_row(trained: Trained) -> None:
+def test_dev_predictions_reproduce_the_logged_metrics(trained: Trained) -> None:
     config, metrics = config_of(trained), trained.run.data.metrics
     predictions = Predictions.from_frame(pd.read_parquet(trained.artifact("evaluation/predictions.parquet")))
     assert len(predictions.labels) == 100
@@ -145,7 +145,7 @@ def test_predictions_of_dev_are_kept_row_by_row(trained: Trained) -> None:
     assert found == pytest.approx({name: metrics[f"dev/{name}"] for name in config.task.head_kind.metrics})
 
 
-def test_times_and_speeds(trained: Trained) -> None:
+def test_times_and_speeds_are_logged(trained: Trained) -> None:
     metrics = trained.run.data.metrics
     for name in ("checkpoint", "data", "train", "predict", "evaluate", "package"):
         assert metrics[f"time/{name}"] > 0
@@ -157,11 +157,11 @@ def test_times_and_speeds(trained: Trained) -> None:
     assert metrics["speed/predict"] == pytest.approx(100 / metrics["time/predict"])
 
 
-def test_the_machine_is_watched(trained: Trained) -> None:
+def test_system_metrics_are_monitored(trained: Trained) -> None:
     assert "Started monitoring system metrics" in (trained.output / "train.log").read_text()
 
 
-def test_class_weights_are_kept(cola_training: Trained, stsb_training: Trained) -> None:
+def test_class_weights_are_an_artifact(cola_training: Trained, stsb_training: Trained) -> None:
     weights = json.loads(cola_training.artifact("config/class_weights.json").read_text())
     assert set(weights) == {"0", "1"} and weights["0"] > 1 > weights["1"] > 0
     assert json.loads(stsb_training.artifact("config/class_weights.json").read_text()) is None
@@ -177,11 +177,11 @@ def test_plots_are_images_of_200_dpi_and_comparable(trained: Trained) -> None:
             image.load()
             assert min(image.size) >= 600, path  # 3 inches at 200 dpi
             assert image.getextrema() != ((255, 255),) * len(image.getbands()), path
-        key = path.removesuffix(".png").replace("/", "~")  # as MLflow writes it
+        key = path.removesuffix(".png").replace("/", "~")  # MLflow's own naming
         assert any(each.startswith(f"images/{key}+step+0") for each in paths), path
 
 
-def test_tables_are_readable(trained: Trained) -> None:
+def test_every_table_has_rows_and_is_listed_by_mlflow(trained: Trained) -> None:
     paths = trained.place.artifacts(trained.run)
     tables = [path for path in paths if path.endswith(".json") and not path.startswith(("config/", "package/"))]
     assert {"evaluation/examples.json", "evaluation/slices.json"} <= set(tables)
@@ -201,7 +201,7 @@ def test_the_description_starts_with_the_result(trained: Trained) -> None:
     assert "- checkpoint: tiny" in note
 
 
-def test_it_is_registered_as_challenger(trained: Trained) -> None:
+def test_model_is_registered_as_challenger(trained: Trained) -> None:
     client, name = trained.place.client, f"distilspark-{task_of(trained)}"
     version = client.get_model_version(name, "1")
     assert version.run_id == trained.run.info.run_id
@@ -216,7 +216,7 @@ def test_it_is_registered_as_challenger(trained: Trained) -> None:
         assert version.tags[f"data.digest.{split}"] == trained.run.data.tags[f"data.digest.{split}"]
 
 
-def test_its_card_is_an_artifact_and_the_versions_description(trained: Trained) -> None:
+def test_model_card_is_an_artifact_and_the_versions_description(trained: Trained) -> None:
     card = trained.artifact("model_card.md").read_text()
     task, metrics = config_of(trained).task, trained.run.data.metrics
     described = trained.place.client.get_model_version(f"distilspark-{task.name}", "1").description
@@ -228,7 +228,7 @@ def test_its_card_is_an_artifact_and_the_versions_description(trained: Trained) 
     assert f"- package: {metrics['package/bytes'] / 1e6:.1f} MB" in card
 
 
-def test_the_training_texts_are_known_by_their_hashes(trained: Trained) -> None:
+def test_hashes_of_the_training_texts_are_an_artifact(trained: Trained) -> None:
     known = pd.read_parquet(trained.artifact("data/training_texts.parquet"))["hash"]
     metrics = trained.run.data.metrics
     assert known.is_unique and known.is_monotonic_increasing
@@ -237,7 +237,7 @@ def test_the_training_texts_are_known_by_their_hashes(trained: Trained) -> None:
     assert overlap(dev, known.to_numpy()) == metrics["data/duplicates_train_dev"]
 
 
-def test_nothing_is_left_in_the_folder_but_outputs(place: Place, cola_training: Trained) -> None:
+def test_training_leaves_only_outputs_in_the_folder(place: Place, cola_training: Trained) -> None:
     assert {each.name for each in place.folder.iterdir()} <= {"cache", "keys", "mlflow.db", "mlruns", "out", "outputs"}
     assert [each.name for each in cola_training.output.iterdir()] == ["train.log"]
     assert not list(Path(place.folder / "cache").rglob("*partial*"))

@@ -1,4 +1,4 @@
-"""Two Spark workers train together: as one would, on this machine and on a cluster, and through a kill."""
+"""Training on two Spark workers equals training on one, on this machine and on a cluster, and survives kills."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def no_dropout(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.parametrize("first", ["", "training.pretraining.rows=200"])
-def test_two_workers_take_the_steps_of_one(place: Place, no_dropout: Path, first: str) -> None:
-    """Twenty epochs of one step: all rows are in it, in two shards of different sizes."""
+def test_two_workers_have_the_loss_curves_of_one(place: Place, no_dropout: Path, first: str) -> None:
+    """Twenty epochs of one step each; the step holds all rows, in two shards of different sizes."""
     settings = ("training.epochs=20", "training.batch_size=1000", "training.early_stopping.patience=20", SOUP)
     plain = (f"model.path={no_dropout}", "model.dropout=0")
     runs = []
@@ -82,14 +82,14 @@ def test_two_workers_take_the_steps_of_one(place: Place, no_dropout: Path, first
 
 
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
-    """Until the newest checkpoint is from within the second epoch or a later one."""
+    """Wait until the newest checkpoint was saved within the second epoch or later."""
     end = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < end:
         for file in sorted(folder.glob("*/*.npz"))[-1:]:
             try:
                 with np.load(file) as content:
                     position = json.loads(str(content["state"]))["position"]
-            except FileNotFoundError:  # the next one has taken its place
+            except FileNotFoundError:  # replaced by the next checkpoint
                 continue
             if position["epoch"] >= 1 and position["step"]:
                 return
@@ -105,7 +105,7 @@ def processes_of(folder: Path, rank: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def on_a_cluster(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A training on a standalone cluster, one of whose workers is killed within an epoch."""
+    """A training on a standalone cluster; one of its workers is killed during an epoch."""
     folder = tmp_path_factory.mktemp("shared")
     with two_workers(tmp_path_factory.mktemp("cluster") / "cluster") as cluster:
         settings = (*on_cluster(cluster), "registry.name=cluster", f"training.checkpoints={folder}")
@@ -123,7 +123,7 @@ def on_a_cluster(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_named(place, "cluster")
 
 
-def test_a_worker_that_dies_is_replaced(place: Place, on_a_cluster: Run) -> None:
+def test_killed_worker_is_replaced(place: Place, on_a_cluster: Run) -> None:
     assert on_a_cluster.info.status == "FINISHED"
     assert list(history(place, on_a_cluster, "train/loss")) == [1, 2, 3, 4]
     for rank in range(2):
@@ -131,8 +131,8 @@ def test_a_worker_that_dies_is_replaced(place: Place, on_a_cluster: Run) -> None
         assert len(re.findall(rf"worker {rank} of 2: process ", log)) == 2, "Spark started the stage twice"
 
 
-def test_a_driver_that_dies_goes_on_to_the_same_weights(place: Place, on_a_cluster: Run, tmp_path: Path) -> None:
-    """The training of the cluster again, on this machine: with another interruption it ends with the same bits."""
+def test_killed_driver_resumes_with_the_same_weights(place: Place, on_a_cluster: Run, tmp_path: Path) -> None:
+    """Repeats the cluster's training on this machine, with another interruption; the weights are bit-identical."""
     folder = tmp_path / "checkpoints"
     command = train_command(*TOGETHER, "registry.name=here", f"training.checkpoints={folder}")
     process = place.start(*command)
@@ -152,7 +152,7 @@ def test_a_driver_that_dies_goes_on_to_the_same_weights(place: Place, on_a_clust
         assert history(place, run, metric) == history(place, on_a_cluster, metric)
 
 
-def test_a_worker_that_always_dies_fails_the_run_with_the_reason(place: Place, tmp_path: Path) -> None:
+def test_worker_that_dies_repeatedly_fails_the_run_with_the_reason(place: Place, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     settings = ("registry.name=dying", f"training.checkpoints={folder}", "training.epochs=100000")
     attempts = "+spark.settings={spark.stage.maxConsecutiveAttempts: 2}"
