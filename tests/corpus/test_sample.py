@@ -1,4 +1,4 @@
-"""The sample corpus: formats, sizes, labels, splits that share no filler, and scores that follow meaning."""
+"""The sample corpus: formats, sizes, labels, disjoint splits, and scores that follow meaning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from distilspark.corpus.template import CONTRAST, SLOT, WORD, choose, literals, 
 from distilspark.errors import UserError
 
 ROWS = {"train": 1500, "dev": 600}
-DIGESTS = {  # of the files that `ROWS` and seed 42 give: another one takes another GRAMMAR_VERSION
+DIGESTS = {  # of the files for `ROWS` and seed 42; a change needs a new GRAMMAR_VERSION
     "train.tsv": "e002cd3bc7faf193",
     "dev.tsv": "18b8e062a359aa4b",
     "train.csv": "38708976762b81a7",
@@ -44,7 +44,7 @@ FILES = {"cola": "tsv", "stsb": "csv"}
 
 
 def read(path: Path) -> list[list[str]]:
-    """The rows as GLUE's readers see them: bare tabs for TSV, RFC 4180 for CSV."""
+    """Return rows as GLUE's readers do: plain tabs for TSV, RFC 4180 for CSV."""
     if path.suffix == ".tsv":
         return [line.split("\t") for line in path.read_text().splitlines()]
     with path.open(newline="") as file:
@@ -53,7 +53,7 @@ def read(path: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One corpus of each task."""
+    """One corpus for each task."""
     made = {task: tmp_path_factory.mktemp(task) for task in corpora()}
     for task, folder in made.items():
         write_corpus(folder, task, ROWS, seed=42)
@@ -76,14 +76,16 @@ def words(texts: list[str]) -> set[str]:
     return {word for text in texts for word in WORD.findall(text.lower())}
 
 
-def test_corpora_are_those_with_files(folders: dict[str, Path]) -> None:
+def test_every_listed_corpus_writes_one_file_per_split(folders: dict[str, Path]) -> None:
     assert corpora() == tuple(FILES)
     for task, folder in folders.items():
         assert {path.name for path in folder.iterdir()} == {f"{split}.{FILES[task]}" for split in ROWS}
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_same_seed_same_bytes_whatever_the_hash_seed(task: str, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes_in_a_process_with_another_hash_seed(
+    task: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
     code = (
         "from distilspark.corpus.sample import write_corpus; from pathlib import Path; "
         f"write_corpus(Path({str(tmp_path)!r}), {task!r}, {ROWS!r}, 42)"
@@ -95,20 +97,20 @@ def test_same_seed_same_bytes_whatever_the_hash_seed(task: str, folders: dict[st
         assert (tmp_path / name).read_bytes() == (folders[task] / name).read_bytes()
 
 
-def test_sample_corpus_of_a_seed_stays_as_it_is(folders: dict[str, Path]) -> None:
+def test_sample_corpus_of_a_seed_has_the_recorded_digests(folders: dict[str, Path]) -> None:
     files = [file for folder in folders.values() for file in folder.iterdir()]
     assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files} == DIGESTS
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_another_seed_another_corpus(task: str, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_another_seed_gives_another_corpus(task: str, folders: dict[str, Path], tmp_path: Path) -> None:
     write_corpus(tmp_path, task, ROWS, seed=43)
     for split in ROWS:
         name = f"{split}.{FILES[task]}"
         assert (tmp_path / name).read_bytes() != (folders[task] / name).read_bytes()
 
 
-def test_cola_format(folders: dict[str, Path], cola: dict[str, list[list[str]]]) -> None:
+def test_cola_rows_have_the_format_of_glue(folders: dict[str, Path], cola: dict[str, list[list[str]]]) -> None:
     for split, rows in cola.items():
         assert len(rows) == ROWS[split]
         for source, label, mark, sentence in rows:
@@ -143,7 +145,7 @@ def test_every_phenomenon_has_both_labels(cola: dict[str, list[list[str]]]) -> N
 
 
 @pytest.mark.parametrize("phenomenon", PHENOMENA)
-def test_a_violation_is_minimal(phenomenon: str) -> None:
+def test_unacceptable_sentence_differs_from_its_pair_by_few_words(phenomenon: str) -> None:
     for seed in range(40):
         pair = contrast(phenomenon, SPLITS[seed % 2], Random(seed))
         here, there = pair.acceptable.lower().split(), pair.unacceptable.lower().split()
@@ -153,8 +155,8 @@ def test_a_violation_is_minimal(phenomenon: str) -> None:
 
 
 @pytest.mark.parametrize("phenomenon", PHENOMENA)
-def test_every_template_is_filled_with_words_of_the_split(phenomenon: str) -> None:
-    """Both the sentence and each violation keep a slot that the other split cannot fill alike."""
+def test_every_template_has_a_slot_with_words_of_one_split_only(phenomenon: str) -> None:
+    """The acceptable sentence and each violation have such a slot."""
     owned = set(own_words("train"))
     for template in PHENOMENA[phenomenon].templates:
         for seed in range(20):
@@ -164,7 +166,7 @@ def test_every_template_is_filled_with_words_of_the_split(phenomenon: str) -> No
                 assert owned & set(SLOT.findall(take(chosen, alternative))), template
 
 
-def test_own_words_are_nobody_elses() -> None:
+def test_own_words_of_a_split_are_in_no_other_list() -> None:
     train, dev = (
         {form for kind in own_words(split).values() for word in kind for form in forms(word)} for split in SPLITS
     )
@@ -188,7 +190,7 @@ def test_no_noun_or_name_is_in_both_splits(cola: dict[str, list[list[str]]]) -> 
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_nothing_is_said_twice(task: str, folders: dict[str, Path]) -> None:
+def test_no_text_is_repeated_within_or_across_splits(task: str, folders: dict[str, Path]) -> None:
     rows = {split: read(folders[task] / f"{split}.{FILES[task]}") for split in SPLITS}
     texts = [tuple(row[3:] if task == "cola" else sorted(row[:2])) for split in SPLITS for row in rows[split]]
     assert len(texts) == len(set(texts)) == sum(ROWS.values())
@@ -196,7 +198,7 @@ def test_nothing_is_said_twice(task: str, folders: dict[str, Path]) -> None:
     assert not sentences[0] & sentences[1]
 
 
-def test_stsb_format(folders: dict[str, Path], stsb: dict[str, list[list[str]]]) -> None:
+def test_stsb_rows_have_the_format_of_glue(folders: dict[str, Path], stsb: dict[str, list[list[str]]]) -> None:
     for split, rows in stsb.items():
         assert len(rows) == ROWS[split]
         for one, two, score in rows:
@@ -204,7 +206,7 @@ def test_stsb_format(folders: dict[str, Path], stsb: dict[str, list[list[str]]])
             assert float(score) in [step / 5 for step in range(26)] and score == f"{float(score):.1f}"
     raw = (folders["stsb"] / "train.csv").read_bytes()
     assert raw.count(b"\r\n") == raw.count(b"\n") == ROWS["train"]
-    assert b'"' in raw  # a fronted place has a comma
+    assert b'"' in raw  # sentences that begin with a place have a comma
 
 
 def test_stsb_scores_are_spread_like_stsbs(stsb: dict[str, list[list[str]]]) -> None:
@@ -217,13 +219,13 @@ def test_stsb_scores_are_spread_like_stsbs(stsb: dict[str, list[list[str]]]) -> 
 
 @pytest.fixture
 def scene() -> Scene:
-    """A dog chases a cat (or whatever stands first in the lists) in the park."""
+    """A dog chases a cat (the first animals of the lists) in the park."""
     animals = [thing for thing in things("train")["animate"] if thing.domain == "animal"]
     chase = next(action for action in actions() if action.topic == "pursuit")
     return Scene(Mention(animals[0]), chase, Mention(animals[1]), place=places()[0])
 
 
-def test_other_words_for_the_same_scene_score_five(scene: Scene) -> None:
+def test_paraphrases_of_a_scene_score_near_five(scene: Scene) -> None:
     active, passive = Style(0, True, False, "active"), Style(1, False, True, "passive")
     assert meaning(scene, scene) == 5
     assert express(scene, active) == "The dog is chasing the cat in the park."
@@ -240,7 +242,7 @@ def test_swapped_roles_score_low_for_the_same_words(scene: Scene) -> None:
     assert 0.5 < meaning(scene, swapped) < 3
 
 
-def test_edits_cost_more_the_more_they_change(scene: Scene) -> None:
+def test_larger_edits_lower_the_score_more(scene: Scene) -> None:
     number = replace(scene, agent=replace(scene.agent, plural=True))
     nowhere = replace(scene, place=None)
     elsewhere = replace(scene, place=places()[1])
@@ -267,7 +269,7 @@ def test_every_plan_applies_to_some_scene(edits: tuple[similarity.Edit, ...]) ->
     assert any(derived)
 
 
-def test_no_thing_of_a_scene_is_in_both_splits() -> None:
+def test_nouns_of_scenes_are_in_one_split_only() -> None:
     nouns = [
         {form for domain in things(split).values() for thing in domain for noun in thing.words for form in forms(noun)}
         for split in SPLITS
@@ -289,8 +291,8 @@ def test_vocabulary_holds_every_word() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", FILES)
-def test_grammar_has_a_hundred_thousand_rows_for_a_first_training(task: str) -> None:
-    """And the thousand that it is validated on; none of them can be in the sample corpus' dev."""
+def test_grammar_generates_a_hundred_thousand_rows_for_pretraining(task: str) -> None:
+    """And a thousand for validation; none can be in the sample corpus' dev."""
     generated = pretraining_rows(task, 101_000, 42)
     texts = list(zip(generated.sentence1, generated.sentence2 or generated.sentence1, strict=True))
     assert len({frozenset(pair) for pair in texts}) == len(generated.labels) == 101_000
@@ -299,14 +301,14 @@ def test_grammar_has_a_hundred_thousand_rows_for_a_first_training(task: str) -> 
 
 
 def dev_sentences(task: str) -> set[str]:
-    """Sentences that the sample corpus could have in its dev."""
+    """Return sentences that can occur in the sample corpus' dev."""
     if task == "cola":
         return {row.sentence for row in acceptability.judgements("dev", 10_000, Random(1))}
     pairs = similarity.scored_pairs("dev", 10_000, Random(1))
     return {text for pair in pairs for text in (pair.sentence1, pair.sentence2)}
 
 
-def test_minimal_pairs_are_of_all_phenomena_and_as_acceptable_as_colas() -> None:
+def test_minimal_pairs_cover_all_phenomena_with_colas_share_of_acceptable_rows() -> None:
     rows = acceptability.minimal_pairs("train", 2200, Random(1))
     assert len({row.sentence for row in rows}) == len(rows) == 2200
     assert mean(row.label for row in rows) == pytest.approx(0.7, abs=0.001)
@@ -320,11 +322,11 @@ def test_minimal_pairs_are_of_all_phenomena_and_as_acceptable_as_colas() -> None
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
-def test_few_minimal_pairs(rows: int) -> None:
+def test_minimal_pairs_returns_the_requested_number_of_rows(rows: int) -> None:
     assert len(acceptability.minimal_pairs("train", rows, Random(1))) == rows
 
 
-def test_a_first_training_needs_a_task_with_a_corpus() -> None:
+def test_pretraining_needs_a_task_with_a_sample_corpus() -> None:
     message = r"training\.pretraining\.rows=5: .* task=rte, only for cola and stsb; set training\.pretraining\.rows=0"
     with pytest.raises(UserError, match=message):
         check_pretraining("rte", 5)
@@ -332,7 +334,7 @@ def test_a_first_training_needs_a_task_with_a_corpus() -> None:
         check_pretraining(task, rows)
 
 
-def test_a_task_without_corpus_is_the_callers_mistake(tmp_path: Path) -> None:
+def test_task_without_sample_corpus_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"task=rte has no sample corpus \(cola and stsb have one\): take data=hub"):
         write_corpus(tmp_path, "rte", ROWS, 42)
     with pytest.raises(UserError, match="task=rte"):
@@ -340,12 +342,14 @@ def test_a_task_without_corpus_is_the_callers_mistake(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_split_is_the_callers_mistake(tmp_path: Path) -> None:
+def test_unknown_split_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.sample_rows\.test: the sample corpus has the splits train and dev"):
         write_corpus(tmp_path, "cola", {"train": 10, "test": 10}, 42)
 
 
-def test_more_rows_than_the_grammar_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asking_for_more_rows_than_the_grammar_has_is_a_user_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(acceptability, "PATIENCE", 1)
     with pytest.raises(UserError, match=r"data\.sample_rows\.train=20000: train holds .* ask for fewer rows"):
         write_corpus(tmp_path, "cola", {"train": 20000}, 42)
@@ -353,7 +357,7 @@ def test_more_rows_than_the_grammar_has(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("rows", [{"train": 3, "dev": 2}, {"train": 1, "dev": 1}, {"dev": 40}])
 @pytest.mark.parametrize("task", FILES)
-def test_small_corpora(task: str, rows: dict[str, int], tmp_path: Path) -> None:
+def test_small_corpora_have_the_requested_rows(task: str, rows: dict[str, int], tmp_path: Path) -> None:
     write_corpus(tmp_path, task, rows, 1)
     assert {path.stem: len(read(path)) for path in tmp_path.iterdir()} == rows
 
