@@ -1,4 +1,4 @@
-"""Tasks and data configs, and a way to load them."""
+"""Fixtures for tasks, data configs and loaded datasets."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ Compose = Callable[..., TrainConfig]
 
 @pytest.fixture
 def task_of(compose_config: Compose) -> Callable[[str], TaskConfig]:
-    """A task by its name."""
+    """Return a task by its name."""
     return lambda name: compose_config(f"task={name}", "model=tiny").task
 
 
 @pytest.fixture
 def cola(task_of: Callable[[str], TaskConfig]) -> TaskConfig:
-    """CoLA."""
     return task_of("cola")
 
 
 @pytest.fixture
 def stsb(task_of: Callable[[str], TaskConfig]) -> TaskConfig:
-    """STS-B."""
     return task_of("stsb")
 
 
@@ -45,5 +43,5 @@ def load(spark: SparkSession, compose_config: Compose, tmp_path: Path) -> Callab
 
 @pytest.fixture
 def data_config(compose_config: Compose) -> Callable[..., DataConfig]:
-    """`data=…` with overrides."""
+    """Compose the data config with overrides, for example `data=files`."""
     return lambda *overrides: compose_config("model=tiny", *overrides).data

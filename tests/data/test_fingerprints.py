@@ -1,4 +1,4 @@
-"""Rows are known again by their texts, and by nothing else."""
+"""Text hashes identify rows by their texts only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def rows(*texts: tuple[str, str | None]) -> pd.DataFrame:
     return pd.DataFrame(texts, columns=["sentence1", "sentence2"])
 
 
-def test_a_text_is_known_by_both_sentences() -> None:
+def test_hash_depends_on_both_sentences_and_ignores_outer_white_space() -> None:
     hashes = text_hashes(rows(("a", "b"), ("b", "a"), ("ab", None), ("a", None), ("", "a"), ("A", "b")))
     assert len(set(hashes)) == 6
     assert hashes.dtype == np.int64
@@ -28,8 +28,8 @@ def test_overlap_counts_rows() -> None:
     assert overlap(rows(("c", None)), known) == 0
 
 
-def test_spark_says_the_same(spark: SparkSession) -> None:
-    """Whatever Python takes for white space, at both ends; and for texts of any sort."""
+def test_spark_and_pandas_compute_the_same_hashes(spark: SparkSession) -> None:
+    """For every character that Python strips as white space, and for unusual texts."""
     spaces = [character for character in map(chr, range(0x3100)) if character.isspace()]
     assert len(spaces) > 25
     texts = [(f"{space}It is.{space}", f"{space} é{space}a ") for space in spaces]
@@ -40,7 +40,7 @@ def test_spark_says_the_same(spark: SparkSession) -> None:
     np.testing.assert_array_equal(found, np.unique(text_hashes(rows(*both))))
 
 
-def test_they_are_the_ids_of_rows_without_an_id(spark: SparkSession) -> None:
+def test_rows_without_an_id_get_their_text_hash_as_id(spark: SparkSession) -> None:
     frame = rows(("It is.", None), ("é", "b")).assign(id=None, label=1.0, source=None, split="dev")
     schema = "sentence1 string, sentence2 string, id string, label double, source string, split string"
     named = with_ids(spark.createDataFrame(frame.astype(object).where(frame.notna(), None), schema)).toPandas()

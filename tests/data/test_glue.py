@@ -1,4 +1,4 @@
-"""The real CoLA and STS-B: every row arrives, whole."""
+"""All rows of the real CoLA and STS-B are read unchanged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _stsb(file: Path) -> list[Row]:
         ("stsb", "STS-B", "csv", _stsb, ["sentence1", "sentence2", "label"], (5749, 1500)),
     ],
 )
-def test_every_row_arrives(
+def test_every_row_of_the_real_files_is_read_unchanged(
     load: Load,
     glue: Path,
     task: str,
@@ -57,7 +57,7 @@ def test_every_row_arrives(
     assert not texts[0] & texts[1]
 
 
-def test_strata_of_cola_are_kept_within_a_row(load: Load, glue: Path) -> None:
+def test_sampled_splits_of_cola_keep_the_label_shares_within_one_row(load: Load, glue: Path) -> None:
     datasets = load(glue / "CoLA", "data.sample_fraction=0.2")
     labels = Counter(label for _, label, _ in _cola(glue / "CoLA" / "train.tsv"))
     for split, share in (("train", 0.16), ("validation", 0.04)):

@@ -1,4 +1,4 @@
-"""Rows to evaluate on: dev without its train, or one file."""
+"""Rows for evaluation: dev of a folder, or one file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ Load = Callable[..., LabelledRows]
 
 @pytest.fixture
 def labelled(spark: SparkSession, cola: TaskConfig, data_config: Configure, tmp_path: Path) -> Load:
-    """`labelled(path, *overrides)`: what `data=files` finds."""
+    """`labelled(path, *overrides)` loads the path as `data=files`."""
     return lambda path, *overrides: load_labelled(
         spark, cola, data_config("data=files", f"data.path='{path}'", *overrides), tmp_path / "bad_rows.csv"
     )
 
 
-def test_dev_is_what_training_has_as_dev(labelled: Load, load: Callable[..., Datasets], tmp_path: Path) -> None:
+def test_evaluation_reads_the_same_dev_as_training(
+    labelled: Load, load: Callable[..., Datasets], tmp_path: Path
+) -> None:
     folder = write_cola(tmp_path / "cola", cola_rows(30), cola_rows(12, start=100))
     trained = load(folder)
     found = labelled(folder)
@@ -36,14 +38,14 @@ def test_dev_is_what_training_has_as_dev(labelled: Load, load: Callable[..., Dat
     assert labelled(folder).digest == found.digest
 
 
-def test_a_file_will_do(labelled: Load, tmp_path: Path) -> None:
+def test_path_of_a_single_file_is_read_as_dev(labelled: Load, tmp_path: Path) -> None:
     file = write_lines(tmp_path / "held out.tsv", cola_lines(cola_rows(7)))
     found = labelled(file)
     assert found.file == f"file:{file}" and found.rows.count() == 7
     assert {row["split"] for row in found.rows.collect()} == {"dev"}
 
 
-def test_the_sample_has_its_dev(
+def test_sample_corpus_provides_dev(
     spark: SparkSession, cola: TaskConfig, data_config: Configure, cache: Path, tmp_path: Path
 ) -> None:
     data = data_config("data=sample", "data.sample_rows={train: 60, dev: 20}")
@@ -51,7 +53,7 @@ def test_the_sample_has_its_dev(
     assert (found.source, found.rows.count(), found.bad_rows) == ("sample", 20, 0)
 
 
-def test_bad_rows_are_left_out_or_end_it(labelled: Load, tmp_path: Path) -> None:
+def test_bad_rows_are_left_out_or_raise_above_the_limit(labelled: Load, tmp_path: Path) -> None:
     file = write_lines(tmp_path / "dev.tsv", [*cola_lines(cola_rows(9)), "s1\t7\t\tA label of no class."])
     assert labelled(file, "data.max_bad_fraction=0.1").bad_rows == 1
     with pytest.raises(UserError, match=r"1 of 10 rows of dev are bad, more than data\.max_bad_fraction"):
@@ -62,7 +64,7 @@ def test_bad_rows_are_left_out_or_end_it(labelled: Load, tmp_path: Path) -> None
         labelled(only, "data.max_bad_fraction=1")
 
 
-def test_what_is_not_there_is_named(labelled: Load, tmp_path: Path) -> None:
+def test_missing_folder_or_dev_file_is_named_in_the_error(labelled: Load, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none cannot be read: FileNotFoundException"):
         labelled(tmp_path / "none")
     write_lines(tmp_path / "folder" / "train.tsv", cola_lines(cola_rows(3)))

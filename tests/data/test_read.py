@@ -1,4 +1,4 @@
-"""Every format that users have of the same rows gives the same canonical rows."""
+"""Every file format of the same rows is read as the same canonical rows."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ STSB_FORMATS: dict[str, Write] = {
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("name", COLA_FORMATS)
-def test_formats_of_sentences(spark: SparkSession, cola: TaskConfig, tmp_path: Path, name: str, packed: bool) -> None:
+def test_every_format_of_single_sentences_gives_the_same_rows(
+    spark: SparkSession, cola: TaskConfig, tmp_path: Path, name: str, packed: bool
+) -> None:
     write = _gzip(COLA_FORMATS[name]) if packed else COLA_FORMATS[name]
     rows = read_rows(spark, cola, str(write(tmp_path)), require_label=True).toPandas()
     assert rows["problem"].isna().all()
@@ -103,7 +105,9 @@ def test_formats_of_sentences(spark: SparkSession, cola: TaskConfig, tmp_path: P
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("name", STSB_FORMATS)
-def test_formats_of_pairs(spark: SparkSession, stsb: TaskConfig, tmp_path: Path, name: str, packed: bool) -> None:
+def test_every_format_of_sentence_pairs_gives_the_same_rows(
+    spark: SparkSession, stsb: TaskConfig, tmp_path: Path, name: str, packed: bool
+) -> None:
     write = _gzip(STSB_FORMATS[name]) if packed else STSB_FORMATS[name]
     rows = read_rows(spark, stsb, str(write(tmp_path)), require_label=True).toPandas()
     assert rows["problem"].isna().all()
@@ -116,14 +120,16 @@ def test_quoted_line_breaks_stay_in_their_row(spark: SparkSession, stsb: TaskCon
     assert sorted(rows["sentence1"]) == ["a", "two\nlines"]
 
 
-def test_index_and_source_are_found(spark: SparkSession, stsb: TaskConfig, tmp_path: Path) -> None:
+def test_index_and_genre_are_read_as_id_and_source(spark: SparkSession, stsb: TaskConfig, tmp_path: Path) -> None:
     rows = read_rows(spark, stsb, str(STSB_FORMATS["GLUE's TSV"](tmp_path)), require_label=True).toPandas()
     assert sorted(rows["id"]) == ["0", "1", "2"]
     assert set(rows["source"]) == {"news"}
 
 
-def test_unlabelled_files(spark: SparkSession, cola: TaskConfig, stsb: TaskConfig, tmp_path: Path) -> None:
-    """GLUE's test files have no label, the hub's have -1; neither is a problem unless a label is required."""
+def test_unlabelled_files_are_read_unless_a_label_is_required(
+    spark: SparkSession, cola: TaskConfig, stsb: TaskConfig, tmp_path: Path
+) -> None:
+    """GLUE's test files have no label, the hub's have -1; either is a problem only if a label is required."""
     file = str(write_lines(tmp_path / "test.tsv", ["index\tsentence", *(f"{n}\t{s}" for n, s in enumerate(SENTENCES))]))
     rows = read_rows(spark, cola, file, require_label=False).toPandas()
     assert dict(zip(rows["id"], rows["sentence1"], strict=True)) == {str(n): s for n, s in enumerate(SENTENCES)}
@@ -140,8 +146,8 @@ def test_unlabelled_files(spark: SparkSession, cola: TaskConfig, stsb: TaskConfi
     assert sorted(rows["sentence1"]) == sorted(pair[0] for pair in PAIRS)
 
 
-def test_a_folder_of_parts(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
-    """As Spark writes it: every part with its header, beside `_SUCCESS`."""
+def test_folder_with_parts_written_by_spark_is_read(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+    """Every part has its own header; `_SUCCESS` is ignored."""
     write_lines(tmp_path / "_SUCCESS", [""])
     for part in range(2):
         write_lines(tmp_path / f"part-0000{part}.csv", ["sentence,label", f"Part {part} sings.,1"])
@@ -149,7 +155,7 @@ def test_a_folder_of_parts(spark: SparkSession, cola: TaskConfig, tmp_path: Path
     assert sorted(rows["sentence1"]) == ["Part 0 sings.", "Part 1 sings."]
 
 
-def test_relative_paths_and_odd_names(
+def test_relative_paths_and_unusual_names_are_read(
     spark: SparkSession, cola: TaskConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "my [data] {1} *50% #é"
@@ -160,7 +166,9 @@ def test_relative_paths_and_odd_names(
         assert read_rows(spark, cola, path, require_label=True).count() == 4
 
 
-def test_all_columns_of_a_file(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+def test_input_keeps_all_columns_and_names_empty_or_repeated_ones_by_position(
+    spark: SparkSession, cola: TaskConfig, tmp_path: Path
+) -> None:
     file = write_lines(tmp_path / "rows.tsv", ["sentence\t\tnote\tnote", "A cat sleeps.\t1\t2\t3"])
     rows = read_inputs(spark, cola, find_inputs(spark, cola, str(file)))
     assert rows.select("input.*").columns == ["sentence", "column_2", "note", "column_4"]
@@ -189,7 +197,7 @@ def test_all_columns_of_a_file(spark: SparkSession, cola: TaskConfig, tmp_path: 
         ("keys.jsonl", b'{"text": "a", "label": 1}', "with the columns sentence, label; or without a header 4 columns"),
     ],
 )
-def test_what_is_not_recognised(
+def test_unrecognised_file_raises_with_what_was_seen(
     spark: SparkSession, cola: TaskConfig, tmp_path: Path, name: str, content: bytes, seen: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -198,14 +206,16 @@ def test_what_is_not_recognised(
     assert str(tmp_path / name) in str(caught.value)
 
 
-def test_parquet_of_another_kind(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+def test_parquet_with_other_columns_or_types_is_refused(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Seen: parquet with the columns a, b\. Expected"):
         read_rows(spark, cola, str(_parquet(pd.DataFrame({"a": [1], "b": [2]}))(tmp_path)), require_label=True)
     with pytest.raises(UserError, match="Seen: parquet whose sentence is int64"):
         read_rows(spark, cola, str(_parquet(_cola(sentence=range(4)))(tmp_path)), require_label=True)
 
 
-def test_nothing_there(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+def test_missing_file_unknown_scheme_and_empty_folder_are_refused(
+    spark: SparkSession, cola: TaskConfig, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=r"none\.tsv is not there"):
         read_rows(spark, cola, str(tmp_path / "none.tsv"), require_label=True)
     with pytest.raises(UserError, match=r"nowhere://bucket/train.tsv cannot be read: .*[Nn]o FileSystem for scheme"):

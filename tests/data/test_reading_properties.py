@@ -1,4 +1,4 @@
-"""Random tables, written in every dialect and read back: equal, or refused; never different."""
+"""Random tables, written in every dialect, are read back unchanged or refused."""
 
 from __future__ import annotations
 
@@ -52,29 +52,29 @@ Row = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of `sentence` and other columns."""
+    """Rows with a column `sentence` and others."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
     def shuffled(self) -> Table:
-        """The same with its columns the other way round."""
+        """Return the table with its columns reversed."""
         return Table(self.columns[::-1], tuple(row[::-1] for row in self.rows))
 
     def halves(self) -> list[Table]:
-        """The first and the second half of its rows."""
+        """Return the first and the second half of the rows."""
         middle = len(self.rows) // 2
         return [Table(self.columns, part) for part in (self.rows[:middle], self.rows[middle:]) if part]
 
 
 def texts(parts: list[str]) -> st.SearchStrategy[str]:
-    """Strings that readers stumble over."""
+    """Generate strings that readers often get wrong."""
     return st.lists(st.sampled_from(parts), max_size=6).map("".join)
 
 
 @st.composite
 def tables(draw: st.DrawFn, parts: list[str]) -> Table:
-    """Tables of up to eight rows, with a sentence in every row."""
+    """Generate tables of up to eight rows, with a sentence in every row."""
     others = draw(st.lists(st.sampled_from(NAMES), max_size=3, unique=True))
     columns = draw(st.permutations(["sentence", *others]))
     sentence = texts(parts).map(lambda text: f"A{text}.")
@@ -86,7 +86,7 @@ def tables(draw: st.DrawFn, parts: list[str]) -> Table:
 def as_csv(
     table: Table, end: str = "\n", separator: str = ",", quoting: int = csv.QUOTE_MINIMAL, header: bool = True
 ) -> str:
-    """By Python's own writer, which quotes carriage returns where a line end has them."""
+    """Write with Python's csv writer, which quotes a carriage return if a line end contains one."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator, quoting=quoting)
     lines = []
@@ -98,7 +98,7 @@ def as_csv(
 
 
 def as_spark_csv(table: Table, separator: str = ",") -> str:
-    """As Spark's writer quotes and escapes."""
+    """Write with the quoting and escaping of Spark's writer."""
 
     def field(text: str | None) -> str:
         if not text or any(sign in text for sign in (separator, '"', "\n", "\r")) or text[0] == "#":
@@ -109,12 +109,12 @@ def as_spark_csv(table: Table, separator: str = ",") -> str:
 
 
 def as_json(table: Table, end: str = "\n") -> str:
-    """An object a line."""
+    """Write one object a line."""
     return "".join(json.dumps(dict(zip(table.columns, row, strict=True))) + end for row in table.rows)
 
 
 def as_plain_tsv(table: Table) -> str | None:
-    """Without quoting, where that can hold the table."""
+    """Write without quoting; return None if the table cannot be written that way."""
     cells = [cell or "" for row in (table.columns, *table.rows) for cell in row]
     if any(sign in cell for cell in cells for sign in "\t\n\r"):
         return None
@@ -140,7 +140,7 @@ WRITERS: dict[str, Callable[[Table], str | None]] = {
 
 
 def write(folder: Path, name: str, table: Table, packed: bool, mark: bool, encoding: str) -> Table | None:
-    """Write the table and return the rows that must come back; None where the dialect cannot hold it."""
+    """Write the table and return the expected rows; None if the dialect cannot represent them."""
     text = WRITERS[name](table)
     if text is None or ("tsv" in name and len(table.columns) == 1):
         return None
@@ -152,12 +152,12 @@ def write(folder: Path, name: str, table: Table, packed: bool, mark: bool, encod
 
 
 def counted(table: Table) -> Counter[tuple[tuple[str, str], ...]]:
-    """The rows, whatever their order; null counts as empty, which not every dialect can tell apart."""
+    """Return the rows regardless of order; null counts as empty, which some dialects cannot distinguish."""
     return Counter(tuple(sorted(zip(table.columns, (cell or "" for cell in row), strict=True))) for row in table.rows)
 
 
 def rows_of(spark: SparkSession, task: TaskConfig, path: Path) -> Counter[tuple[tuple[str, str], ...]]:
-    """The rows that the reader gives; each is right or has a problem."""
+    """Read the rows and check that none has a problem."""
     found = read_inputs(spark, task, find_inputs(spark, task, str(path))).collect()
     good = [row for row in found if row["problem"] is None]
     assert len(good) == len(found), [row["problem"] for row in found]
@@ -265,7 +265,7 @@ def test_csv_is_split_as_by_python(text: str) -> None:
 
 
 def split(text: str) -> list[list[str]] | None:
-    """The fields of each record; None where the quoting is broken."""
+    """Return the fields of each record; None if the quoting is broken."""
     splitter, rows = Splitter(",", DOUBLED), []
     try:
         for line in text.removesuffix("\n").split("\n") if text else []:
@@ -277,7 +277,7 @@ def split(text: str) -> list[list[str]] | None:
     return rows
 
 
-def test_the_writer_of_the_tests_is_sparks(spark: SparkSession, tmp_path: Path) -> None:
+def test_as_spark_csv_writes_what_spark_writes(spark: SparkSession, tmp_path: Path) -> None:
     rows = (
         ('He said "hi"', "1"),
         ("back\\slash", "2"),

@@ -1,4 +1,4 @@
-"""Hub, files, sample and auto, against a fake hub on 127.0.0.1."""
+"""Data from the hub, files and the sample corpus, and the choice of `auto`, against a fake hub on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLE = "data.sample_rows={train: 60, dev: 20}"
 
 @pytest.fixture(autouse=True)
 def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty caches of the test's own, and the network allowed."""
+    """Empty caches for each test, and the network allowed."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setenv("DISTILSPARK_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
@@ -32,7 +32,7 @@ def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A hub that has CoLA."""
+    """A hub with CoLA; yields the folder that it serves."""
     folder = tmp_path / "hub" / "datasets" / "nyu-mll" / "glue" / "cola"
     folder.mkdir(parents=True)
     for name, rows in (("train", cola_rows(50)), ("validation", cola_rows(10, start=1000))):
@@ -52,7 +52,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("choice", ["hub", "auto"])
-def test_the_hub_is_read_and_cached(
+def test_hub_data_is_read_and_cached(
     spark: SparkSession,
     cola: TaskConfig,
     data_config: Configure,
@@ -71,7 +71,7 @@ def test_the_hub_is_read_and_cached(
 
 
 @pytest.mark.slow
-def test_auto_takes_the_sample_where_the_hub_is_silent(
+def test_auto_uses_the_sample_corpus_when_the_hub_does_not_answer(
     spark: SparkSession, cola: TaskConfig, data_config: Configure, silent: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
@@ -81,10 +81,10 @@ def test_auto_takes_the_sample_where_the_hub_is_silent(
     assert located.source == "sample"
     assert set(located.files) == {"train", "dev"}
     assert f"sample corpus: {silent} does not answer" in caplog.text
-    assert spent < 8  # the hub's five seconds at most, and the grammar's own work
+    assert spent < 8  # at most five seconds for the hub, and the time to generate the corpus
 
 
-def test_auto_takes_the_sample_where_the_hub_lacks_the_file(
+def test_auto_uses_the_sample_corpus_when_the_hub_lacks_a_file(
     spark: SparkSession, cola: TaskConfig, data_config: Configure, served: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (served / "validation-00000-of-00001.parquet").unlink()
@@ -93,14 +93,16 @@ def test_auto_takes_the_sample_where_the_hub_lacks_the_file(
 
 
 @pytest.mark.slow
-def test_the_hub_as_explicit_choice_never_falls_back(
+def test_explicit_hub_raises_instead_of_falling_back(
     spark: SparkSession, cola: TaskConfig, data_config: Configure, silent: str
 ) -> None:
     with pytest.raises(UserError, match=f"data=hub: .*{silent} does not answer. Use data=files .* or data=sample"):
         locate(spark, cola, data_config("data=hub"))
 
 
-def test_the_sample_is_loaded(spark: SparkSession, cola: TaskConfig, data_config: Configure, tmp_path: Path) -> None:
+def test_sample_corpus_is_loaded_without_bad_rows(
+    spark: SparkSession, cola: TaskConfig, data_config: Configure, tmp_path: Path
+) -> None:
     datasets = load_datasets(spark, cola, data_config("data=sample", SAMPLE), tmp_path / "bad_rows.csv")
     assert datasets.source == "sample"
     assert datasets.counts["data/rows_read"] == 80
@@ -126,13 +128,15 @@ def test_splits_are_found_by_name(
     }
 
 
-def test_earlier_names_win(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+def test_dev_is_preferred_over_validation(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
     for name in ("train.tsv", "validation_matched.tsv", "dev.tsv"):
         write_lines(tmp_path / name, ["x"])
     assert find_splits(spark, cola, str(tmp_path))["dev"].endswith("/dev.tsv")
 
 
-def test_what_cannot_be_found_is_named(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+def test_missing_or_ambiguous_splits_are_named_in_the_error(
+    spark: SparkSession, cola: TaskConfig, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=r"none cannot be read: FileNotFoundException: .*Check the path"):
         find_splits(spark, cola, str(tmp_path / "none"))
     write_lines(tmp_path / "train.tsv", ["x"])

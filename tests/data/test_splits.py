@@ -1,4 +1,4 @@
-"""The splits depend on the rows and the seed alone."""
+"""Splits depend only on the rows and the seed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def _numbered(count: int, labels: int = 2) -> list[tuple[str, float]]:
 
 
 @pytest.mark.parametrize("fraction, sample", [(0.2, 1.0), (0.2, 0.2), (0.37, 0.5)])
-def test_strata_are_kept_within_a_row(spark: SparkSession, cola: TaskConfig, fraction: float, sample: float) -> None:
+def test_splits_keep_the_label_shares_within_one_row(
+    spark: SparkSession, cola: TaskConfig, fraction: float, sample: float
+) -> None:
     rows = [(f"Sentence {n}", float(n % 10 < 7)) for n in range(503)]
     split = split_train(_train(spark, rows), cola, fraction, sample, seed=1).toPandas()
     sizes = split.groupby(["split", "label"]).size()
@@ -44,7 +46,7 @@ def test_strata_are_kept_within_a_row(spark: SparkSession, cola: TaskConfig, fra
         assert abs(sizes["train", label] - total * (1 - fraction) * sample) <= 1
 
 
-def test_scores_are_stratified_by_bins(spark: SparkSession, stsb: TaskConfig) -> None:
+def test_regression_labels_are_stratified_by_bins(spark: SparkSession, stsb: TaskConfig) -> None:
     rows = [(f"Sentence {n}", n % 51 / 10) for n in range(510)]
     split = split_train(_train(spark, rows), stsb, 0.2, 1.0, seed=1).toPandas()
     bins = (split["label"] * 2).astype(int).clip(upper=9)
@@ -53,7 +55,7 @@ def test_scores_are_stratified_by_bins(spark: SparkSession, stsb: TaskConfig) ->
     assert ((shares["sum"] - 0.2 * shares["size"]).abs() <= 1).all()
 
 
-def test_order_and_partitions_do_not_matter(spark: SparkSession, cola: TaskConfig) -> None:
+def test_splits_do_not_depend_on_row_order_or_partitions(spark: SparkSession, cola: TaskConfig) -> None:
     rows = [*_numbered(300), *_numbered(40), ("Both", 0.0), ("Both", 1.0)]
     shuffled = random.Random(3).sample(rows, len(rows))
     frames = [
@@ -64,14 +66,14 @@ def test_order_and_partitions_do_not_matter(spark: SparkSession, cola: TaskConfi
     assert frames[0]["id"].is_unique
 
 
-def test_the_seed_matters(spark: SparkSession, cola: TaskConfig) -> None:
+def test_another_seed_gives_another_split(spark: SparkSession, cola: TaskConfig) -> None:
     train = _train(spark, _numbered(300))
     first, second = (_texts(split_train(train, cola, 0.2, 1.0, seed), "validation") for seed in (1, 2))
     assert len(first) == len(second) == 60
     assert len(set(first) & set(second)) < 30
 
 
-def test_equal_texts_stay_together(spark: SparkSession, cola: TaskConfig) -> None:
+def test_equal_texts_are_in_the_same_split(spark: SparkSession, cola: TaskConfig) -> None:
     rows = [(f"Sentence {n % 60}", float(n % 2)) for n in range(300)] + [(f" Sentence {n} ", 1.0) for n in range(60)]
     split = split_train(_train(spark, rows), cola, 0.2, 1.0, seed=1)
     train, validation = ({text.strip() for text in _texts(split, side)} for side in ("train", "validation"))
@@ -79,14 +81,14 @@ def test_equal_texts_stay_together(spark: SparkSession, cola: TaskConfig) -> Non
     assert not train & validation
 
 
-def test_a_smaller_sample_is_part_of_a_larger(spark: SparkSession, cola: TaskConfig) -> None:
+def test_smaller_sample_is_a_subset_of_a_larger_one(spark: SparkSession, cola: TaskConfig) -> None:
     train = _train(spark, _numbered(300))
     small, large = (split_train(train, cola, 0.2, sample, seed=1) for sample in (0.2, 0.6))
     for side in ("train", "validation"):
         assert set(_texts(small, side)) < set(_texts(large, side))
 
 
-def test_ids_are_the_index_or_the_content(spark: SparkSession) -> None:
+def test_ids_are_the_index_or_a_content_hash_and_unique(spark: SparkSession) -> None:
     rows = [("7", "a", 1.0), ("7", "b", 0.0), (None, "a", 1.0), (None, "a", 0.0), (None, "a", 1.0), (None, "ab", 1.0)]
     frame = spark.createDataFrame([(name, text, None, label, None, "dev") for name, text, label in rows], SCHEMA)
     ids = sorted(with_ids(frame).toPandas()["id"], key=len)
@@ -98,7 +100,7 @@ def test_ids_are_the_index_or_the_content(spark: SparkSession) -> None:
     assert {repeated, f"{repeated}-1", f"{repeated}-2"} < set(ids)
 
 
-def test_digests_know_texts_labels_and_repetitions(spark: SparkSession) -> None:
+def test_digest_depends_on_texts_labels_and_repetitions_but_not_on_order(spark: SparkSession) -> None:
     def digest(rows: list[tuple[str, float]]) -> str:
         return digests_and_counts(_train(spark, rows))["train"][0]
 
@@ -110,7 +112,7 @@ def test_digests_know_texts_labels_and_repetitions(spark: SparkSession) -> None:
 
 
 def test_formats_give_the_same_splits(load: Load, tmp_path: Path) -> None:
-    """TSV in order, TSV shuffled, and the hub's parquet, which has other ids."""
+    """TSV, shuffled TSV, and the hub's parquet, which has other ids."""
     train, dev = cola_rows(150), cola_rows(30, start=1000)
     write_cola(tmp_path / "tsv", train, dev)
     write_cola(tmp_path / "shuffled", random.Random(1).sample(train, 150), dev[::-1])

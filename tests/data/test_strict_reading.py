@@ -1,4 +1,4 @@
-"""Inputs of the kinds that lose, join or change rows where a reader is lenient."""
+"""Inputs that a lenient reader would drop, join or change."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ NOISE = np.random.default_rng(0).bytes(5000)
 def rows(
     request: pytest.FixtureRequest, spark: SparkSession, cola: TaskConfig, monkeypatch: pytest.MonkeyPatch
 ) -> Read:
-    """Read a path as scoring does, in both ways of reading lines."""
+    """Read a path as scoring does, with both ways of reading lines."""
     if request.param == "by Spark":
         monkeypatch.setattr(read, "LOCAL_BYTES", -1)
     return lambda path, task=cola: read_inputs(spark, task, find_inputs(spark, task, str(path))).collect()
 
 
 def write(file: Path, content: str | bytes) -> Path:
-    """A file and the folders above it."""
+    """Write a file and create its parent folders."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return file
 
 
 def texts(found: list[Row]) -> list[str]:
-    """The sentences, sorted."""
+    """Return the sorted sentences."""
     return sorted(row["sentence1"] for row in found)
 
 
@@ -79,7 +79,9 @@ def test_broken_csv_is_refused_with_its_line(rows: Read, tmp_path: Path, content
         '{"id": "1", "sentence": "A cat."}\r\n\n{"id": "2", "sentence": "A dog."}',
     ],
 )
-def test_harmless_differences_change_nothing(rows: Read, tmp_path: Path, content: str) -> None:
+def test_mixed_line_ends_blank_lines_and_quoting_do_not_change_the_rows(
+    rows: Read, tmp_path: Path, content: str
+) -> None:
     found = rows(write(tmp_path / "rows.csv", content))
     assert [(row["input"]["id"], row["sentence1"], row["problem"]) for row in found] == [
         ("1", "A cat.", None),
@@ -93,7 +95,7 @@ def test_rows_of_another_width_and_repeated_headers_are_bad_rows(rows: Read, tmp
     assert problems == [None, "1 columns instead of 2", "3 columns instead of 2", "the header once more", None]
 
 
-def test_quotes_of_unquoted_tsv_are_text(rows: Read, tmp_path: Path) -> None:
+def test_quotes_in_unquoted_tsv_are_kept_as_text(rows: Read, tmp_path: Path) -> None:
     lines = ['"Yes," he said.', '"All of it."', 'An open "quote', '"', 'ends "so"']
     content = "id\tsentence\n" + "".join(f"{n}\t{text}\n" for n, text in enumerate(lines))
     assert texts(rows(write(tmp_path / "rows.tsv", content))) == sorted(lines)
@@ -105,7 +107,7 @@ def test_quoted_tsv_is_unquoted(rows: Read, tmp_path: Path) -> None:
     assert texts(rows(tmp_path / "rows.tsv")) == sorted(frame["sentence"])
 
 
-def test_sparks_own_csv_is_read(spark: SparkSession, rows: Read, tmp_path: Path) -> None:
+def test_csv_written_by_spark_is_read(spark: SparkSession, rows: Read, tmp_path: Path) -> None:
     sentences = ['He said "hi".', "back\\slash", 'both \\ "', "ends, \\", "two\nlines, \\"]
     frame = pd.DataFrame({"sentence": sentences, "id": range(5)})
     spark.createDataFrame(frame).coalesce(1).write.csv(str(tmp_path / "out"), header=True)
@@ -117,7 +119,7 @@ def test_null_and_empty_differ_in_csv(rows: Read, tmp_path: Path) -> None:
     assert found[0]["input"].asDict() == {"sentence": "A cat.", "a": None, "b": ""}
 
 
-def test_parts_have_their_own_format_and_order(rows: Read, tmp_path: Path) -> None:
+def test_each_part_of_a_folder_may_have_its_own_format_and_column_order(rows: Read, tmp_path: Path) -> None:
     write(tmp_path / "in" / "a.csv", "id,sentence\n1,A cat.\n")
     write(tmp_path / "in" / "b.csv", "sentence,id\nA dog.,2\n")
     write(tmp_path / "in" / "c.csv", 'sentence\tid\n"A\tcow."\t3\n')
@@ -134,7 +136,7 @@ def test_a_header_in_the_first_part_only_is_refused(rows: Read, tmp_path: Path, 
         rows(tmp_path / "in")
 
 
-def test_a_part_without_the_header_is_refused_where_it_fits_a_layout(
+def test_part_without_a_header_is_refused_even_if_it_fits_a_layout(
     spark: SparkSession, stsb: TaskConfig, tmp_path: Path
 ) -> None:
     write(tmp_path / "in" / "a.csv", "sentence2,sentence1,label\nB,A,1.0\n")
@@ -144,7 +146,7 @@ def test_a_part_without_the_header_is_refused_where_it_fits_a_layout(
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "parquet.gz"])
-def test_folders_give_columns(rows: Read, tmp_path: Path, kind: str) -> None:
+def test_partition_folders_become_columns(rows: Read, tmp_path: Path, kind: str) -> None:
     for day, lang in (("2024-01-01", "en x"), ("2024-01-02", "a/b+c%"), ("2024-01-03", None)):
         name = "__HIVE_DEFAULT_PARTITION__" if lang is None else lang.replace("%", "%25").replace("/", "%2F")
         folder = tmp_path / "in" / f"day={day}" / f"lang={name}"
@@ -169,7 +171,7 @@ def test_folders_give_columns(rows: Read, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_folders_give_labels(spark: SparkSession, cola: TaskConfig, tmp_path: Path, kind: str) -> None:
+def test_partition_folders_may_hold_the_label(spark: SparkSession, cola: TaskConfig, tmp_path: Path, kind: str) -> None:
     for label in (0, 1):
         folder = tmp_path / "train" / f"label={label}"
         folder.mkdir(parents=True)
@@ -184,14 +186,16 @@ def test_folders_give_labels(spark: SparkSession, cola: TaskConfig, tmp_path: Pa
     [("_delta_log/00.json", "Delta"), (".hoodie/x.commit", "Hudi"), ("metadata/v1.metadata.json", "Iceberg")],
 )
 @pytest.mark.parametrize("inside", ["", "data", "data/day=1/part.csv"])
-def test_tables_with_a_log_are_refused(rows: Read, tmp_path: Path, marker: str, kind: str, inside: str) -> None:
+def test_delta_hudi_and_iceberg_tables_are_refused(
+    rows: Read, tmp_path: Path, marker: str, kind: str, inside: str
+) -> None:
     write(tmp_path / "table" / marker, "{}")
     write(tmp_path / "table" / "data" / "day=1" / "part.csv", "sentence\nA cat.\n")
     with pytest.raises(UserError, match=f"is an? {kind} table.*own reader"):
         rows(tmp_path / "table" / inside)
 
 
-def test_a_file_is_read_once_however_many_ways_lead_to_it(rows: Read, tmp_path: Path) -> None:
+def test_file_with_several_links_is_read_once(rows: Read, tmp_path: Path) -> None:
     write(tmp_path / "in" / "a.csv", "sentence\nA cat.\n")
     write(tmp_path / "elsewhere" / "b.csv", "sentence\nA dog.\n")
     (tmp_path / "in" / "link.csv").symlink_to(tmp_path / "in" / "a.csv")
@@ -222,7 +226,7 @@ def test_pipes_devices_and_dangling_links_are_refused(rows: Read, tmp_path: Path
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1/rows.csv", "C:/rows.csv", "s3a://bucket/rows.csv", "nope://x/y"])
-def test_unknown_file_systems_are_named(rows: Read, address: str) -> None:
+def test_unknown_file_systems_are_named_in_the_error(rows: Read, address: str) -> None:
     with pytest.raises(UserError, match=address.partition(":")[0]) as caught:
         rows(address)
     assert "\n" not in str(caught.value)
@@ -238,7 +242,7 @@ def test_other_encodings_are_refused(rows: Read, tmp_path: Path, encoding: str, 
 
 
 @pytest.mark.parametrize("content", [bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" + NOISE, b"PK\3\4" + NOISE])
-def test_binary_content_is_no_text(rows: Read, tmp_path: Path, content: bytes) -> None:
+def test_binary_content_is_refused(rows: Read, tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UserError, match="binary content"):
         rows(write(tmp_path / "rows.txt", content))
 
@@ -251,7 +255,7 @@ def test_utf16_in_the_middle_is_a_bad_row(rows: Read, tmp_path: Path) -> None:
     assert "UTF-16" in text_problem(found[900]["sentence1"])
 
 
-def test_json_that_is_no_text_is_bad_in_training_and_in_scoring(
+def test_json_values_that_are_not_text_are_bad_rows_in_training_and_scoring(
     spark: SparkSession, cola: TaskConfig, rows: Read, tmp_path: Path
 ) -> None:
     values = ["5", '["a"]', '{"a": 1}', "true", "NaN", '"\\ud800"', "null", '"fine"']
@@ -306,7 +310,7 @@ ODD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_column_beyond_spark_matters_only_where_it_is_kept(
+def test_column_type_unknown_to_spark_is_refused_only_when_columns_are_kept(
     spark: SparkSession, cola: TaskConfig, rows: Read, tmp_path: Path, name: str
 ) -> None:
     file = tmp_path / "rows.parquet"
@@ -317,7 +321,7 @@ def test_a_column_beyond_spark_matters_only_where_it_is_kept(
 
 
 @pytest.mark.parametrize("zone", [None, "UTC"])
-def test_nanosecond_timestamps_are_kept_or_named(rows: Read, tmp_path: Path, zone: str | None) -> None:
+def test_timestamps_that_need_nanoseconds_are_bad_rows(rows: Read, tmp_path: Path, zone: str | None) -> None:
     nanos = [1_700_000_000_123_456_000, -1_000, 1]
     table = pa.table({"sentence": list("abc"), "created": pa.array(nanos, pa.timestamp("ns", tz=zone))})
     pq.write_table(table, tmp_path / "rows.parquet")
@@ -340,7 +344,7 @@ def test_parquet_parts_are_joined_by_name(rows: Read, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
-def test_odd_names_of_files_and_folders(rows: Read, tmp_path: Path, name: str) -> None:
+def test_unusual_file_and_folder_names_are_read(rows: Read, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "a [b] {1} *50% #é+&%20" / "key=v+w %41"
     folder.mkdir(parents=True)
     frame = pd.DataFrame({"sentence": ["A cat."]})
@@ -365,6 +369,6 @@ def test_label_names_that_are_numbers_are_read_by_value(
     assert "label is not" in found[-1]["problem"]
 
 
-def test_label_names_of_one_value_are_refused(cola: TaskConfig) -> None:
+def test_label_names_with_the_same_numeric_value_are_refused(cola: TaskConfig) -> None:
     with pytest.raises(UserError, match="two of the names are the same"):
         replace(cola, labels=["1", "1.0"])

@@ -1,4 +1,4 @@
-"""Every task is one YAML file: its rows in GLUE's own TSV and in the hub's parquet give the same canonical rows."""
+"""Each task's YAML file reads GLUE's own TSV and the hub's parquet as the same canonical rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ONE, TWO = 'The "lamp" hums, softly.', "A lamp makes a sound"
 
 @dataclass(frozen=True)
 class Example:
-    """One good row of a task in both of its formats."""
+    """One good row of a task in both formats."""
 
     header: str | None  # GLUE's own, separated by spaces or, where names hold spaces, by |
     fields: str  # GLUE's row, separated by |
@@ -86,13 +86,13 @@ EXAMPLES = {
 }
 
 
-def test_all_of_glue_is_there() -> None:
+def test_there_is_a_config_for_every_glue_task() -> None:
     assert sorted(EXAMPLES) == TASKS
     assert len(TASKS) == 9
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_both_formats_of_a_task(
+def test_both_formats_of_a_task_give_the_same_rows(
     spark: SparkSession, task_of: Callable[[str], TaskConfig], tmp_path: Path, name: str
 ) -> None:
     task, example = task_of(name), EXAMPLES[name]
@@ -116,7 +116,7 @@ def test_both_formats_of_a_task(
 
 
 @pytest.mark.parametrize("name", [task for task in TASKS if task != "stsb"])
-def test_label_names_are_read(
+def test_label_names_are_read_as_ids(
     spark: SparkSession, task_of: Callable[[str], TaskConfig], tmp_path: Path, name: str
 ) -> None:
     task = task_of(name)

@@ -1,4 +1,4 @@
-"""Python and Spark find the same wrong with a text, in the same words."""
+"""Python and Spark report the same problems of a text, in the same words."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SURROGATES = range(0xD800, 0xE000)
 
 
 def in_spark(spark: SparkSession, values: list[str | None], most: int) -> list[str]:
-    """The problems of texts as Spark's column has them."""
+    """Return the texts' problems from the Spark column."""
     rows = spark.createDataFrame(list(enumerate(values)), "place int, sentence1 string")
     found = rows.select("place", text_problem_column("sentence1", most).alias("problem")).toPandas()
     return found.sort_values("place")["problem"].fillna("").tolist()
 
 
 def in_python(values: list[str | None], most: int) -> list[str]:
-    """The problems of texts as the packaged model has them."""
+    """Return the texts' problems from the packaged model's function."""
     return list(find_text_problems(pd.DataFrame({"sentence1": values}, dtype=object), ["sentence1"], most))
 
 
-def test_every_character_alone_and_among_others(spark: SparkSession) -> None:
+def test_spark_and_python_agree_on_every_character(spark: SparkSession) -> None:
     signs = [chr(code) for code in range(sys.maxunicode + 1) if code not in SURROGATES and code < 0x3100]
     signs += [chr(code) for code in (0xFEFF, 0xFFFD, 0xFFFE, 0x1F642, sys.maxunicode)]
     values = [*signs, *(f"ab{sign}" for sign in signs), None, ""]
@@ -47,7 +47,7 @@ def test_random_texts(spark: SparkSession, values: list[str | None]) -> None:
     assert in_spark(spark, values, 8) == in_python(values, 8)
 
 
-def test_values_that_are_no_text() -> None:
+def test_values_that_are_not_text_have_a_problem() -> None:
     values = [5, 0.5, float("nan"), np.nan, None, pd.NA, ["a"], b"a", "\ud800"]
     expected = ["is not text"] * 2 + ["is missing"] * 4 + ["is not text"] * 2 + ["is not valid UTF-8"]
     assert [text_problem(value) for value in values] == expected
@@ -59,7 +59,7 @@ def test_the_first_column_with_a_problem_is_named() -> None:
     assert found == ["sentence2 is missing", "sentence1 is empty", "sentence1 is empty"]
 
 
-def test_utf16_read_as_utf8_is_found() -> None:
+def test_utf16_read_as_utf8_is_a_problem() -> None:
     for text in ("A cat sleeps.", "Кошка спит."):
         for encoding in ("utf-16-le", "utf-16-be"):
             assert "control characters" in text_problem(text.encode(encoding).decode(errors="replace")) or "UTF-8" in (

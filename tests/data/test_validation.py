@@ -57,22 +57,22 @@ def _problems(spark: SparkSession, task: TaskConfig, file: Path, good: bytes, ba
     return sorted(rows["problem"].dropna())
 
 
-def test_bad_rows_of_tsv(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+def test_bad_rows_of_tsv_get_their_reasons(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
     good = b'src\t1\t\tA "fine sentence.'
     assert _problems(spark, cola, tmp_path / "rows.tsv", good, BAD_COLA) == sorted(BAD_COLA.values())
 
 
-def test_bad_rows_of_csv(spark: SparkSession, stsb: TaskConfig, tmp_path: Path) -> None:
+def test_bad_rows_of_csv_get_their_reasons(spark: SparkSession, stsb: TaskConfig, tmp_path: Path) -> None:
     good = b'"A ""fine"", text.",Another.,3.2'
     assert _problems(spark, stsb, tmp_path / "rows.csv", good, BAD_STSB) == sorted(BAD_STSB.values())
 
 
-def test_bad_rows_of_json(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+def test_bad_rows_of_json_get_their_reasons(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
     good = b'{"sentence": "Fine.", "label": 1}'
     assert _problems(spark, cola, tmp_path / "rows.jsonl", good, BAD_JSON) == sorted(BAD_JSON.values())
 
 
-def test_bad_rows_of_parquet(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
+def test_bad_rows_of_parquet_get_their_reasons(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
     frame = pd.DataFrame({"sentence": ["Fine.", None, "", "Hidden."], "label": [1, 1, 0, -1]})
     frame.to_parquet(tmp_path / "rows.parquet")
     rows = read_rows(spark, cola, str(tmp_path / "rows.parquet"), require_label=True).toPandas()
@@ -80,7 +80,7 @@ def test_bad_rows_of_parquet(spark: SparkSession, cola: TaskConfig, tmp_path: Pa
     assert '{"sentence":"Hidden.","label":-1}' in set(rows["row"])
 
 
-def test_few_bad_rows_are_left_out_and_written(load: Load, tmp_path: Path) -> None:
+def test_few_bad_rows_are_dropped_and_written_to_a_file(load: Load, tmp_path: Path) -> None:
     folder = write_cola(tmp_path / "cola", cola_rows(199), cola_rows(50, start=1000))
     with (folder / "train.tsv").open("a") as file:
         file.write("\nsrc\t7\t\tSeven.")
@@ -120,7 +120,7 @@ def test_labels_out_of_range_fail_even_in_a_small_dev(load: Load, tmp_path: Path
 
 
 def test_data_of_another_task_fails(load: Load, tmp_path: Path) -> None:
-    """RTE's files have MNLI's columns: their labels tell."""
+    """RTE's files have MNLI's columns; their labels are different."""
     for split in ("train", "dev"):
         write_lines(
             tmp_path / "rte" / f"{split}.tsv",
@@ -130,14 +130,14 @@ def test_data_of_another_task_fails(load: Load, tmp_path: Path) -> None:
         load(tmp_path / "rte", task="mnli")
 
 
-def test_a_header_alone_is_no_data(load: Load, tmp_path: Path) -> None:
+def test_file_with_only_a_header_is_refused(load: Load, tmp_path: Path) -> None:
     write_lines(tmp_path / "cola" / "train.tsv", ["sentence\tlabel", "A dog barks.\t1"])
     write_lines(tmp_path / "cola" / "dev.tsv", ["sentence\tlabel"])
     with pytest.raises(UserError, match=r"dev\.tsv has no rows"):
         load(tmp_path / "cola")
 
 
-def test_a_file_that_breaks_off_is_named(load: Load, tmp_path: Path) -> None:
+def test_truncated_gzip_file_is_named_in_the_error(load: Load, tmp_path: Path) -> None:
     folder = write_cola(tmp_path / "cola", cola_rows(3000), cola_rows(9))
     whole = gzip.compress((folder / "train.tsv").read_bytes())
     (folder / "train.tsv.gz").write_bytes(whole[: len(whole) // 2])
@@ -147,7 +147,7 @@ def test_a_file_that_breaks_off_is_named(load: Load, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_without_permission(load: Load, tmp_path: Path) -> None:
+def test_folder_without_read_permission_is_refused(load: Load, tmp_path: Path) -> None:
     folder = write_cola(tmp_path / "cola", cola_rows(9), cola_rows(9))
     folder.chmod(0)
     try:
