@@ -1,4 +1,4 @@
-"""MLflow's UI in a headless Chromium, for tests that look at it as a person does."""
+"""MLflow's UI in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-SECONDS = 90  # for anything to appear; the machine may have other things to do
+SECONDS = 90  # timeout for anything to appear, long enough for a busy machine
 SEEN_BEFORE = {"mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true", "mlflow.workflowType_v1": '"machine_learning"'}
 
 
 @dataclass(frozen=True)
 class Ui:
-    """A page of the UI, and where its pictures go."""
+    """A page of the UI, and the folder for its screenshots."""
 
     page: Page
     url: str
     pictures: Path
 
     def open(self, path: str) -> None:
-        """Go to a page; whatever the one before it showed is gone."""
+        """Go to a page, after clearing the previous one."""
         self.page.goto("about:blank")
         self.page.goto(f"{self.url}/{path}")
 
     def take_picture(self, name: str) -> None:
-        """Save what is seen, once it stands still."""
+        """Save a screenshot once the page no longer changes."""
         self.page.mouse.move(0, 0)
         before = b""
         for _ in range(SECONDS):
@@ -46,7 +46,7 @@ class Ui:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium; the test is skipped where there is none."""
+    """Start the system's Chromium, or skip the test if there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
@@ -60,7 +60,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def looking(browser: Browser, url: str, pictures: Path) -> Iterator[Ui]:
-    """A new page of a person who has seen the UI before."""
+    """Open a new page with the first-visit dialogs switched off."""
     expect.set_options(timeout=SECONDS * 1000)
     context = browser.new_context(viewport={"width": 1440, "height": 560})
     context.set_default_timeout(SECONDS * 1000)

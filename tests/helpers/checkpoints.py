@@ -1,4 +1,4 @@
-"""Damage to checkpoints, and an end right after one."""
+"""Damage checkpoints, or interrupt a training right after one."""
 
 from __future__ import annotations
 

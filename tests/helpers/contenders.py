@@ -1,4 +1,4 @@
-"""Versions of a registered model that are worse, equal and better, made in seconds: only their heads differ."""
+"""Registered model versions that are worse, equal or better, made in seconds: only their heads differ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS = ("the", "that", "it", "she", "was", "who", "not")
 
 
 def write_rows(folder: Path, train: int, dev: int, seed: int) -> Path:
-    """CoLA's files, of sentences that are acceptable where they have a dog in them, which is two thirds."""
+    """Write CoLA's files; a sentence is acceptable if it contains "dog", which two thirds do."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     for split, rows in (("train", train), ("dev", dev)):
@@ -47,17 +47,17 @@ def write_rows(folder: Path, train: int, dev: int, seed: int) -> Path:
 
 @dataclass
 class Stable:
-    """Makes versions, and gives them their aliases."""
+    """Registers versions and sets their aliases."""
 
     place: Place
-    config: TrainConfig  # of the data that they were trained beside
+    config: TrainConfig  # selects the data of the versions
     checkpoint: Path
     datasets: Datasets
     frames: dict[str, pd.DataFrame] = field(init=False)
     network: keras.Model = field(init=False)
 
     def __post_init__(self) -> None:
-        """Its splits, and the network whose head is exchanged."""
+        """Load the splits, and build the network whose head is replaced."""
         self.frames = {name: frame.toPandas() for name, frame in self.datasets.splits.items()}
         keras.utils.set_random_seed(0)
         self.network = build_network(self.checkpoint, "classification", 2, pooling="mean")
@@ -71,7 +71,7 @@ class Stable:
         digests: dict[str, str] | None = None,
         trained_on: Sequence[str] = ("train", "validation"),
     ) -> str:
-        """Register a version whose head was fitted to dev's labels, of which the share `mistakes` is turned round."""
+        """Register a version with a head fitted to dev's labels, a share `mistakes` of them flipped."""
         self._fit_head(mistakes)
         mlflow.set_tracking_uri(self.place.store)
         with mlflow.start_run(experiment_id=self._experiment()), TemporaryDirectory() as scratch:
@@ -85,23 +85,23 @@ class Stable:
         return register(uri, NAME, {}, "# Its card\n", beats_baseline=False)[0]
 
     def alias(self, **versions: str) -> None:
-        """Give versions these aliases, and no others any."""
+        """Set these aliases and delete all others."""
         for alias in self.aliases():
             self.place.client.delete_registered_model_alias(NAME, alias)
         for alias, version in versions.items():
             self.place.client.set_registered_model_alias(NAME, alias, version)
 
     def aliases(self) -> dict[str, str]:
-        """All aliases and their versions."""
+        """Return all aliases and their versions."""
         found = self.place.client.get_registered_model(NAME).aliases
         return {alias: str(version) for alias, version in found.items()}
 
     def forgive(self, version: str) -> None:
-        """Let a version be tried again that was rolled back."""
+        """Clear the verdict of a version that was rolled back, so that it can be promoted again."""
         self.place.client.set_model_version_tag(NAME, version, "gate.verdict", "")
 
     def version(self, version: str) -> Any:
-        """As MLflow has it."""
+        """Return the version as MLflow stores it."""
         return self.place.client.get_model_version(NAME, version)
 
     def _experiment(self) -> str:
@@ -129,5 +129,5 @@ class Stable:
 
 
 def open_stable(place: Place, spark: SparkSession, config: TrainConfig, checkpoint: Path) -> Stable:
-    """A stable on the data of `config`."""
+    """Return a `Stable` on the data of `config`."""
     return Stable(place, config, checkpoint, load_datasets(spark, config.task, config.data, place.folder / "bad.csv"))

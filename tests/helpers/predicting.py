@@ -1,4 +1,4 @@
-"""`predict` as a user starts it, on rows that take a while, and what must come out."""
+"""`predict` as a user starts it, on rows that take a while to score, and checks of its output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LATEST = "model_uri=models:/distilspark-${task.name}/latest"  # tiny models need
 
 
 def predict_command(source: Path, output: Path, *overrides: str) -> list[str]:
-    """With Hydra's folder beside the output."""
+    """Return the command; Hydra's folder is beside the output."""
     own = [f"input='{source}'", f"output='{output}'", LATEST, f"hydra.run.dir={output.parent / 'hydra'}"]
     return [sys.executable, "-m", "distilspark", "predict", *SMALL, *own, *overrides]
 
@@ -31,12 +31,12 @@ def predict_command(source: Path, output: Path, *overrides: str) -> list[str]:
 def predict(
     place: Place, source: Path, output: Path, *overrides: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Score to the end."""
+    """Run `predict` to its end."""
     return place.run(*predict_command(source, output, *overrides), **environment)
 
 
 def wait_for(found: Callable[[], object], process: subprocess.Popen[str], seconds: float = 240) -> None:
-    """Until there is what is looked for; the process must live that long."""
+    """Wait until `found()` is true; fail if the process ends before that."""
     end = time.monotonic() + seconds
     while not found():
         assert process.poll() is None, process.communicate()[1]
@@ -45,25 +45,25 @@ def wait_for(found: Callable[[], object], process: subprocess.Popen[str], second
 
 
 def done_chunks(staging: Path) -> list[Path]:
-    """The marks of the chunks that are done."""
+    """Return the marker files of the finished chunks."""
     return list(staging.glob("done/[0-9]*.json"))
 
 
 def last_run(place: Place, task: str) -> Run:
-    """The last scoring."""
+    """Return the newest scoring run."""
     newest = place.runs(f"distilspark-{task}-scoring")[0]
-    return place.client.get_run(newest.info.run_id)  # a search leaves the models among a run's inputs out
+    return place.client.get_run(newest.info.run_id)  # a search omits the models among a run's inputs
 
 
 def write_lines(file: Path, lines: list[str]) -> Path:
-    """A file that appears whole, as a stream asks for it."""
+    """Write a file and move it into place, so that a stream never sees part of it."""
     partial = file.with_name(f".{file.name}")
     partial.write_text("".join(f"{line}\n" for line in lines))
     return partial.rename(file)
 
 
 def check_rows(output: Path, trained: Trained, texts: list[str]) -> None:
-    """Every row came out once, with what the model says about it."""
+    """Check that every text is in the output once, with the model's prediction."""
     rows = pd.read_parquet(output)
     assert sorted(rows["sentence1"]) == sorted(texts)
     assert (rows["error"] == "").all()

@@ -1,4 +1,4 @@
-"""Commands as a user starts them: in processes of their own, with a store, a cache and a folder of their own."""
+"""Commands as a user starts them: in separate processes, with their own store, cache and folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INHERITED = ("MLFLOW_", "HYDRA_", "TF_CONFIG", "SPARK_", "PYSPARK_")
 
 @dataclass(frozen=True)
 class Place:
-    """Where processes work, and the store that they share."""
+    """A working folder for processes, and the MLflow store that they share."""
 
     folder: Path
 
@@ -42,14 +42,14 @@ class Place:
 
     @property
     def keys(self) -> Path:
-        """The folder for keys, which is made."""
+        """The folder for keys, created on first use."""
         folder = self.folder / "keys"
         folder.mkdir(exist_ok=True)
         return folder
 
     @property
     def environment(self) -> dict[str, str]:
-        """The caller's, without what other runs left in it; no hub."""
+        """The caller's environment without variables of other runs, and with the hub offline."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(INHERITED)}
         own = {
             "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}",
@@ -64,18 +64,18 @@ class Place:
 
     @property
     def client(self) -> MlflowClient:
-        """Of the store."""
+        """A client of the store."""
         return MlflowClient(tracking_uri=self.store)
 
     def runs(self, experiment: str) -> list[Run]:
-        """All runs of an experiment, the newest first."""
+        """Return all runs of an experiment, the newest first."""
         found = self.client.get_experiment_by_name(experiment)
         return list(self.client.search_runs([found.experiment_id])) if found else []
 
     def start(
         self, *command: str, output: int | IO[bytes] = subprocess.PIPE, **environment: str
     ) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own; what it says goes to the output."""
+        """Start a command in its own process group; `output` receives stdout and stderr."""
         return subprocess.Popen(
             command,
             cwd=self.folder,
@@ -105,11 +105,11 @@ class Place:
         return self.run(*train_command(*overrides))
 
     def artifact(self, run: Run, path: str) -> Path:
-        """A run's artifact as a file."""
+        """Download a run's artifact and return its path."""
         return Path(self.client.download_artifacts(run.info.run_id, path))
 
     def artifacts(self, run: Run, folder: str | None = None) -> list[str]:
-        """The paths of all artifacts of a run."""
+        """Return the paths of all artifacts of a run."""
         found: list[str] = []
         for item in self.client.list_artifacts(run.info.run_id, folder):
             found += self.artifacts(run, item.path) if item.is_dir else [item.path]
@@ -117,17 +117,17 @@ class Place:
 
 
 def _heed_ctrl_c() -> None:
-    """A shell starts its background jobs, and so perhaps these tests, with SIGINT ignored, which processes inherit."""
+    """Restore the default handler of SIGINT; a shell's background jobs inherit an ignored one."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def train_command(*overrides: str, tiny: Sequence[str] = TINY) -> list[str]:
-    """`python -m distilspark train`, tiny."""
+    """Return the command of a tiny `train`."""
     return [sys.executable, "-m", "distilspark", "train", *tiny, *overrides]
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
-    """Kill what is left of a process that `Place.start` started, and of its children."""
+    """Kill the rest of a process group that `Place.start` started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

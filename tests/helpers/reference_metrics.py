@@ -1,4 +1,4 @@
-"""The metrics by scikit-learn and SciPy, which know nothing of our closed forms."""
+"""Reference metrics from scikit-learn and SciPy, independent of the project's closed forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn import metrics
 
 
 def reference_metrics(labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
-    """Every metric: of classes where outputs are (n, classes), of values where they are (n,)."""
+    """Return every metric: classification for outputs (n, classes), regression for outputs (n,)."""
     return _of_classes(labels.astype(int), outputs) if outputs.ndim == 2 else _of_values(labels, outputs)
 
 
@@ -27,7 +27,7 @@ def _of_classes(truth: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
         "precision": precision,
         "recall": recall,
         "f1": f1,
-        # With one label only, scikit-learn warns; MCC is 0 then by its own convention.
+        # With only one label scikit-learn warns and returns an MCC of 0.
         "mcc": metrics.matthews_corrcoef(truth, predicted) if np.count_nonzero(counts) > 1 else 0.0,
     }
 

@@ -1,4 +1,4 @@
-"""Scoring in the tests' own session, with a package that no training made."""
+"""Scoring in the tests' Spark session, with an untrained package."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from distilspark.workflows.predict import score_in
 
 
 def compose_predict(*overrides: str) -> PredictConfig:
-    """`conf/predict.yaml` with overrides, as the command line has it."""
+    """Compose `conf/predict.yaml` with overrides, as the command line does."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return from_hydra(PredictConfig, compose("predict", list(overrides)))
 
 
 def count_jobs(spark: SparkSession) -> int:
-    """Count the jobs that Spark has run so far."""
+    """Return the number of jobs that Spark has run so far."""
     return int(spark._jsc.sc().dagScheduler().numTotalJobs())
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """Scores files below a folder in the tests' session."""
+    """Score files below a folder in the tests' session."""
 
     spark: SparkSession
     folder: Path
     save: Callable[[str], Path]
 
     def __call__(self, source: Path | str, *overrides: str, task: str = "cola", model: Path | None = None) -> Any:
-        """The output as Spark reads it, in pandas."""
+        """Score a file and return the output as pandas."""
         config = self.config(source, *overrides, task=task, model=model)
         self.run(config)
         assert not self.staging.exists()
         return self.read(config.predict.format)
 
     def run(self, config: PredictConfig) -> None:
-        """The job."""
+        """Run the scoring job."""
         score_in(self.spark, config, self.fetch(config))
 
     def config(
         self, source: Path | str, *overrides: str, task: str = "cola", model: Path | None = None
     ) -> PredictConfig:
-        """What the command would be given; the model is the task's own, saved in a folder, unless there is another."""
+        """Return the command's config; without `model`, the model is the task's saved package."""
         given = [f"task={task}", f"input='{source}'", f"output='{self.output}'"]
         return compose_predict(*given, f"model_uri='{model or self.save(task)}'", *overrides)
 
     def fetch(self, config: PredictConfig) -> TaskModel:
-        """The config's model, in a folder of this scoring's."""
+        """Load the config's model into a folder of this scoring."""
         scratch = self.folder / "fetched"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -65,30 +65,30 @@ class Scoring:
 
     @property
     def output(self) -> Path:
-        """Where the rows go."""
+        """The output folder."""
         return self.folder / "scored"
 
     @property
     def staging(self) -> Path:
-        """Where a scoring keeps what it has done."""
+        """The staging folder."""
         return self.folder / ".scored.staging"
 
     @property
     def manifest(self) -> Any:
-        """The output's."""
+        """The output's manifest."""
         return json.loads((self.output / "_manifest.json").read_text())
 
     def read(self, kind: str = "parquet") -> pd.DataFrame:
-        """The output as Spark reads it."""
+        """Read the output with Spark."""
         options: dict[str, Any] = {"header": True, "escape": '"', "multiLine": True} if kind == "csv" else {}
         return self.spark.read.format(kind).options(**options).load(str(self.output)).toPandas()
 
     def text(self, lines: list[str], name: str = "rows.txt") -> Path:
-        """A file of lines below the folder."""
+        """Write a file of lines below the folder."""
         return self.bytes("".join(f"{line}\n" for line in lines).encode(), name)
 
     def bytes(self, content: bytes, name: str) -> Path:
-        """A file below the folder."""
+        """Write a file below the folder."""
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The project's own tracking server, as long as a test needs it."""
+"""The project's tracking server, for the duration of a test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from helpers.processes import Place, end_group
 
 @contextmanager
 def serving(place: Place, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The place's store over HTTP: the address, and the process; what it says goes to a file of the folder."""
+    """Serve the store over HTTP; yield the address and the process. Its output goes to a file in the folder."""
     port = free_port()
     own = [f"port={port}", f"store={place.store}", f"artifacts={folder / 'artifacts'}", f"hydra.run.dir={folder}"]
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""MLflow's own functions on a store that is a test's own."""
+"""MLflow's own functions on a test's own store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def tracking_in(folder: Path, database: Path | None = None) -> Iterator[None]:
-    """Work in the folder, on its `mlflow.db` or another, as if nothing had used MLflow before; nothing stays set."""
+    """Work in the folder on its `mlflow.db` or another database, and restore MLflow's settings afterwards."""
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as changed:
         changed.chdir(folder)

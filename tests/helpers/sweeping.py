@@ -1,4 +1,4 @@
-"""Sweeps that ended, and their runs."""
+"""Finished sweeps and their runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXPERIMENT = "distilspark-cola"
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that ended."""
+    """A finished sweep."""
 
     place: Place
     ended: subprocess.CompletedProcess[str]
@@ -22,17 +22,17 @@ class Swept:
 
     @property
     def children(self) -> dict[str, Run]:
-        """The parent's, by their `sweep.job`."""
+        """The parent's child runs by their `sweep.job`."""
         return {run.data.tags["sweep.job"]: run for run in children(self.place, self.parent)}
 
 
 def children(place: Place, parent: Run) -> list[Run]:
-    """The runs below a run."""
+    """Return a run's child runs."""
     condition = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     return list(place.client.search_runs([parent.info.experiment_id], condition))
 
 
 def parents(place: Place, registry: str, experiment: str = EXPERIMENT) -> list[Run]:
-    """The sweeps that would register as this, the newest first."""
+    """Return the sweeps with this `registry.name`, the newest first."""
     runs = [run for run in place.runs(experiment) if run.data.tags.get("sweep.parent") == "true"]
     return [run for run in runs if run.data.params["registry.name"] == registry]

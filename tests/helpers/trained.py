@@ -1,4 +1,4 @@
-"""A finished training, and what it left."""
+"""A finished training with its run and output."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Trained:
     output: Path  # Hydra's folder
 
     def artifact(self, path: str) -> Path:
-        """An artifact as a file."""
+        """Download an artifact and return its path."""
         return self.place.artifact(self.run, path)
 
     @property
     def model_uri(self) -> str:
-        """The logged model."""
+        """The URI of the logged model."""
         of_run = f"source_run_id = '{self.run.info.run_id}'"
         (logged,) = self.place.client.search_logged_models([self.run.info.experiment_id], of_run)
         return str(logged.model_uri)
