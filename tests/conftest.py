@@ -1,4 +1,4 @@
-"""What all tests share: one Spark session, the real data, the real configs."""
+"""Fixtures for all tests: one Spark session, the real data, the real configs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What tests/e2e/test_browser.py looks at, and where it writes what it sees; else a folder of its own."""
+    """Add the options for crash points and for the browser tests' store and screenshots."""
     parser.addoption("--all-crash-points", action="store_true", help="fail a scoring at every operation, not at some")
     parser.addoption("--screenshots", type=Path, metavar="FOLDER", help="write the pictures of MLflow's UI there")
     parser.addoption(
@@ -47,7 +47,7 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def glue() -> Path:
-    """The real data, beside the project."""
+    """The folder of the real GLUE data, beside the project."""
     folder = ROOT.parent / "shared" / "glue"
     if not folder.is_dir():
         pytest.skip("the real data (../shared/glue) is not on this machine")
@@ -56,7 +56,7 @@ def glue() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of `model=tiny`, a random two-layer DistilBERT; read only."""
+    """The checkpoint of `model=tiny`: a random two-layer DistilBERT. Read only."""
     from distilspark.model.tiny import write_tiny
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -79,7 +79,7 @@ def compose_config() -> Callable[..., TrainConfig]:
 def package(
     tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, compose_config: Callable[..., TrainConfig]
 ) -> Callable[..., Path]:
-    """`package(task, stop_words, precision)`: the folder that `distilspark.package.pyfunc` loads; read only."""
+    """`package(task, stop_words, precision)` returns the folder that `distilspark.package.pyfunc` loads; read only."""
     from distilspark.model.network import export_arrays
     from distilspark.package.build import write_package
     from helpers.packages import make_network
@@ -98,7 +98,7 @@ def package(
 
 @pytest.fixture(scope="session")
 def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A task's package as an MLflow model in a folder."""
+    """`saved(task)` returns the task's package, saved as an MLflow model in a folder."""
     import mlflow
 
     from distilspark.package.build import signature
@@ -123,7 +123,7 @@ def saved(package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty user cache of the test's own."""
+    """An empty user cache for one test."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("DISTILSPARK_CACHE", str(folder))
     return folder
