@@ -1,4 +1,4 @@
-"""The profile of a model's validation rows and that of scored rows are the same measure."""
+"""Training and scoring compute the same profile for the same rows."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ TEXTS = [
 
 
 def profile(spark: SparkSession, scored: pd.DataFrame, task: TaskConfig) -> dict[str, Any]:
-    """The profile of rows as `Scorer` answers them."""
+    """Return the profile of rows that `Scorer` has scored."""
     rows = spark.createDataFrame(scored.assign(row=range(len(scored)), truth=float("nan"), repeated=False))
     return profile_of(summarize(count_cells(rows, task, len(scored)), max_length=16), task)
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb"])
-def test_what_training_counts_in_pandas_scoring_counts_in_spark(
+def test_pandas_and_spark_compute_the_same_profile(
     spark: SparkSession, package: Callable[..., Path], compose_config: Callable[..., TrainConfig], task: str
 ) -> None:
     config, folder = compose_config(f"task={task}", "model=tiny", "model.max_length=16"), package(task)
@@ -53,7 +53,7 @@ def test_what_training_counts_in_pandas_scoring_counts_in_spark(
     assert ("scores" in reference) == (task == "cola")
 
 
-def test_values_outside_of_the_range_are_in_the_first_or_last_bin(
+def test_predictions_outside_the_range_are_in_the_first_or_last_bin(
     spark: SparkSession, compose_config: Callable[..., TrainConfig]
 ) -> None:
     said = {"prediction": [-1.0, 0.0, 2.6, 5.0, 7.0], "error": "", "tokens": 3, "unknown_tokens": 0}
@@ -62,7 +62,7 @@ def test_values_outside_of_the_range_are_in_the_first_or_last_bin(
     assert {place: count for place, count in enumerate(rows) if count} == {0: 2, BINS // 2: 1, BINS - 1: 2}
 
 
-def test_nothing_scored_is_a_profile_without_rows(
+def test_profile_without_scored_rows_has_zero_counts(
     spark: SparkSession, compose_config: Callable[..., TrainConfig]
 ) -> None:
     answers = "label string, score double, error string, tokens bigint, unknown_tokens bigint, repeated boolean"

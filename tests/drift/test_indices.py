@@ -1,4 +1,4 @@
-"""Population stability, what chance does to it, and what is found in text that differs."""
+"""The population stability index, its bound under chance, and drift found in changed texts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shift(psi: float, bound: float) -> Shift:
 
 
 def test_psi_of_an_example_worked_by_hand() -> None:
-    reference, now = np.array([1, 1, 1]), np.array([4, 1, 1])  # with half a row more in each: 1/3 each; .6, .2, .2
+    reference, now = np.array([1, 1, 1]), np.array([4, 1, 1])  # smoothed by half a row a bin: 1/3 each; .6, .2, .2
     worked = (0.6 - 1 / 3) * math.log(0.6 * 3) + 2 * (0.2 - 1 / 3) * math.log(0.2 * 3)
     assert population_stability(reference, now) == pytest.approx(worked)
     assert population_stability(now, reference) == pytest.approx(worked)
@@ -52,17 +52,17 @@ def test_chance_exceeds_the_bound_at_most_one_time_in_twenty(sizes: tuple[int, i
     bound = chance_bound(len(shares), *sizes)
     pairs = [[rng.multinomial(size, shares) for size in sizes] for _ in range(2000)]
     exceeded = np.mean([population_stability(*pair) > bound for pair in pairs])
-    assert exceeded < 0.065  # .05, and three standard errors of it
+    assert exceeded < 0.065  # .05 plus three standard errors
     assert exceeded > 0.035 or min(sizes) < 100
 
 
-def test_bins_of_quantiles_hold_a_tenth_each() -> None:
+def test_quantile_bins_hold_a_tenth_of_the_rows_each() -> None:
     rows = np.full(200, 5)
     assert np.bincount(quantile_bins(rows), weights=rows).tolist() == [100.0] * 10
 
 
-def test_what_leaves_a_frequent_value_shows_on_either_side() -> None:
-    """All of the reference is one value: with quantiles as edges alone there would be one bin, and never a drift."""
+def test_values_on_both_sides_of_a_frequent_value_have_their_own_bins() -> None:
+    """If all reference rows have one value, quantiles alone would give one bin and never show drift."""
     rows = np.array([0, 0, 100, 0, 0])
     assert quantile_bins(rows).tolist() == [0, 0, 1, 2, 2]
     assert quantile_bins(np.array([100])).tolist() == [0]
@@ -72,11 +72,11 @@ def test_what_leaves_a_frequent_value_shows_on_either_side() -> None:
     "psi, bound, verdict",
     [(0.1, 0, "none"), (0.11, 0.05, "moved"), (0.25, 0, "moved"), (0.26, 0.1, "drifted"), (0.9, 0.95, "none")],
 )
-def test_a_verdict_needs_more_than_the_convention_and_more_than_chance(psi: float, bound: float, verdict: str) -> None:
+def test_verdict_needs_an_index_above_the_thresholds_and_above_chance(psi: float, bound: float, verdict: str) -> None:
     assert shift(psi, bound).verdict == verdict
 
 
-def test_what_was_found_is_said_farthest_first() -> None:
+def test_drift_description_lists_the_largest_shift_first() -> None:
     drift = {"tokens": shift(0.12, 0), "unknown_share": shift(0.31, 0), "scores": shift(0.4, 0.5)}
     assert describe_drift(drift) == "unknown share drifted (PSI .310), tokens moved (PSI .120)"
     assert worst(drift) == "drifted"
@@ -91,7 +91,7 @@ def cola(compose_config: Callable[..., TrainConfig]) -> TaskConfig:
 
 @pytest.fixture(scope="module")
 def profile(package: Callable[..., Path], cola: TaskConfig) -> Profiler:
-    """What the tiny model's package says about sentences."""
+    """`profile(sentences)` returns the profile of the tiny model's predictions."""
 
     def measure(texts: list[str]) -> dict[str, Any]:
         folder = package("cola")
@@ -139,7 +139,7 @@ def test_unknown_words_drift(profile: Profiler, reference: dict[str, Any], corpu
     assert verdicts(reference, profile(foreign))["unknown_share"] == "drifted"
 
 
-def test_another_mix_of_labels_drifts(reference: dict[str, Any]) -> None:
+def test_changed_label_shares_drift(reference: dict[str, Any]) -> None:
     counts = reference["predictions"]
     swapped = dict(zip(counts, reversed(counts.values()), strict=True))
     assert swapped != counts
@@ -147,7 +147,7 @@ def test_another_mix_of_labels_drifts(reference: dict[str, Any]) -> None:
     assert {name for name, verdict in found.items() if verdict != "none"} == {"predictions"}
 
 
-def test_a_label_that_is_never_predicted_changes_nothing(reference: dict[str, Any]) -> None:
+def test_label_that_is_never_predicted_does_not_change_the_index(reference: dict[str, Any]) -> None:
     profile = {**reference, "predictions": {"unacceptable": 200, "acceptable": 300}}
     before = measure_drift(reference, profile)["predictions"]
     more = [{**each, "predictions": {**each["predictions"], "never": 0}} for each in (reference, profile)]
@@ -155,12 +155,12 @@ def test_a_label_that_is_never_predicted_changes_nothing(reference: dict[str, An
     assert (after.psi, after.bound) == (before.psi, before.bound)
 
 
-def test_without_a_reference_or_rows_there_is_nothing_to_compare(reference: dict[str, Any]) -> None:
+def test_drift_is_empty_without_a_reference_or_rows(reference: dict[str, Any]) -> None:
     empty = {**reference, "rows": 0, "tokens": {}}
     assert measure_drift(None, reference) == measure_drift(reference, empty) == measure_drift(empty, reference) == {}
 
 
-def test_a_model_without_a_profile_is_said_to_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_for_a_model_without_a_profile_says_drift_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
     found = FoundModel("models:/m/1", "m", "1", None, None, Path(), Path(), "", "")
     report_drift({}, TaskModel(found, labels=[], max_length=16, threshold=0.5, profile=None))
     said = "drift is not measured: the model was packaged without a profile of its validation rows\n"
@@ -168,7 +168,7 @@ def test_a_model_without_a_profile_is_said_to_have_none(capsys: pytest.CaptureFi
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_figure_says_what_drifted(profile: Profiler, reference: dict[str, Any], corpus: list[str]) -> None:
+def test_figure_title_names_what_drifted(profile: Profiler, reference: dict[str, Any], corpus: list[str]) -> None:
     calm = drift_figure(measure_drift(reference, profile(corpus[500:])))
     assert calm.get_suptitle() == "No drift from the model's validation rows"
     figure = drift_figure(measure_drift(reference, profile(["cat " * 30] * 40)))

@@ -1,4 +1,4 @@
-"""The one aggregate over scored rows gives the figures that a plain computation in pandas gives."""
+"""The Spark aggregate over scored rows equals the same figures computed in pandas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def task(request: pytest.FixtureRequest, compose_config: Callable[..., TrainConf
 
 
 def make_rows(task: TaskConfig, seed: int, *, labels: float = 0.6) -> pd.DataFrame:
-    """Scored rows of random answers, a fifth of them in error; so many have a label."""
+    """Return random scored rows: a fifth have an error, a share `labels` has a label."""
     draw = np.random.default_rng(seed)
     ids = draw.integers(2, size=ROWS)
     answers = {
@@ -56,7 +56,7 @@ def make_rows(task: TaskConfig, seed: int, *, labels: float = 0.6) -> pd.DataFra
 
 
 def to_spark(spark: SparkSession, rows: pd.DataFrame, task: TaskConfig) -> object:
-    """The rows in three partitions, with the columns that the task's chunks have."""
+    """Return the rows in three partitions, with the columns of the task's chunks."""
     values = rows[[part.split()[0] for part in SCHEMA.split(", ")]].astype(object)
     frame = spark.createDataFrame(values.where(values.notna(), None).values.tolist(), SCHEMA).repartition(3)
     return frame if task.labels else frame.drop("label", "score")
@@ -75,7 +75,7 @@ def outputs(rows: pd.DataFrame, task: TaskConfig) -> np.ndarray:
     return np.eye(2)[predicted.astype(int)] if task.labels else predicted
 
 
-def test_counts_are_those_of_pandas(spark: SparkSession, task: TaskConfig) -> None:
+def test_counts_equal_those_of_pandas(spark: SparkSession, task: TaskConfig) -> None:
     rows = make_rows(task, 1)
     found, good = summary_of(spark, rows, task), rows[rows["error"] == ""]
     assert (found.rows, found.scored, found.failed) == (ROWS, len(good), ROWS - len(good))
@@ -97,20 +97,20 @@ def counts(values: pd.Series) -> dict[str, int]:
     return {str(value): count for value, count in values.value_counts().items()}
 
 
-def test_metrics_are_those_of_all_labelled_rows(spark: SparkSession, task: TaskConfig) -> None:
+def test_metrics_equal_those_of_all_labelled_rows(spark: SparkSession, task: TaskConfig) -> None:
     rows = make_rows(task, 2)
     found = labelled_metrics(summary_of(spark, rows, task), to_spark(spark, rows, task), task)
     wanted = task.head_kind.compute_metrics(known(rows)["truth"].to_numpy(), outputs(known(rows), task))
     assert found == pytest.approx(wanted, rel=1e-12)
 
 
-def test_metrics_are_of_labels_only(spark: SparkSession, task: TaskConfig) -> None:
+def test_rows_without_labels_have_no_metrics(spark: SparkSession, task: TaskConfig) -> None:
     rows = make_rows(task, 3, labels=0)
     assert labelled_metrics(summary_of(spark, rows, task), to_spark(spark, rows, task), task) == {}
 
 
-def test_parts_add_up_to_the_whole(spark: SparkSession, task: TaskConfig) -> None:
-    """And come back from the JSON of a chunk's mark."""
+def test_summaries_of_parts_add_up_to_that_of_the_whole(spark: SparkSession, task: TaskConfig) -> None:
+    """The parts go through JSON, as in a chunk's marker file."""
     parts = [make_rows(task, seed) for seed in (4, 5, 6)]
     marks = [json.loads(json.dumps(asdict(summary_of(spark, part, task)))) for part in parts]
     whole, every = add_up(Summary(**mark) for mark in marks), pd.concat(parts)
@@ -129,8 +129,8 @@ def test_partitions_of_a_large_chunk_are_counted_together(
     assert summary_of(spark, rows, task) == alone
 
 
-def test_a_row_that_is_lost_or_twice_is_noticed(spark: SparkSession, task: TaskConfig) -> None:
-    """Also where one that is lost and one that is twice, with another answer, make up for each other."""
+def test_lost_or_duplicated_row_raises(spark: SparkSession, task: TaskConfig) -> None:
+    """Also if one lost row and one duplicate with another answer leave the row count unchanged."""
     rows = make_rows(task, 8)
     chunk = Chunk("00000", [], ROWS)
     check_nothing_is_lost(count_cells(to_spark(spark, rows, task), task, ROWS), chunk)
