@@ -1,4 +1,4 @@
-"""Models that do not exist, with the errors of those that do: one CoLA-like, one STS-B-like, one with three labels."""
+"""Made-up predictions with realistic errors: one model like CoLA's, one like STS-B's, one with three labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stsb(compose_config: Composer) -> TaskConfig:
 
 @pytest.fixture(scope="session")
 def mnli(cola: TaskConfig) -> TaskConfig:
-    """A task of three labels on pairs."""
+    """A task with three labels on sentence pairs."""
     labels = ["entailment", "neutral", "contradiction"]
     columns = {**cola.columns, "sentence2": ["hypothesis"]}
     return replace(cola, name="mnli", title="MNLI", metric="accuracy", labels=labels, columns=columns)
@@ -36,13 +36,13 @@ def mnli(cola: TaskConfig) -> TaskConfig:
 
 @pytest.fixture(scope="session")
 def classified() -> Builder:
-    """`classified(n, classes=2, seed=0)`: a classifier that is right most of the time."""
+    """`classified(n, classes=2, seed=0)`: predictions of a classifier that is mostly right."""
     return _classified
 
 
 @pytest.fixture(scope="session")
 def regressed() -> Builder:
-    """`regressed(n, seed=0)`: a regressor with Pearson's correlation of about .87, on tied labels."""
+    """`regressed(n, seed=0)`: predictions with a Pearson correlation of about .87, on tied labels."""
     return _regressed
 
 

@@ -1,4 +1,4 @@
-"""Paired differences: against SciPy's bootstrap, how often they find what is not there, identical models."""
+"""Paired differences: agreement with SciPy's bootstrap, false positive rates, identical models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=5)
 
 
 def noisy_values(predictions: Predictions, seed: int, noise: float) -> np.ndarray:
-    """Another regressor's outputs: those of the first with noise of its own."""
+    """Return a regressor's outputs with added noise."""
     return predictions.outputs + np.random.default_rng(seed).normal(0, noise, len(predictions.labels))
 
 
@@ -30,7 +30,7 @@ def noisy_classes(predictions: Predictions, seed: int, noise: float) -> np.ndarr
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_agrees_with_scipy_for_classes(classified: Builder, classes: int) -> None:
+def test_paired_difference_of_classifiers_agrees_with_scipy(classified: Builder, classes: int) -> None:
     predictions = classified(300, classes)
     other = noisy_classes(predictions, 1, 1.0)
 
@@ -44,11 +44,11 @@ def test_agrees_with_scipy_for_classes(classified: Builder, classes: int) -> Non
     ours = paired_difference(CLASSIFICATION, "accuracy", predictions.labels, [predictions.outputs], [other], SETTINGS)
     assert ours.value == pytest.approx(difference(*columns, axis=0), abs=1e-12)
     check_interval(ours, theirs)
-    assert ours.value < 0  # noise makes it worse: second minus first
+    assert ours.value < 0  # noise makes the second model worse
 
 
 @pytest.mark.parametrize("metric", ["pearson", "spearman"])
-def test_agrees_with_scipy_for_values(regressed: Builder, metric: str) -> None:
+def test_paired_difference_of_regressors_agrees_with_scipy(regressed: Builder, metric: str) -> None:
     predictions = regressed(250)
     other = noisy_values(predictions, 1, 0.5)
 
@@ -73,8 +73,8 @@ def check_interval(ours: Difference, theirs: object) -> None:
     assert ours.p_value == pytest.approx(2 * min(share, 1 - share), abs=0.05)
 
 
-def test_every_metric_is_the_second_minus_the_first(classified: Builder, regressed: Builder) -> None:
-    """Of means over seeds, for every metric and both heads, whatever the metric's better direction."""
+def test_difference_of_every_metric_is_second_minus_first(classified: Builder, regressed: Builder) -> None:
+    """Of means over seeds, for both heads, regardless of whether a higher metric is better."""
     for head, predictions, noisy in (
         ("classification", classified(200), noisy_classes),
         ("regression", regressed(200), noisy_values),
@@ -105,8 +105,8 @@ def test_identical_models_do_not_differ(classified: Builder, regressed: Builder)
                 assert not found.is_clear
 
 
-def test_rows_are_paired(classified: Builder) -> None:
-    """Models that disagree on few rows differ by little more than those rows do."""
+def test_difference_is_paired_by_rows(classified: Builder) -> None:
+    """If models disagree on few rows, the interval is only as wide as those rows make it."""
     predictions = classified(1000)
     changed = predictions.outputs.copy()
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)[:12]
@@ -120,8 +120,8 @@ def test_rows_are_paired(classified: Builder) -> None:
     assert found.is_clear
 
 
-def test_seeds_are_paired(classified: Builder) -> None:
-    """A small gain in every seed stands out of a large spread between seeds, but only seed by seed."""
+def test_difference_is_paired_by_seeds(classified: Builder) -> None:
+    """A small gain in every seed is significant despite a large spread between seeds, but only paired."""
     predictions = classified(800)
     first = [noisy_classes(predictions, seed, noise) for seed, noise in ((1, 0.1), (2, 1.0), (3, 2.0))]
     second = [sharpened(predictions, outputs) for outputs in first]
@@ -134,7 +134,7 @@ def test_seeds_are_paired(classified: Builder) -> None:
 
 
 def sharpened(predictions: Predictions, outputs: np.ndarray) -> np.ndarray:
-    """The outputs with some of their errors mended."""
+    """Return the outputs with 25 errors corrected."""
     better = outputs.copy()
     wrong = np.flatnonzero(outputs.argmax(axis=1) != predictions.labels)[:25]
     better[wrong] = better[wrong, ::-1]
@@ -142,12 +142,12 @@ def sharpened(predictions: Predictions, outputs: np.ndarray) -> np.ndarray:
 
 
 def correct_with(chance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Outputs of a model for rows that are all of label 1, right with the row's chance."""
+    """Return outputs for rows of label 1, each correct with the row's probability."""
     return np.eye(2)[(rng.random(len(chance)) < chance).astype(int)]
 
 
-def test_equal_models_are_told_apart_about_as_seldom_as_promised() -> None:
-    """400 times two models of one skill on 150 rows, easy and hard ones: 5 % of 95 % intervals exclude zero."""
+def test_false_positive_rate_of_equal_models_is_about_five_percent() -> None:
+    """400 pairs of equally good models on 150 easy and hard rows: 5 % of 95 % intervals exclude zero."""
     rng = np.random.default_rng(7)
     clear, p_values = 0, []
     for sample in range(400):
@@ -168,8 +168,8 @@ def test_equal_models_are_told_apart_about_as_seldom_as_promised() -> None:
     assert np.mean(np.array(p_values) < 0.5) == pytest.approx(0.5, abs=0.1)
 
 
-def test_intervals_over_few_seeds_hold_the_truth() -> None:
-    """300 times three seeds whose skill varies as much as rows let it seem to, the second side better by .05."""
+def test_intervals_over_three_seeds_cover_the_true_difference() -> None:
+    """300 pairs of three seeds; skill varies between seeds, and the second side is better by .05."""
     rng = np.random.default_rng(8)
     held = {1: 0, 3: 0}
     for sample in range(300):
@@ -187,10 +187,10 @@ def test_intervals_over_few_seeds_hold_the_truth() -> None:
             )
             held[seeds] += found.low <= 0.05 <= found.high
     assert held[3] / 300 >= 0.9
-    assert held[1] / 300 < held[3] / 300  # one seed says nothing of the next
+    assert held[1] / 300 < held[3] / 300  # one seed does not show the spread between seeds
 
 
-def test_is_reproducible_and_wider_with_confidence(regressed: Builder) -> None:
+def test_difference_is_reproducible_and_its_interval_grows_with_confidence(regressed: Builder) -> None:
     predictions = regressed(100)
     sides = [predictions.outputs], [noisy_values(predictions, 1, 0.3)]
     found = paired_difference(REGRESSION, "mae", predictions.labels, *sides, SETTINGS)
@@ -200,7 +200,7 @@ def test_is_reproducible_and_wider_with_confidence(regressed: Builder) -> None:
     assert (narrow.value, narrow.p_value) == (found.value, found.p_value)
 
 
-def test_what_cannot_be_compared_is_refused(classified: Builder, regressed: Builder) -> None:
+def test_outputs_that_cannot_be_compared_are_refused(classified: Builder, regressed: Builder) -> None:
     predictions, values = classified(20), regressed(20)
     outputs, labels = predictions.outputs, predictions.labels
     three = classified(20, 3).outputs
@@ -216,7 +216,7 @@ def test_what_cannot_be_compared_is_refused(classified: Builder, regressed: Buil
             paired_difference(CLASSIFICATION, metric, labels, first, second, SETTINGS)
 
 
-def test_scores_over_seeds_are_their_mean_with_an_interval(classified: Builder, regressed: Builder) -> None:
+def test_mean_scores_are_the_mean_over_seeds_with_an_interval(classified: Builder, regressed: Builder) -> None:
     for head, predictions, noisy in (
         ("classification", classified(200), noisy_classes),
         ("regression", regressed(200), noisy_values),
@@ -239,7 +239,7 @@ def test_scores_over_seeds_are_their_mean_with_an_interval(classified: Builder, 
             mean_scores(HEADS[head], labels, [], SETTINGS)
 
 
-def test_holm_grows_and_keeps_the_order() -> None:
+def test_holm_adjusts_p_values_in_their_order() -> None:
     assert holm([]) == []
     assert holm([0.2]) == [0.2]
     assert holm([0.9, 0.001, 0.02]) == pytest.approx([0.9, 0.003, 0.04])

@@ -1,4 +1,4 @@
-"""The figures and the markdown of a comparison: what they show, for few variants and for many."""
+"""The figures and the Markdown report of a comparison."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def two(cola: TaskConfig) -> Findings:
     return find(cola, "class weights", variants, CONFIG)
 
 
-def test_two_variants(two: Findings) -> None:
+def test_figures_of_two_variants_show_their_scores_difference_and_curves(two: Findings) -> None:
     curves = {
         "off": [history(0.1, 0.3, 0.2), history(0.1, 0.2)],
         "balanced": [history(0.2, 0.4, 0.3), history(0.2, 0.3)],
@@ -69,19 +69,22 @@ def test_two_variants(two: Findings) -> None:
     assert title(figures["curves"]) == "On the validation split balanced comes furthest: MCC .350 in epoch 2"
     losses, metric = figures["curves"].axes
     thick = [line for line in metric.lines if line.get_marker() == "o"]
-    assert [line.get_ydata().tolist() for line in thick] == [[0.1, 0.25], [0.2, 0.35]]  # as far as both seeds went
+    assert [line.get_ydata().tolist() for line in thick] == [
+        [0.1, 0.25],
+        [0.2, 0.35],
+    ]  # up to the last epoch of both seeds
     assert len(losses.lines) == len(metric.lines) == 2 + 4
     assert "off and balanced" in title(figures["agreement"])
     panels = [axes.get_title(loc="left") for axes in figures["metrics"].axes if axes.axison]
     assert panels == ["Accuracy", "Precision", "Recall", "F1", "MCC"]
 
 
-def test_one_variant_and_no_history(cola: TaskConfig) -> None:
+def test_one_variant_without_history_has_two_figures(cola: TaskConfig) -> None:
     alone = find(cola, "", [Variant("as configured", {"1": made_classifier(80, 0.8, 1)})], CONFIG)
     assert set(draw(alone, {"as configured": [history()]})) == {"differences", "metrics"}
 
 
-def test_many_variants_with_long_names_and_one_epoch(stsb: TaskConfig) -> None:
+def test_many_variants_with_long_names_and_one_epoch_are_drawn(stsb: TaskConfig) -> None:
     names = [f"learning rate {number}e-5, batch size {2**number}, loss huber" for number in range(1, 9)]
     variants = [Variant(name, {"1": made_regressor(60, 0.5, place)}) for place, name in enumerate(names)]
     figures = draw(find(stsb, "", variants, CONFIG), {name: [history(0.8, metric="pearson")] for name in names})
@@ -91,7 +94,7 @@ def test_many_variants_with_long_names_and_one_epoch(stsb: TaskConfig) -> None:
     assert panels == ["Pearson", "Spearman", "MSE (lower is better)", "MAE (lower is better)", "R²"]
 
 
-def test_the_report(two: Findings) -> None:
+def test_report_has_the_headline_figures_and_tables(two: Findings) -> None:
     tables = {
         "differences": two.table(),
         "settings": pd.DataFrame(columns=["setting"]),
@@ -106,14 +109,14 @@ def test_the_report(two: Findings) -> None:
     assert "| off | 3 |" in comparison_summary(two)
 
 
-def test_cells_cannot_break_a_table() -> None:
+def test_markdown_table_escapes_pipes_and_line_breaks() -> None:
     frame = pd.DataFrame({"text": ["a|b\nc", None], "seeds": [3.0, np.nan], "mcc": [-0.25, 0.0]})
     minus = "\N{MINUS SIGN}"
     rows = ["| text | seeds | mcc |", "| --- | --- | --- |", f"| a\\|b c | 3 | {minus}.2500 |", "|  |  | .0000 |"]
     assert markdown_table(frame).splitlines() == rows
 
 
-def test_costs_show_quality_against_speed_and_size(two: Findings) -> None:
+def test_cost_plot_shows_quality_against_speed_and_size(two: Findings) -> None:
     found = two.table()
     costs = pd.DataFrame(
         {

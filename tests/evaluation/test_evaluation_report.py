@@ -16,7 +16,7 @@ Builder = Callable[..., Predictions]
 CONFIG = EvaluationConfig(confidence=0.95, resamples=200, seed=1, examples=5)
 
 
-def test_a_classifier_is_judged_beside_its_baseline(cola: TaskConfig, classified: Builder) -> None:
+def test_classifier_is_evaluated_with_its_baseline(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(200)
     evaluation = evaluate(cola, predictions, np.array([1.0, 1.0, 0.0]), {"ks08"}, CONFIG)
     assert set(evaluation.metrics) == set(evaluation.intervals) == set(evaluation.baseline)
@@ -31,7 +31,7 @@ def test_a_classifier_is_judged_beside_its_baseline(cola: TaskConfig, classified
     assert "calibration" in evaluation.figures
 
 
-def test_a_regressor_is_judged_beside_its_baseline(stsb: TaskConfig, regressed: Builder) -> None:
+def test_regressor_is_evaluated_with_its_baseline(stsb: TaskConfig, regressed: Builder) -> None:
     evaluation = evaluate(stsb, regressed(200), np.array([2.0, 3.0]), set(), CONFIG)
     assert tuple(evaluation.metrics) == REGRESSION.metrics
     assert evaluation.baseline["pearson"] == 0
@@ -41,12 +41,12 @@ def test_a_regressor_is_judged_beside_its_baseline(stsb: TaskConfig, regressed: 
     assert "error_by_score_band" in evaluation.figures
 
 
-def test_a_classifier_of_other_classes_is_refused(cola: TaskConfig, classified: Builder) -> None:
+def test_outputs_with_the_wrong_number_of_classes_are_refused(cola: TaskConfig, classified: Builder) -> None:
     with pytest.raises(ValueError, match=r"shape \(50, 3\) do not fit task=cola"):
         evaluate(cola, classified(50, 3), np.array([1.0, 0.0]), set(), CONFIG)
 
 
-def test_parts_of_different_length_are_refused(classified: Builder) -> None:
+def test_rows_and_labels_of_different_length_are_refused(classified: Builder) -> None:
     predictions = classified(10)
     with pytest.raises(ValueError, match="differ in length"):
         Predictions(predictions.rows.head(9), predictions.labels, predictions.outputs)

@@ -1,4 +1,4 @@
-"""The example rows are the extreme ones, in order."""
+"""The example table has the best and the worst rows, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from distilspark.evaluation.predictions import Predictions
 Builder = Callable[..., Predictions]
 
 
-def test_classified_examples(cola: TaskConfig, classified: Builder) -> None:
+def test_examples_of_a_classifier_are_the_most_confident_right_and_wrong_rows(
+    cola: TaskConfig, classified: Builder
+) -> None:
     everything = classified(400)
     predictions = everything.where((everything.labels == 1) | (np.arange(400) < 40))
     table = example_table(cola, predictions, 10)
@@ -41,7 +43,7 @@ def test_loss_is_that_of_the_true_label(mnli: TaskConfig, classified: Builder) -
     assert row["sentence1"] == predictions.rows["sentence1"][place]
 
 
-def test_regressed_examples(stsb: TaskConfig, regressed: Builder) -> None:
+def test_examples_of_a_regressor_have_the_smallest_and_largest_errors(stsb: TaskConfig, regressed: Builder) -> None:
     predictions = regressed(300)
     table = example_table(stsb, predictions, 4)
     assert list(table.columns) == ["kind", "id", "sentence1", "sentence2", "label", "prediction", "error"]
@@ -50,7 +52,7 @@ def test_regressed_examples(stsb: TaskConfig, regressed: Builder) -> None:
     assert table["error"].tolist() == pytest.approx((table["prediction"] - table["label"]).tolist())
 
 
-def test_no_row_is_best_and_worst(stsb: TaskConfig, regressed: Builder) -> None:
+def test_no_row_is_both_best_and_worst(stsb: TaskConfig, regressed: Builder) -> None:
     table = example_table(stsb, regressed(5), 20)
     assert table["kind"].tolist() == ["best"] * 3 + ["worst"] * 2
     assert table["id"].is_unique

@@ -1,4 +1,4 @@
-"""What a comparison says: the numbers of the paired statistics, no finding without evidence, what was paired."""
+"""Findings of a comparison: numbers from paired statistics, and no finding without evidence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def found(cola: TaskConfig, *variants: Variant, topic: str = "class weights") ->
     return find(cola, topic, variants, CONFIG)
 
 
-def test_an_effect_is_said_with_its_evidence(cola: TaskConfig) -> None:
+def test_finding_states_the_difference_with_interval_and_p_value(cola: TaskConfig) -> None:
     off, balanced = variant("off", 0.7), variant("balanced", 0.8)
     findings = found(cola, off, balanced)
     labels = off.predictions.labels
@@ -43,12 +43,12 @@ def test_an_effect_is_said_with_its_evidence(cola: TaskConfig) -> None:
         f"class weights balanced: MCC {value} higher than off (95 % {low} to {high}, p = {p}, 3 seeds)"
     )
     assert findings.headline == f"class weights balanced: MCC {value} higher than off"
-    turned = found(cola, balanced, off)  # the first is the baseline
+    turned = found(cola, balanced, off)  # the first variant is the baseline
     assert turned.headline == f"class weights off: MCC {value} lower than balanced"
     assert re.search(r"\(95 % \.\d{4} to \.\d{4}, p", plain(turned.sentence))
 
 
-def test_without_an_effect_it_says_what_could_have_been_seen(cola: TaskConfig) -> None:
+def test_finding_without_an_effect_states_seeds_rows_and_interval(cola: TaskConfig) -> None:
     findings = found(cola, variant("off", 0.75), variant("balanced", 0.752))
     pattern = (
         r"class weights: no difference in MCC that 3 seeds and 600 rows can show "
@@ -58,14 +58,14 @@ def test_without_an_effect_it_says_what_could_have_been_seen(cola: TaskConfig) -
     assert not findings.comparisons[0].is_clear
 
 
-def test_models_that_say_the_same_do_not_differ(cola: TaskConfig) -> None:
+def test_identical_models_have_no_difference(cola: TaskConfig) -> None:
     same = [Variant(label, variant("", 0.8).seeds) for label in ("a", "b")]
     findings = found(cola, *same, topic="")
     said = "a and b: no difference in MCC that 3 seeds and 600 rows can show (.0000, 95 % .0000 to .0000, p = 1.000)"
     assert plain(findings.sentence) == said
 
 
-def test_the_table_holds_what_the_metrics_and_the_paired_statistics_say(cola: TaskConfig) -> None:
+def test_table_equals_the_metrics_and_the_paired_statistics(cola: TaskConfig) -> None:
     variants = [variant("off", 0.7), variant("a", 0.72), variant("b", 0.8)]
     table = found(cola, *variants).table().set_index("variant")
     assert list(table.index) == ["off", "a", "b"]
@@ -87,8 +87,8 @@ def test_the_table_holds_what_the_metrics_and_the_paired_statistics_say(cola: Ta
     assert (table["difference"].iloc[1:] - (table["mcc"].iloc[1:] - table["mcc"].iloc[0])).abs().max() < 1e-9
 
 
-def test_several_comparisons_need_more_evidence(cola: TaskConfig) -> None:
-    """What is clear by itself is no finding among eight."""
+def test_p_values_are_adjusted_for_several_comparisons(cola: TaskConfig) -> None:
+    """A difference that is clear alone is not clear among eight comparisons."""
     baseline, near = variant("off", 0.7), variant("near", 0.76)
     alone = found(cola, baseline, near)
     assert 0.005 < alone.comparisons[0].p_value < 0.05 and alone.comparisons[0].is_clear
@@ -100,7 +100,7 @@ def test_several_comparisons_need_more_evidence(cola: TaskConfig) -> None:
     assert "adjusted for 8 comparisons" in among.sentence
 
 
-def test_the_largest_effect_comes_first_and_the_others_are_counted(cola: TaskConfig) -> None:
+def test_finding_starts_with_the_largest_effect_and_counts_the_others(cola: TaskConfig) -> None:
     skills = {"off": 0.7, "same": 0.7, "better": 0.8, "best": 0.88}
     variants = [variant(label, skill, (1, 2, 3) if label != "same" else (4, 5, 6)) for label, skill in skills.items()]
     findings = found(cola, *variants)
@@ -111,7 +111,7 @@ def test_the_largest_effect_comes_first_and_the_others_are_counted(cola: TaskCon
     assert rest == "no difference that this can show for 1 other"
 
 
-def test_only_seeds_that_both_have_are_paired(cola: TaskConfig) -> None:
+def test_only_seeds_of_both_variants_are_paired(cola: TaskConfig) -> None:
     off, two = variant("off", 0.7), variant("two", 0.8, (3, 2))
     findings = found(cola, off, two)
     expected = paired_difference(
@@ -131,7 +131,7 @@ def test_only_seeds_that_both_have_are_paired(cola: TaskConfig) -> None:
     assert "trainings of different seeds" in others.pairing
 
 
-def test_what_the_intervals_speak_of_is_said(cola: TaskConfig) -> None:
+def test_pairing_text_states_the_scope_of_the_intervals(cola: TaskConfig) -> None:
     one = found(cola, variant("off", 0.7, (1,)), variant("on", 0.8, (1,)))
     assert "of these trainings on new rows, not of another seed" in one.pairing
     assert np.isnan(one.table()["deviation"]).all()
@@ -148,7 +148,7 @@ def test_a_single_variant_is_described(cola: TaskConfig) -> None:
     assert len(findings.table()) == 1
 
 
-def test_regression(stsb: TaskConfig) -> None:
+def test_findings_of_a_regression_task_use_its_metrics(stsb: TaskConfig) -> None:
     noise = {"mse": 0.9, "huber": 0.6}
     variants = [Variant(label, {str(s): made_regressor(300, each, s) for s in (1, 2)}) for label, each in noise.items()]
     findings = find(stsb, "loss", variants, CONFIG)
@@ -160,7 +160,7 @@ def test_regression(stsb: TaskConfig) -> None:
     assert mse["huber"] == pytest.approx(0.36, abs=0.1) and mse["mse"] == pytest.approx(0.81, abs=0.2)
 
 
-def test_lower_errors_are_said_to_be_better(stsb: TaskConfig) -> None:
+def test_finding_calls_a_lower_error_better(stsb: TaskConfig) -> None:
     noise = {"mse": 0.9, "huber": 0.6}
     variants = [Variant(label, {str(s): made_regressor(300, each, s) for s in (1, 2)}) for label, each in noise.items()]
     better = find(replace(stsb, metric="mse"), "loss", variants, CONFIG)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: the closed forms, the bounds against SciPy's, and how often they hold the truth."""
+"""Bootstrap intervals: closed forms, agreement with SciPy, and coverage of the true value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=5)
 def intervals_of(
     head: Head, labels: np.ndarray, outputs: np.ndarray, config: EvaluationConfig = SETTINGS
 ) -> dict[str, tuple[float, float]]:
-    """Of one training."""
+    """Return the intervals of one training."""
     return {name: score.interval for name, score in mean_scores(head, labels, [outputs], config).items()}
 
 
@@ -34,7 +34,7 @@ def drawn_rows(n: int, resamples: int) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [3, 9, 300])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_closed_forms_of_classification_are_the_metrics(classified: Builder, n: int, classes: int) -> None:
+def test_closed_forms_of_classification_equal_the_reference_metrics(classified: Builder, n: int, classes: int) -> None:
     predictions = classified(n, classes)
     for rows in drawn_rows(n, 50):
         labels, outputs = predictions.labels[rows], predictions.outputs[rows]
@@ -44,8 +44,8 @@ def test_closed_forms_of_classification_are_the_metrics(classified: Builder, n: 
 
 
 @pytest.mark.parametrize("n", [2, 7, 300])
-def test_closed_forms_of_regression_are_the_metrics(regressed: Builder, n: int) -> None:
-    """Of resamples that hold copies of rows, tied labels, and (at two rows) a single value."""
+def test_closed_forms_of_regression_equal_the_reference_metrics(regressed: Builder, n: int) -> None:
+    """Resamples have copies of rows, tied labels and, with two rows, a single value."""
     predictions = regressed(n)
     rows = drawn_rows(n, 50)
     weights = np.stack([np.bincount(row, minlength=n) for row in rows]).astype(float)
@@ -55,19 +55,19 @@ def test_closed_forms_of_regression_are_the_metrics(regressed: Builder, n: int) 
         assert {name: values[position] for name, values in closed.items()} == pytest.approx(expected, abs=1e-9)
 
 
-def test_labels_of_one_value_leave_nothing_to_correlate() -> None:
+def test_constant_labels_have_zero_correlation_and_r2() -> None:
     weights = np.stack([np.bincount(row, minlength=7) for row in drawn_rows(7, 20)]).astype(float)
     closed = regression_metrics(weights, np.full(7, 0.1), np.linspace(0.0, 1.0, 7))
     assert not np.any([closed[name] for name in ("pearson", "spearman", "r2")])
 
 
-def test_weights_count_draws_whatever_the_block() -> None:
+def test_resampling_weights_sum_to_the_row_count_in_every_block() -> None:
     blocks = list(_draw(np.ones(1_000_000, int), 3, np.random.default_rng(0)))
     assert [block.shape for block in blocks] == [(2, 1_000_000), (1, 1_000_000)]
     assert all((block.sum(axis=1) == 1_000_000).all() for block in blocks)
 
 
-def test_bounds_agree_with_scipy(regressed: Builder) -> None:
+def test_bounds_agree_with_scipy_for_regression(regressed: Builder) -> None:
     predictions = regressed(400)
     ours = intervals_of(REGRESSION, predictions.labels, predictions.outputs)
     theirs = stats.bootstrap(
@@ -83,7 +83,7 @@ def test_bounds_agree_with_scipy(regressed: Builder) -> None:
     assert ours["pearson"] == pytest.approx(tuple(theirs.confidence_interval), abs=0.1 * width)
 
 
-def test_bounds_agree_with_scipy_for_classes(classified: Builder) -> None:
+def test_bounds_agree_with_scipy_for_classification(classified: Builder) -> None:
     predictions = classified(300)
     ours = intervals_of(CLASSIFICATION, predictions.labels, predictions.outputs)
 
@@ -112,8 +112,8 @@ def test_precision_and_recall_are_not_confused() -> None:
     assert 0.35 < intervals["recall"][0] < 0.45 < 0.55 < intervals["recall"][1] < 0.65
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    """Of a population with a known confusion matrix: 95 % intervals of MCC from 400 samples of 300 rows."""
+def test_intervals_cover_the_true_value_about_as_often_as_their_confidence() -> None:
+    """95 % intervals of MCC from 400 samples of 300 rows, drawn from a known confusion matrix."""
     population = np.array([[0.16, 0.16], [0.06, 0.62]])
     truth = float(classification_metrics(population)["mcc"])
     random = np.random.default_rng(5)
@@ -147,6 +147,6 @@ def test_intervals_do_not_depend_on_the_order_of_rows(classified: Builder, regre
         assert all(other[name] != interval for name, interval in intervals.items())
 
 
-def test_outputs_that_are_no_numbers_are_refused() -> None:
+def test_nan_outputs_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         intervals_of(REGRESSION, np.arange(3.0), np.array([0, np.nan, 2]))

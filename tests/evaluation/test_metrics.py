@@ -1,4 +1,4 @@
-"""Metrics against published figures, and where they are undefined."""
+"""Metrics against published figures, and in cases where they are undefined."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def from_confusion(counts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and one-hot outputs whose confusion matrix (true, predicted) is `counts`."""
+    """Return labels and one-hot outputs with the confusion matrix `counts` (true, predicted)."""
     cells = [(true, predicted) for true, row in enumerate(counts) for predicted, n in enumerate(row) for _ in range(n)]
     true, predicted = np.array(cells).T
     return true.astype(float), np.eye(len(counts))[predicted]
@@ -23,14 +23,14 @@ def test_a_published_confusion_matrix_gives_its_published_metrics() -> None:
     assert metrics == pytest.approx(published, abs=5e-5)
 
 
-def test_three_classes_are_averaged() -> None:
+def test_precision_and_recall_of_three_classes_are_macro_averages() -> None:
     metrics = CLASSIFICATION.compute_metrics(*from_confusion([[8, 2, 0], [1, 9, 0], [0, 5, 5]]))
     assert metrics["recall"] == pytest.approx((0.8 + 0.9 + 0.5) / 3)
     assert metrics["precision"] == pytest.approx((8 / 9 + 9 / 16 + 1) / 3)
     assert metrics["accuracy"] == pytest.approx(22 / 30)
 
 
-def test_regression_metrics_by_hand() -> None:
+def test_regression_metrics_equal_values_computed_by_hand() -> None:
     metrics = REGRESSION.compute_metrics(np.array([0.0, 1.0, 2.0, 5.0]), np.array([0.5, 1.5, 2.5, 4.5]))
     assert metrics["mse"] == pytest.approx(0.25)
     assert metrics["mae"] == pytest.approx(0.5)
@@ -40,7 +40,7 @@ def test_regression_metrics_by_hand() -> None:
 
 
 @pytest.mark.parametrize("labels", [[0.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0]])
-def test_one_predicted_class_has_no_correlation(labels: list[float]) -> None:
+def test_predicting_one_class_has_an_mcc_of_zero(labels: list[float]) -> None:
     outputs = np.tile([0.1, 0.9], (len(labels), 1))
     metrics = CLASSIFICATION.compute_metrics(np.array(labels), outputs)
     assert tuple(metrics) == CLASSIFICATION.metrics
@@ -51,7 +51,7 @@ def test_one_predicted_class_has_no_correlation(labels: list[float]) -> None:
 @pytest.mark.parametrize(
     ("labels", "outputs"), [([1.0, 2.0, 3.0], [2.5, 2.5, 2.5]), ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0])]
 )
-def test_constant_values_have_no_correlation(labels: list[float], outputs: list[float]) -> None:
+def test_constant_labels_or_outputs_have_zero_correlation(labels: list[float], outputs: list[float]) -> None:
     metrics = REGRESSION.compute_metrics(np.array(labels), np.array(outputs))
     assert tuple(metrics) == REGRESSION.metrics
     assert metrics["pearson"] == metrics["spearman"] == 0
@@ -82,7 +82,7 @@ def test_hidden_labels_and_wrong_shapes_are_refused() -> None:
         REGRESSION.compute_metrics(np.array([]), np.array([]))
 
 
-def test_the_baseline_knows_the_training_labels_only() -> None:
+def test_baseline_predicts_the_most_frequent_or_mean_training_label() -> None:
     outputs = CLASSIFICATION.baseline_outputs(np.array([0.0, 2.0, 2.0, 1.0]), 3, 4)
     assert outputs.shape == (3, 4)
     assert (outputs.argmax(axis=1) == 2).all()

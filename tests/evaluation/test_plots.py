@@ -1,4 +1,4 @@
-"""Figures: all there, of the size that was asked for, saying what was found, and without a trace left behind."""
+"""Evaluation figures: complete, of the right size, with titles that state the result, and without side effects."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check(figures: dict[str, Figure], head: str) -> None:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_classification(cola: TaskConfig, classified: Builder) -> None:
+def test_classification_figures_show_mcc_and_counts(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(300)
     figures = draw(cola, predictions)
     check(figures, "classification")
@@ -74,14 +74,14 @@ def test_classification(cola: TaskConfig, classified: Builder) -> None:
     assert str(found) in written
 
 
-def test_three_classes(mnli: TaskConfig, classified: Builder) -> None:
+def test_figures_of_three_classes_have_a_cell_and_a_curve_for_each(mnli: TaskConfig, classified: Builder) -> None:
     figures = draw(mnli, classified(300, 3))
     check(figures, "classification")
     assert len(figures["confusion_matrix"].axes[0].texts) == 2 * 9
     assert len(figures["precision_recall"].axes[0].get_legend().get_texts()) == 3
 
 
-def test_regression(stsb: TaskConfig, regressed: Builder) -> None:
+def test_regression_figures_show_pearson_and_score_bands(stsb: TaskConfig, regressed: Builder) -> None:
     figures = draw(stsb, regressed(300))
     check(figures, "regression")
     assert title(figures["predicted_against_true"]).startswith("Pearson .8")
@@ -89,12 +89,16 @@ def test_regression(stsb: TaskConfig, regressed: Builder) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 5])
-def test_a_handful_of_rows(cola: TaskConfig, stsb: TaskConfig, classified: Builder, regressed: Builder, n: int) -> None:
+def test_figures_are_drawn_for_few_rows(
+    cola: TaskConfig, stsb: TaskConfig, classified: Builder, regressed: Builder, n: int
+) -> None:
     for task, predictions in [(cola, classified(n)), (stsb, regressed(n))]:
         check(draw(task, predictions), task.head)
 
 
-def test_models_that_say_one_thing(cola: TaskConfig, stsb: TaskConfig, classified: Builder, regressed: Builder) -> None:
+def test_figures_of_constant_predictions_name_the_error_rate_and_overconfidence(
+    cola: TaskConfig, stsb: TaskConfig, classified: Builder, regressed: Builder
+) -> None:
     lazy = replace(classified(60), outputs=np.tile([0.2, 0.8], (60, 1)))
     figures = draw(cola, lazy)
     check(figures, "classification")
@@ -103,20 +107,20 @@ def test_models_that_say_one_thing(cola: TaskConfig, stsb: TaskConfig, classifie
     check(draw(stsb, replace(regressed(60), outputs=np.full(60, 2.5))), "regression")
 
 
-def test_predictions_far_off_the_scale(stsb: TaskConfig, regressed: Builder) -> None:
+def test_figures_are_drawn_for_predictions_far_outside_the_scale(stsb: TaskConfig, regressed: Builder) -> None:
     figures = draw(stsb, replace(regressed(60), outputs=np.linspace(-40, 40, 60)))
     check(figures, "regression")
     assert figures["metrics"].axes[0].get_xlim()[0] >= -1
 
 
-def test_a_perfect_classifier(cola: TaskConfig, classified: Builder) -> None:
+def test_confusion_matrix_of_a_perfect_classifier_says_so(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(60)
     figures = draw(cola, replace(predictions, outputs=np.eye(2)[predictions.labels.astype(int)]))
     assert title(figures["confusion_matrix"]) == "Every row is classified correctly"
     check(figures, "classification")
 
 
-def test_history_marks_the_epoch_that_was_kept() -> None:
+def test_history_plot_marks_the_best_epoch() -> None:
     history = pd.DataFrame(
         {"epoch": [1, 2, 3], "train/loss": [0.6, 0.5, 0.4], "val/loss": [0.6, 0.5, 0.6], "val/mcc": [0.2, 0.307, 0.25]}
     )
@@ -127,7 +131,7 @@ def test_history_marks_the_epoch_that_was_kept() -> None:
     assert png(history_plot(history.head(1), METRICS["mcc"], 1)).width >= 1200
 
 
-def test_an_error_as_headline_metric_is_compared_with_errors(stsb: TaskConfig, regressed: Builder) -> None:
+def test_error_as_headline_metric_is_drawn_beside_other_errors(stsb: TaskConfig, regressed: Builder) -> None:
     by_error = replace(stsb, metric="mse")
     scores, errors = draw(by_error, regressed(300))["metrics"].axes
     assert errors.get_xlim()[0] == 0 < errors.get_xlim()[1]
@@ -137,7 +141,7 @@ def test_an_error_as_headline_metric_is_compared_with_errors(stsb: TaskConfig, r
     assert axes.get_title(loc="left") == "MSE (lower is better)"
 
 
-def test_nothing_is_left_behind(cola: TaskConfig, classified: Builder) -> None:
+def test_drawing_leaves_matplotlib_settings_and_figures_unchanged(cola: TaskConfig, classified: Builder) -> None:
     with mpl.rc_context({"grid.color": "#123456", "font.size": 17}):
         for figure in draw(cola, classified(60)).values():
             png(figure)
@@ -146,7 +150,7 @@ def test_nothing_is_left_behind(cola: TaskConfig, classified: Builder) -> None:
     assert plt.get_fignums() == []
 
 
-def test_an_interval_need_not_hold_its_metric(cola: TaskConfig, classified: Builder) -> None:
+def test_interval_that_excludes_its_metric_is_drawn(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(60)
     metrics = CLASSIFICATION.compute_metrics(predictions.labels, predictions.outputs)
     intervals = {name: (value + 0.01, value + 0.02) for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""Predictions as a table: what runs are compared by."""
+"""Predictions are stored as a table and read back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Builder = Callable[..., Predictions]
 
 
 @pytest.mark.parametrize("builder, sizes", [("classified", (9, 3)), ("classified", (9, 2)), ("regressed", (9,))])
-def test_a_table_of_predictions_holds_all_of_them(
+def test_predictions_are_unchanged_after_a_round_trip_through_parquet(
     request: pytest.FixtureRequest, tmp_path: Path, builder: str, sizes: tuple[int, ...]
 ) -> None:
     build: Builder = request.getfixturevalue(builder)

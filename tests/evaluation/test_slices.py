@@ -1,4 +1,4 @@
-"""Every slice is a partition of the rows, and its metrics are those of its rows."""
+"""Slices partition the rows, and their metrics are computed on their rows."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_stsb_is_sliced_by_length_and_score_band(stsb: TaskConfig, regressed: Bu
     assert bands.loc["4-5", "mae"] == pytest.approx(np.abs(predictions.outputs - predictions.labels)[high].mean())
 
 
-def test_rows_are_told_apart_by_position_not_by_index(cola: TaskConfig, classified: Builder) -> None:
+def test_slices_match_rows_by_position_and_not_by_index(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(120)
     shuffled = replace(predictions, rows=predictions.rows.set_axis(np.arange(120)[::-1] % 7))
     sources = {"ks08"}
     pd.testing.assert_frame_equal(slice_metrics(cola, shuffled, sources), slice_metrics(cola, predictions, sources))
 
 
-def test_a_missing_source_is_a_value_of_its_own(cola: TaskConfig, classified: Builder) -> None:
+def test_missing_source_is_in_the_slice_unknown(cola: TaskConfig, classified: Builder) -> None:
     predictions = classified(90)
     predictions.rows.loc[:9, "source"] = None
     table = slice_metrics(cola, predictions, {"ks08"}).set_index(["slice", "value"])
@@ -59,11 +59,11 @@ def test_a_missing_source_is_a_value_of_its_own(cola: TaskConfig, classified: Bu
     assert table.loc["domain", "rows"].sum() == 90
 
 
-def test_no_domain_where_training_has_no_sources(cola: TaskConfig, classified: Builder) -> None:
+def test_there_is_no_domain_slice_if_training_has_no_sources(cola: TaskConfig, classified: Builder) -> None:
     assert set(slice_metrics(cola, classified(60), set())["slice"]) == {"source", "length"}
 
 
-def test_score_bands_hold_their_lower_end_and_the_last_one_both() -> None:
+def test_score_bands_include_their_lower_end_and_the_last_also_its_upper_end() -> None:
     bands = score_bands([0.0, 2.5], np.array([0.0, 0.99, 1.0, 2.0, 2.5, 2.6]))
     assert list(bands) == ["0-1", "0-1", "1-2", "2-2.5", "2-2.5", "2-2.5"]
 
@@ -77,7 +77,7 @@ def test_score_bands_hold_their_lower_end_and_the_last_one_both() -> None:
         ([12], {"12 tokens": 1}),
     ],
 )
-def test_rows_of_one_length_are_never_parted(tokens: list[int], expected: dict[str, int]) -> None:
+def test_rows_of_equal_length_are_in_one_band(tokens: list[int], expected: dict[str, int]) -> None:
     assert length_bands(np.array(tokens)).value_counts(sort=False).to_dict() == expected
 
 

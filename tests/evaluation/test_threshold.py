@@ -1,4 +1,4 @@
-"""The threshold that is chosen is the best there is, and the closest to .5 of those."""
+"""The tuned threshold is optimal and, among equals, closest to .5."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray, threshold: float, metri
 
 
 def drawn(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, most of them 1, and probabilities of few distinct values that lean to them."""
+    """Return labels, mostly 1, and correlated probabilities with few distinct values."""
     random = np.random.default_rng(seed)
     labels = (random.random(rows) < 0.7).astype(float)
     return labels, np.round(np.clip(random.normal(0.25 + 0.2 * labels, 0.15), 0.01, 0.99), 2)
@@ -24,7 +24,7 @@ def drawn(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("metric", ["mcc", "accuracy", "f1"])
 @pytest.mark.parametrize("seed", range(5))
-def test_no_other_threshold_is_better(metric: str, seed: int) -> None:
+def test_tuned_threshold_maximizes_the_metric(metric: str, seed: int) -> None:
     labels, probabilities = drawn(80, seed)
     threshold = tune_threshold(labels, probabilities, METRICS[metric])
     found = score(labels, probabilities, threshold, metric)
@@ -37,7 +37,7 @@ def test_no_other_threshold_is_better(metric: str, seed: int) -> None:
     assert abs(threshold - 0.5) <= abs(as_good - 0.5).min() + gap / 2
 
 
-def test_of_equals_the_closest_to_even_is_taken() -> None:
+def test_of_equally_good_thresholds_the_closest_to_half_is_chosen() -> None:
     labels = np.array([0.0, 1, 0, 1])
     assert tune_threshold(labels, np.array([0.1, 0.2, 0.1, 0.9]), METRICS["mcc"]) == pytest.approx(0.15)
     assert tune_threshold(labels, np.array([0.3, 0.7, 0.4, 0.9]), METRICS["mcc"]) == 0.5
@@ -47,10 +47,10 @@ def test_of_equals_the_closest_to_even_is_taken() -> None:
 
 
 @pytest.mark.parametrize("labels", [[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-def test_where_nothing_can_be_told_apart_it_stays_even(labels: list[float]) -> None:
+def test_threshold_stays_at_half_if_all_probabilities_or_labels_are_equal(labels: list[float]) -> None:
     assert tune_threshold(np.array(labels), np.array([0.9, 0.9]), METRICS["mcc"]) == 0.5
 
 
-def test_it_knows_every_metric_of_classification() -> None:
+def test_threshold_is_tuned_for_every_classification_metric() -> None:
     labels, probabilities = drawn(40, 0)
     assert all(0 < tune_threshold(labels, probabilities, METRICS[metric]) < 1 for metric in CLASSIFICATION.metrics)
