@@ -1,4 +1,4 @@
-"""Batches of like length: complete, deterministic, and cheaper than padding all."""
+"""Length buckets: batches hold every row once, are deterministic, and pad less than unsorted batches."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def padded_tokens(batches: list[np.ndarray], width: int = 8) -> int:
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 1003])
 @pytest.mark.parametrize("seed", range(3))
-def test_an_epoch_has_every_row_once(rows: int, seed: int) -> None:
+def test_epoch_has_every_row_once(rows: int, seed: int) -> None:
     batches = training_batches(LENGTHS[:rows], 8, 8, np.random.default_rng(seed))
     assert sorted(np.concatenate([[], *batches]).astype(int)) == list(range(rows))
     sizes = sorted(len(batch) for batch in batches)
     assert sizes == sorted([8] * (rows // 8) + ([rows % 8] if rows % 8 else []))
 
 
-def test_epochs_follow_the_generator() -> None:
+def test_batches_depend_only_on_the_random_generator() -> None:
     def epoch(seed: int) -> list[list[int]]:
         return [rows.tolist() for rows in training_batches(LENGTHS, 16, 8, np.random.default_rng(seed))]
 
@@ -34,16 +34,16 @@ def test_epochs_follow_the_generator() -> None:
     assert {frozenset(rows.tolist()) for rows in first}.isdisjoint(frozenset(rows.tolist()) for rows in second)
 
 
-def test_batches_are_not_in_order_of_length_but_of_like_length() -> None:
+def test_batches_hold_rows_of_similar_length_in_random_order() -> None:
     batches = training_batches(LENGTHS, 16, 8, np.random.default_rng(1))
     widths = [int(round_up(LENGTHS[rows], 8).max()) for rows in batches]
-    assert np.count_nonzero(np.diff(widths)) > len(batches) / 2  # sorted, they would change seven times
+    assert np.count_nonzero(np.diff(widths)) > len(batches) / 2  # sorted batches would change their width seven times
     mixed = [rows for rows in batches if len(set(round_up(LENGTHS[rows], 8).tolist())) > 1]
-    assert len(mixed) <= 8  # one at each border of two buckets
+    assert len(mixed) <= 8  # at most one for each border between two buckets
     assert padded_tokens(batches) < 0.65 * 64 * len(LENGTHS)
 
 
-def test_the_small_batch_is_of_any_bucket() -> None:
+def test_smaller_batch_can_come_from_any_bucket() -> None:
     seen = set()
     for seed in range(40):
         small = [rows for rows in training_batches(LENGTHS, 16, 8, np.random.default_rng(seed)) if len(rows) < 16]

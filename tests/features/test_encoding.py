@@ -1,4 +1,4 @@
-"""WordPiece encoding against transformers' own tokenizer."""
+"""WordPiece encoding equals that of transformers' tokenizer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def transformers_tokenizer(tiny_folder: Path):
-    """Transformers' fast tokenizer of the same checkpoint."""
+    """Transformers' fast tokenizer for the same checkpoint."""
     from transformers import BertTokenizerFast
 
     return BertTokenizerFast.from_pretrained(tiny_folder)
@@ -48,7 +48,7 @@ def test_single_sentences_equal_transformers(tiny_folder: Path, transformers_tok
 
 
 @pytest.mark.parametrize("max_length", [8, 9, 20, 37, 64, 512])
-def test_pairs_lose_the_longer_sentence_first_as_transformers_does(
+def test_pairs_are_truncated_longest_first_like_transformers(
     tiny_folder: Path, transformers_tokenizer, max_length: int
 ) -> None:
     pairs = [(first, second) for first in SENTENCES for second in SENTENCES]
@@ -61,7 +61,7 @@ def test_pairs_lose_the_longer_sentence_first_as_transformers_does(
     assert max(encoded.lengths) <= max_length
 
 
-def test_a_tokenizer_json_that_cuts_and_pads_does_neither_here(tiny_folder: Path, tmp_path: Path) -> None:
+def test_truncation_and_padding_of_tokenizer_json_are_ignored(tiny_folder: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tiny_folder)
     tokenizer.enable_truncation(4)
     tokenizer.enable_padding(length=99)
@@ -77,7 +77,7 @@ def test_a_tokenizer_json_that_cuts_and_pads_does_neither_here(tiny_folder: Path
 @pytest.mark.parametrize(
     "settings", [{}, {"do_lower_case": False}, {"strip_accents": False}, {"tokenize_chinese_chars": False}]
 )
-def test_vocab_txt_alone_gives_transformers_tokenizer(
+def test_tokenizer_from_vocab_txt_alone_equals_transformers(
     tiny_folder: Path, tmp_path: Path, settings: dict[str, bool]
 ) -> None:
     from transformers import BertTokenizerFast
@@ -88,21 +88,21 @@ def test_vocab_txt_alone_gives_transformers_tokenizer(
     assert as_lists(encode(load_tokenizer(tmp_path), SENTENCES, None, 512).token_ids) == expected
 
 
-def test_encoding_leaves_the_tokenizer_as_it_is(tiny_folder: Path) -> None:
+def test_encoding_does_not_change_the_tokenizer(tiny_folder: Path) -> None:
     tokenizer = load_tokenizer(tiny_folder)
     before = tokenizer.to_str()
     encode(tokenizer, SENTENCES, SENTENCES, 16)
     assert tokenizer.to_str() == before
 
 
-def test_no_rows_and_unequal_columns(tiny_folder: Path) -> None:
+def test_encoding_accepts_no_rows_and_refuses_unequal_columns(tiny_folder: Path) -> None:
     encoded = encode(load_tokenizer(tiny_folder), [], None, 16)
     assert (encoded.token_ids, encoded.lengths.shape, encoded.full_lengths.shape) == ([], (0,), (0,))
     with pytest.raises(ValueError, match="shorter"):
         encode(load_tokenizer(tiny_folder), ["a", "b"], ["a"], 16)
 
 
-def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
+def test_missing_or_broken_tokenizer_raises_with_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{tmp_path}: no tokenizer.json and no vocab.txt"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")

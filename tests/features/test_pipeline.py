@@ -1,4 +1,4 @@
-"""From rows to token ids in Spark: words without stop words, model texts, encoding."""
+"""Spark features: words without stop words, model texts, token ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Compose = Callable[..., TrainConfig]
 SCHEMA = "id string, sentence1 string, sentence2 string, label double, source string, split string"
 
 
-def test_the_pipelines_columns(spark: SparkSession) -> None:
+def test_text_pipeline_adds_lowercase_tokens_and_filtered_tokens(spark: SparkSession) -> None:
     rows = spark.createDataFrame([("The cat sat on THE mat.", "A Dog  barked")], "one string, two string")
     words = text_pipeline(["one", "two"]).fit(rows).transform(rows).first()
     assert words["one_tokens"] == ["the", "cat", "sat", "on", "the", "mat."]
@@ -36,7 +36,9 @@ def test_the_pipelines_columns(spark: SparkSession) -> None:
         ("Ünïcode İstanbul 東京", "ünïcode i̇stanbul 東京"),
     ],
 )
-def test_filtered_texts(spark: SparkSession, compose_config: Compose, text: str, filtered: str) -> None:
+def test_filtered_text_has_no_stop_words_unless_nothing_else_is_left(
+    spark: SparkSession, compose_config: Compose, text: str, filtered: str
+) -> None:
     task = compose_config("task=cola", "model=tiny").task
     rows = spark.createDataFrame([("1", text, None, 1.0, "s", "dev")], SCHEMA)
     result = with_model_texts(rows, task, "filtered")
@@ -60,8 +62,8 @@ def test_both_texts_of_a_pair_are_filtered(spark: SparkSession, compose_config: 
 
 
 @pytest.mark.parametrize("is_pair", [False, True])
-def test_token_ids_equal_those_of_the_driver(spark: SparkSession, tiny_folder: Path, is_pair: bool) -> None:
-    """Bit by bit, of texts that are empty, unknown, and longer than the model reads."""
+def test_token_ids_in_spark_equal_those_of_the_driver(spark: SparkSession, tiny_folder: Path, is_pair: bool) -> None:
+    """For texts that are empty, have unknown words, or exceed the maximum length."""
     texts = ["the dog was not", "", "it is " * 20, "東京 she", "Who was it?"]
     others = texts[::-1]
     columns = {"id": range(len(texts)), "text1": texts} | ({"text2": others} if is_pair else {})

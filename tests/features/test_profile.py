@@ -19,7 +19,7 @@ SCHEMA = "id string, sentence1 string, sentence2 string, label double, source st
 
 @pytest.fixture
 def tokenizer() -> Tokenizer:
-    """One token a word, and the special tokens round them; truncates, as a checkpoint's tokenizer may."""
+    """One token a word plus special tokens; with truncation on, as in some checkpoints."""
     words = Tokenizer(models.WordLevel({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
@@ -41,7 +41,9 @@ def _encoded(
     return with_token_ids(with_model_texts(reduce(DataFrame.unionByName, frames), task, text), tokenizer, 4)
 
 
-def test_sentences(spark: SparkSession, compose_config: Compose, tokenizer: Tokenizer) -> None:
+def test_profile_of_sentences_counts_labels_tokens_and_sources(
+    spark: SparkSession, compose_config: Compose, tokenizer: Tokenizer
+) -> None:
     train = [("The cat sleeps", None, 1.0, "a"), ("Dogs bark", None, 1.0, "b"), ("The the the the", None, 0.0, None)]
     other = [("A bird sings", None, 1.0, "a")]
     task = compose_config("task=cola", "model=tiny").task
@@ -76,10 +78,10 @@ def test_pairs_are_encoded_together(spark: SparkSession, compose_config: Compose
     assert dict(labels["dev"]) == {"0-1": 1, "4-5": 2}
 
 
-def test_tokens_are_those_that_the_model_reads(
+def test_tokens_are_counted_in_the_filtered_texts(
     spark: SparkSession, compose_config: Compose, tokenizer: Tokenizer
 ) -> None:
-    """Stop words are counted in the sentences, tokens in what is left of them."""
+    """Stop words are counted in the original sentences."""
     task = compose_config("task=cola", "model=tiny").task
     sentence = [("The cat is on the mat", None, 1.0, None)]
     rows = _encoded(spark, task, tokenizer, dict.fromkeys(("train", "validation", "dev"), sentence), "filtered")
