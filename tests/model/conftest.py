@@ -1,4 +1,4 @@
-"""Small checkpoints on disk: a random DistilBERT, and a random BERT and an ONNX graph that are the same network."""
+"""Small checkpoints on disk: a random DistilBERT, and the same network as a BERT and as an ONNX graph."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BERT_CONFIG = {
 
 @pytest.fixture(scope="session")
 def bert_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random two-layer BERT, with token types and a pooler; read only."""
+    """A random two-layer BERT with token types and a pooler. Read only."""
     folder = tmp_path_factory.mktemp("bert")
     arrays = {bert_name(name): array for name, array in load_file(tiny_folder / "model.safetensors").items()}
     rng = np.random.default_rng(4)
@@ -61,7 +61,7 @@ def bert_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def bert_name(name: str) -> str:
-    """The BERT name of a DistilBERT tensor."""
+    """Return the BERT name of a DistilBERT tensor."""
     for distilbert, bert in TO_BERT:
         name = name.replace(distilbert, bert)
     return name
@@ -69,15 +69,15 @@ def bert_name(name: str) -> str:
 
 @pytest.fixture
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
-    """A function that copies a checkpoint, for tests that damage it."""
+    """Copy a checkpoint, for tests that damage it."""
     return lambda folder: Path(shutil.copytree(folder, tmp_path / f"copy-of-{folder.name}"))
 
 
 class QuantizedGraph(Graph):
-    """A graph whose matrices are int8 with one scale each, under the names that PyTorch's exporter gives them."""
+    """A graph with int8 matrices, one scale each, under the names that PyTorch's exporter uses."""
 
     def constant(self, value: Any, name: str | None = None) -> str:
-        """As in `Graph`, but a matrix goes through a DequantizeLinear."""
+        """Like `Graph.constant`, but with a DequantizeLinear for each matrix."""
         if np.ndim(value) != 2:
             return super().constant(value, name)
         kept = name if name and "embeddings" in name else f"onnx::MatMul_{len(self.nodes)}"
@@ -90,7 +90,7 @@ class QuantizedGraph(Graph):
 
 @pytest.fixture(scope="session")
 def onnx_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The random DistilBERT with a head of three values, as a quantised ONNX graph and its tokenizer; read only."""
+    """The random DistilBERT with a head of three outputs as a quantised ONNX graph, and its tokenizer. Read only."""
     folder = tmp_path_factory.mktemp("onnx")
     arrays = load_file(tiny_folder / "model.safetensors")
     rng = np.random.default_rng(5)

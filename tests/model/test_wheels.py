@@ -1,4 +1,4 @@
-"""Wheels are downloaded with whatever pip there is, and say what is wrong in one line."""
+"""Wheels are downloaded with any available pip, and errors are one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_environment_without_pip_uses_the_bundled_one(monkeypatch: pytest.Mon
     assert "ensurepip" in shown.stdout
 
 
-def test_without_any_pip_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_pip_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
     assert not is_offered("small-bert==0.1.0")
     with pytest.raises(WheelError, match="has no pip to download"):
@@ -38,7 +38,7 @@ def test_without_any_pip_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.fixture
 def index(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A package index on 127.0.0.1, of one wheel; pip shows no bar for what is on the disk."""
+    """A package index on 127.0.0.1 with one wheel; over HTTP, because pip shows no progress bar for local files."""
     (tmp_path / "wheels").mkdir()
     write_wheel(tmp_path / "wheels", tiny_folder)
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "wheels"))
@@ -52,7 +52,7 @@ def index(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_download_shows_pips_bar_on_a_terminal_only(
+def test_download_shows_a_progress_bar_only_on_a_terminal(
     index: None, is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (tmp_path / "terminal").open("w+") as shown:
@@ -65,16 +65,16 @@ def test_a_download_shows_pips_bar_on_a_terminal_only(
 
 
 @pytest.mark.parametrize("version, offered", [("0.1.0", True), ("0.1", False), ("0.2.0", False)])
-def test_the_index_is_asked_for_the_version(index: None, version: str, offered: bool) -> None:
+def test_wheel_is_offered_only_in_the_exact_version(index: None, version: str, offered: bool) -> None:
     assert is_offered(f"small-bert=={version}") is offered
 
 
-def test_an_index_that_hangs_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_that_hangs_counts_as_not_offering_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "PROBE_SECONDS", 0.05)
     assert not is_offered("small-bert==0.1.0")
 
 
-def test_a_damaged_wheel_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_damaged_wheel_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wheel = tmp_path / "small_bert-0.1.0-py3-none-any.whl"
     wheel.write_bytes(b"no zip")
     monkeypatch.setattr(wheels, "_download", lambda requirement, folder: wheel)
