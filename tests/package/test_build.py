@@ -1,4 +1,4 @@
-"""What a package holds and says about itself, and that one which differs from its network is refused."""
+"""A package's contents, signature and settings; a package that differs from its network is refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Composer = Callable[..., TrainConfig]
 COUNTS = ["error", "tokens", "unknown_tokens"]
 
 
-def test_a_package_that_differs_is_refused(package: Package) -> None:
+def test_package_that_differs_from_the_network_is_refused(package: Package) -> None:
     folder = package("cola")
     rows = pd.DataFrame({"sentence1": ["It is.", "the dog who"]})
     outputs = Scorer(folder).outputs(rows)
@@ -40,7 +40,7 @@ def test_a_package_that_differs_is_refused(package: Package) -> None:
         ("stsb", ["sentence1", "sentence2"], ["prediction", *COUNTS]),
     ],
 )
-def test_the_signature_is_what_the_scorer_does(
+def test_signature_matches_the_scorers_columns_and_types(
     package: Package, compose_config: Composer, task: str, inputs: list[str], outputs: list[str]
 ) -> None:
     told = signature(compose_config(f"task={task}", "model=tiny").task)
@@ -55,7 +55,7 @@ def test_the_signature_is_what_the_scorer_does(
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_settings_say_what_the_package_is(package: Package, precision: str) -> None:
+def test_settings_describe_the_package(package: Package, precision: str) -> None:
     settings = json.loads((package("cola", precision=precision) / "scorer.json").read_text())
     assert settings == {
         "task": "cola",
@@ -70,7 +70,9 @@ def test_settings_say_what_the_package_is(package: Package, precision: str) -> N
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb"])
-def test_packages_are_compared_by_what_they_say(package: Package, compose_config: Composer, task: str) -> None:
+def test_cost_of_quantization_is_measured_on_the_packages_outputs(
+    package: Package, compose_config: Composer, task: str
+) -> None:
     texts = [f"the dog was {'not ' * number}it" for number in range(12)]
     rows = pd.DataFrame({"sentence1": texts, "sentence2": texts[::-1]})
     config = compose_config(f"task={task}", "model=tiny").task

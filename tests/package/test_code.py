@@ -1,4 +1,4 @@
-"""The code that travels with a model is all that it needs, and a model of 0.1.0 keeps loading."""
+"""A model's packaged code is complete, and a model saved by version 0.1.0 still loads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ import importlib, json, pathlib, sys
 importlib.import_module(sys.argv[1])
 print(json.dumps({name: module.__file__ for name, module in sys.modules.items() if name.startswith("distilspark")}))
 """
-# Scores with a model; what else a process imports before, and after.
+# Scores with a model, after importing the modules `before` and before importing the modules `after`.
 SCORE = """
 import importlib, json, sys
 folder, texts, before, after = sys.argv[1:]
@@ -39,7 +39,7 @@ print(json.dumps({"scores": scores, "modules": {name: sys.modules[name].__file__
 
 
 def run(code: str, *arguments: str, path: Path | str = "") -> dict[str, object]:
-    """Run code in a new process that finds the project's modules below `path` alone; returns its output."""
+    """Run code in a new process whose project modules come only from `path`; return its output."""
     environment = os.environ | {"PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-P", "-c", code, *arguments]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -48,7 +48,7 @@ def run(code: str, *arguments: str, path: Path | str = "") -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_the_code_of_a_package_is_the_modules_that_its_loader_imports(tmp_path: Path) -> None:
+def test_packaged_code_is_exactly_the_modules_that_the_loader_imports(tmp_path: Path) -> None:
     code = write_code(tmp_path)
     shipped = {str(file.relative_to(code)) for file in code.rglob("*") if file.is_file()}
     imported = run(IMPORTED, LOADER, path=ROOT / "src")
@@ -68,7 +68,7 @@ def test_a_model_scores_without_the_project(saved: Saved, package: Saved, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_process_with_the_project_finds_its_other_modules_after_loading_a_model(saved: Saved, package: Saved) -> None:
+def test_project_modules_can_be_imported_after_loading_a_model(saved: Saved, package: Saved) -> None:
     names = ["distilspark.config", "distilspark.features.pipeline", "distilspark.package.graph"]
     answer = run(SCORE, str(saved("cola")), json.dumps(TEXTS), "", " ".join(names), path=ROOT / "src")
     assert answer["modules"] == {name: f"{ROOT}/src/{name.replace('.', '/')}.py" for name in names}
@@ -76,7 +76,7 @@ def test_a_process_with_the_project_finds_its_other_modules_after_loading_a_mode
 
 
 @pytest.mark.slow
-def test_a_model_of_0_1_0_scores_where_the_project_is_imported_already(
+def test_model_of_0_1_0_scores_in_a_process_that_has_imported_the_project(
     saved: Saved, package: Saved, tmp_path: Path
 ) -> None:
     model = save_as_of_0_1_0(saved("cola"), tmp_path / "old")
@@ -93,5 +93,5 @@ def test_a_model_of_0_1_0_scores_in_spark(spark: SparkSession, saved: Saved, pac
 
 
 def expected(package: Saved) -> list[float]:
-    """The scores of the package itself, in this process."""
+    """Return the package's scores, computed in this process."""
     return list(Scorer(package("cola")).predict(pd.DataFrame({"sentence1": TEXTS}))["score"])

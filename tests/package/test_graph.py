@@ -1,4 +1,4 @@
-"""The ONNX graph says what the network says, for every head, pooling and length."""
+"""The ONNX graph equals the network for every head, pooling and length."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_graph(network: keras.Model, head: str, pooling: str, inputs: dict[str, A
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
 @pytest.mark.parametrize("head", list(UNITS))
 @pytest.mark.parametrize("lengths", [[1], [3, 64, 7, 12], [512], [5, 512]])
-def test_the_graph_is_the_network(tiny_folder: Path, head: str, pooling: str, lengths: list[int]) -> None:
+def test_graph_outputs_equal_the_network(tiny_folder: Path, head: str, pooling: str, lengths: list[int]) -> None:
     network = make_network(tiny_folder, head, UNITS[head], pooling)
     rng = np.random.default_rng(0)
     vocabulary = network.get_layer("distilbert").vocabulary_size
@@ -46,7 +46,7 @@ def test_the_graph_is_the_network(tiny_folder: Path, head: str, pooling: str, le
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
-def test_padding_changes_nothing(tiny_folder: Path, pooling: str) -> None:
+def test_padding_does_not_change_graph_outputs(tiny_folder: Path, pooling: str) -> None:
     network = make_network(tiny_folder, "regression", 1, pooling)
     row = np.arange(1, 12, dtype=np.int32)
     narrow = run_graph(network, "regression", pooling, pad([row], 1))

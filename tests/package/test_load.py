@@ -1,4 +1,4 @@
-"""A model that is not the project's, or is broken, is refused by its file in one line."""
+"""A foreign or broken model is refused with one line that names the file."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def load(model: Path) -> TaskModel:
 
 
 def data(model: Path) -> Path:
-    """The folder that the model's loader gets."""
+    """Return the folder that the model's loader receives."""
     (file,) = model.glob("data/*/scorer.json")
     return file.parent
 
 
 def settings(**changed: Any) -> Change:
-    """Change `scorer.json`; None takes a key out."""
+    """Change `scorer.json`; None removes a key."""
 
     def change(folder: Path) -> None:
         known = json.loads((folder / "scorer.json").read_text()) | changed
@@ -53,7 +53,7 @@ def text(name: str, content: str) -> Change:
 
 
 def store_outside(folder: Path) -> None:
-    """Move a tensor of the graph into another file."""
+    """Move a tensor of the graph to an external file."""
     graph = onnx.load(folder / "model.onnx")
     onnx.external_data_helper.set_external_data(graph.graph.initializer[0], "../../../secret")
     graph.graph.initializer[0].ClearField("raw_data")
@@ -61,7 +61,7 @@ def store_outside(folder: Path) -> None:
     assert numpy_helper and onnx.load(folder / "model.onnx", load_external_data=False)
 
 
-def test_a_whole_model_is_loaded(model: Path) -> None:
+def test_intact_model_is_loaded(model: Path) -> None:
     loaded = load(model)
     assert (loaded.max_length, loaded.threshold, loaded.profile) == (16, 0.5, None)
 
@@ -84,14 +84,14 @@ def test_a_whole_model_is_loaded(model: Path) -> None:
         (text("profile.json", "3"), "profile.json"),
     ],
 )
-def test_a_broken_file_is_named(model: Path, change: Change, named: str) -> None:
+def test_broken_file_is_named_in_the_error(model: Path, change: Change, named: str) -> None:
     change(data(model))
     with pytest.raises(UserError, match=f"^model_uri={model}: {named}") as refused:
         load(model)
     assert "\n" not in str(refused.value)
 
 
-def test_a_model_of_others_is_refused(model: Path) -> None:
+def test_model_that_distilspark_did_not_package_is_refused(model: Path) -> None:
     file = model / "MLmodel"
     known = file.read_text()
     file.write_text(known.replace("distilspark.package.pyfunc", "mlflow.sklearn"))

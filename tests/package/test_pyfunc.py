@@ -1,4 +1,4 @@
-"""One answer for every row, in order; one load a process; threads as many as the task has."""
+"""The packaged model: one answer for each row in order, loaded once a process, with the task's number of threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from distilspark.paths import ROOT
 Package = Callable[..., Path]
 CLASSIFIED = ["prediction", "label", "score", "error", "tokens", "unknown_tokens"]
 GOOD = "It is the dog."
-# what stands in a row, and how its error ends; None where it is scored
+# a row's value and the end of its error message; None if the row is scored
 VALUES: list[tuple[Any, str | None]] = [
     (None, "is missing"),
     (float("nan"), "is missing"),
@@ -62,7 +62,7 @@ def frame(values: list[Any], **others: list[Any]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()})
 
 
-def test_faults_have_their_rows_and_no_others(package: Package) -> None:
+def test_only_invalid_rows_have_an_error(package: Package) -> None:
     values = [part for value, _ in VALUES for part in (value, GOOD)]
     answer = Scorer(package("cola")).predict(frame(values))
     assert answer.columns.tolist() == CLASSIFIED
@@ -78,7 +78,7 @@ def test_faults_have_their_rows_and_no_others(package: Package) -> None:
     assert np.ptp(answer["score"][1::2]) < 1e-5, "the good rows all say the same"
 
 
-def test_pairs_name_the_sentence_that_is_at_fault(package: Package) -> None:
+def test_error_of_a_pair_names_the_invalid_sentence(package: Package) -> None:
     rows = frame([GOOD, GOOD, None, ""], sentence2=["who", None, "who", 3])
     answer = Scorer(package("stsb")).predict(rows)
     assert answer["error"].tolist() == ["", "sentence2 is missing", "sentence1 is missing", "sentence1 is empty"]
@@ -87,7 +87,7 @@ def test_pairs_name_the_sentence_that_is_at_fault(package: Package) -> None:
 
 @pytest.mark.parametrize("task", ["cola", "stsb"])
 def test_a_package_of_0_1_0_is_scored(package: Package, task: str, tmp_path: Path) -> None:
-    """It does not name its head."""
+    """Such a package does not name its head."""
     old = Path(shutil.copytree(package(task), tmp_path / "old"))
     settings = json.loads((old / "scorer.json").read_text())
     del settings["head"]
@@ -97,7 +97,7 @@ def test_a_package_of_0_1_0_is_scored(package: Package, task: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("dtype", [object, "str", "category"])
-def test_any_column_of_texts_will_do(package: Package, dtype: Any) -> None:
+def test_text_columns_of_any_dtype_are_scored(package: Package, dtype: Any) -> None:
     scorer = Scorer(package("cola"))
     answer = scorer.predict(pd.DataFrame({"sentence1": pd.Series([GOOD, None, "who"], dtype=dtype)}))
     assert answer["error"].tolist() == ["", "sentence1 is missing", ""]
@@ -106,7 +106,7 @@ def test_any_column_of_texts_will_do(package: Package, dtype: Any) -> None:
 
 @pytest.mark.parametrize("task", ["cola", "stsb"])
 @pytest.mark.parametrize("rows", [0, 1])
-def test_no_row_and_one_row(package: Package, task: str, rows: int) -> None:
+def test_empty_and_single_row_tables_are_scored(package: Package, task: str, rows: int) -> None:
     scorer = Scorer(package(task))
     many = scorer.predict(frame([GOOD, "who"], sentence2=["who", GOOD]))
     answer = scorer.predict(frame([GOOD][:rows], sentence2=["who"][:rows]))
@@ -118,7 +118,7 @@ def test_no_row_and_one_row(package: Package, task: str, rows: int) -> None:
     assert only_faults["error"].tolist() == ["sentence1 is missing"] * 3
 
 
-def test_rows_keep_their_order_whatever_their_length(package: Package) -> None:
+def test_rows_of_different_length_keep_their_order(package: Package) -> None:
     scorer = Scorer(package("cola"))
     texts = ["it is " * count for count in (9, 1, 30, 4, 2, 7)] + ["It is!", "\u00fcn\u00efcode \u65e5\u672c", "\t.\n"]
     whole = scorer.predict(frame(texts))
@@ -131,7 +131,7 @@ def test_rows_keep_their_order_whatever_their_length(package: Package) -> None:
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb"])
-def test_batches_of_any_size_say_the_same(package: Package, task: str) -> None:
+def test_predictions_do_not_depend_on_the_batch_size(package: Package, task: str) -> None:
     scorer = Scorer(package(task))
     texts = [("the dog " * (number % 13) + "it").strip() for number in range(400)]
     rows = frame(texts, sentence2=texts[::-1])
@@ -142,7 +142,7 @@ def test_batches_of_any_size_say_the_same(package: Package, task: str) -> None:
     assert expected["prediction" if task == "stsb" else "score"].nunique() > 6
 
 
-def test_batches_keep_to_their_tokens(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_do_not_exceed_their_token_limit(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     padded = pyfunc.pad
     monkeypatch.setattr(pyfunc, "pad", lambda *a: sizes.append(padded(*a)["token_ids"].size) or padded(*a))
@@ -155,7 +155,7 @@ def test_batches_keep_to_their_tokens(package: Package, monkeypatch: pytest.Monk
     assert 256 < max(sizes) <= runtime.TOKENS_A_THREAD
 
 
-def test_pairs_are_read_by_the_names_of_their_columns(package: Package) -> None:
+def test_columns_of_pairs_are_matched_by_name(package: Package) -> None:
     scorer = Scorer(package("stsb"))
     rows = frame(["the dog was it", "who"], sentence2=["not the dog", "she who was"])
     first = scorer.predict(rows)["prediction"]
@@ -175,12 +175,12 @@ def test_stop_words_are_removed_before_scoring(package: Package) -> None:
 
 def test_tokens_are_counted_before_cutting(package: Package) -> None:
     answer = Scorer(package("cola")).predict(frame(["the dog", "the " * 50, "the \u65e5 \u672c", "\u65e5 " * 40, None]))
-    assert answer["tokens"].tolist() == [4, 52, 5, 42, 0]  # [CLS] and [SEP] are two of them
+    assert answer["tokens"].tolist() == [4, 52, 5, 42, 0]  # with [CLS] and [SEP]
     assert answer["unknown_tokens"].tolist() == [0, 0, 2, 40, 0]
     assert "[UNK]" in SPECIALS
 
 
-def test_params_change_the_limits(package: Package) -> None:
+def test_params_set_the_limits_and_are_validated(package: Package) -> None:
     scorer = Scorer(package("cola"))
     assert scorer.predict(frame(["12345", "123456"]), {"max_characters": 5})["error"].tolist() == [
         "",
@@ -205,7 +205,7 @@ def test_a_process_loads_a_package_once(package: Package, monkeypatch: pytest.Mo
     assert len(loads) == 2
 
 
-def test_threads_are_the_sessions(package: Package) -> None:
+def test_session_uses_the_requested_number_of_threads(package: Package) -> None:
     options = Scorer(package("cola"), threads=1).session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
     assert Scorer(package("cola")).threads == len(os.sched_getaffinity(0))
@@ -219,7 +219,7 @@ def test_scorers_may_be_shared_by_threads(package: Package) -> None:
             pd.testing.assert_frame_equal(answer, scorer.predict(table), atol=1e-5)
 
 
-def test_memory_bounds_a_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_available_memory_limits_the_batch_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     free = runtime.available_memory()
     assert free > 0
     (tmp_path / "memory.max").write_text("100000000\n")
@@ -231,7 +231,7 @@ def test_memory_bounds_a_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert runtime.derive_batch_tokens(4, 0) == 1
 
 
-# What a Spark task sees of threads, and how many more its process has once it has scored.
+# Prints a Spark task's number of threads, and how many threads its process has gained by scoring.
 TASK = """
 import json, os, sys
 from pyspark.sql import SparkSession
@@ -255,7 +255,7 @@ print("SEEN", json.dumps(spark.sparkContext.parallelize([0], 1).mapPartitions(sc
     "cpus, parallel, most",
     [(1, "false", 0), (2, "true", 3)],  # two cores: one thread more for ONNX Runtime, two for the tokenizer
 )
-def test_a_spark_task_has_its_own_cores_and_no_more(package: Package, cpus: int, parallel: str, most: int) -> None:
+def test_spark_task_uses_no_more_threads_than_its_cores(package: Package, cpus: int, parallel: str, most: int) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in {"TOKENIZERS_PARALLELISM"}}
     environment |= {"PYTHONPATH": str(ROOT / "src"), "PYSPARK_PYTHON": sys.executable}
     command = [sys.executable, "-c", TASK, str(package("cola")), str(cpus)]

@@ -1,4 +1,4 @@
-"""int8 layers say nearly what float32 layers say, each row for itself; the choice keeps to its bounds."""
+"""int8 outputs are close to float32 and independent of the batch, and precision is chosen within the bounds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOUNDS = ScoringConfig(precision="auto", max_metric_drop=0.01, max_flips=0.02)
 def test_every_layer_of_the_transformer_is_quantized(package: Package) -> None:
     plain, quantized = (onnx.load(package("cola", precision=each) / "model.onnx") for each in ("float32", "int8"))
     before, after = (Counter(node.op_type for node in model.graph.node) for model in (plain, quantized))
-    layers = 2 * 6  # query, key, value, attention's output, two feed-forward
+    layers = 2 * 6  # query, key, value, attention output, two feed-forward
     assert after["MatMulInteger"] == layers
     assert before["MatMul"] - after["MatMul"] == layers
     assert after["ReduceMax"] == 2 * 4, "query, key and value share the scales of their inputs"
@@ -37,14 +37,14 @@ def test_every_layer_of_the_transformer_is_quantized(package: Package) -> None:
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb"])
-def test_int8_says_nearly_the_same(package: Package, task: str) -> None:
+def test_int8_outputs_are_close_to_float32(package: Package, task: str) -> None:
     rows = pd.DataFrame({"sentence1": TEXTS, "sentence2": TEXTS[::-1]})
     exact, close = (Scorer(package(task, precision=each)).outputs(rows) for each in ("float32", "int8"))
     assert np.corrcoef(exact[:, -1], close[:, -1])[0, 1] > 0.99
     assert 0 < abs(exact - close).max() < np.ptp(exact[:, -1]) / 5
 
 
-def test_a_row_in_int8_does_not_hang_on_its_company(package: Package) -> None:
+def test_int8_output_of_a_row_does_not_depend_on_its_batch(package: Package) -> None:
     scorer = Scorer(package("stsb", precision="int8"))
     rows = pd.DataFrame({"sentence1": TEXTS, "sentence2": TEXTS[::-1]})
     together = scorer.outputs(rows)
@@ -52,7 +52,7 @@ def test_a_row_in_int8_does_not_hang_on_its_company(package: Package) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
-def test_weights_are_scaled_by_unit() -> None:
+def test_weights_are_quantized_with_one_scale_per_output_unit() -> None:
     weights = np.array([[0.5, -1.0, 0.25], [100.0, 50.0, -100.0], [0, 0, 0]], np.float32)
     integers, scales = quantize_weights(weights)
     assert integers.tolist() == [[32, -64, 16], [64, 32, -64], [0, 0, 0]]
@@ -62,7 +62,7 @@ def test_weights_are_scaled_by_unit() -> None:
     assert (abs(integers * scales[:, None] - noise) <= scales[:, None] / 2 + 1e-6).all()
 
 
-def test_the_cost_in_classification(compose_config: Composer) -> None:
+def test_quantization_cost_of_classification_equals_values_by_hand(compose_config: Composer) -> None:
     task = compose_config("task=cola", "model=tiny").task
     labels = np.array([1.0, 1, 0, 0])
     before = np.array([[0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [0.9, 0.1]])
@@ -74,7 +74,7 @@ def test_the_cost_in_classification(compose_config: Composer) -> None:
     assert measure_quantization(task, labels, after, before).metric_drop == pytest.approx(-cost.metric_drop)
 
 
-def test_the_cost_in_regression(compose_config: Composer) -> None:
+def test_quantization_cost_of_regression_equals_values_by_hand(compose_config: Composer) -> None:
     task = compose_config("task=stsb", "model=tiny").task
     labels, before = np.array([1.0, 2, 3, 4]), np.array([1.1, 2.1, 3.1, 4.1])
     assert measure_quantization(task, labels, before, before * 2).flips == pytest.approx(0)
@@ -98,12 +98,12 @@ def test_the_cost_in_regression(compose_config: Composer) -> None:
         ({"flips": float("nan")}, "float32"),
     ],
 )
-def test_the_bounds_choose(changed: dict[str, float], expected: str) -> None:
+def test_precision_is_int8_only_within_the_bounds(changed: dict[str, float], expected: str) -> None:
     assert choose_precision(replace(GOOD, **changed), BOUNDS) == expected
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_a_precision_that_is_asked_for_is_taken(precision: str) -> None:
+def test_explicit_precision_is_used_regardless_of_the_cost(precision: str) -> None:
     bad = replace(GOOD, metric_drop=1.0, flips=1.0)
     for comparison in (GOOD, bad):
         assert choose_precision(comparison, replace(BOUNDS, precision=precision)) == precision

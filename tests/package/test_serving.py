@@ -1,4 +1,4 @@
-"""Answers of MLflow's scoring server: valid JSON in every form of a request, one answer for every row."""
+"""MLflow's scoring server returns valid JSON for every request format, and one answer for each row."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FORMS: dict[str, Callable[[list[Any]], Any]] = {
 
 @pytest.fixture(scope="module")
 def ask(saved: Callable[[str], Path]) -> Callable[..., Any]:
-    """Send a request to the task's server; the status and the answer, which must be JSON as its standard has it."""
+    """POST a request to the task's server; return the status and the answer, which must be strict JSON."""
     clients: dict[str, TestClient] = {}
 
     def ask_(task: str, body: Any, kind: str = "application/json") -> tuple[int, Any]:
@@ -58,7 +58,7 @@ def expected(values: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_values_that_are_no_text_are_errors_in_every_form(ask: Callable[..., Any], form: str) -> None:
+def test_values_that_are_not_text_are_row_errors_in_every_format(ask: Callable[..., Any], form: str) -> None:
     status, answer = ask("cola", {form: FORMS[form](VALUES)})
     assert status == 200
     rows = answer["predictions"]
@@ -70,12 +70,14 @@ def test_values_that_are_no_text_are_errors_in_every_form(ask: Callable[..., Any
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("value, error", [(None, "is missing"), (7, "is not text"), (GOOD, "")])
-def test_columns_of_one_kind_are_read_as_they_are(ask: Callable[..., Any], form: str, value: Any, error: str) -> None:
+def test_columns_with_a_single_type_are_read_in_every_format(
+    ask: Callable[..., Any], form: str, value: Any, error: str
+) -> None:
     status, answer = ask("cola", {form: FORMS[form]([value, value])})
     assert (status, [row["error"] for row in answer["predictions"]]) == (200, expected([error] * 2))
 
 
-def test_other_shapes_of_the_form_inputs_are_read_alike(ask: Callable[..., Any]) -> None:
+def test_all_shapes_of_inputs_are_read_the_same(ask: Callable[..., Any]) -> None:
     shapes = [[GOOD, None], [{"sentence1": GOOD}, {"sentence1": None}], {"sentence1": [GOOD, None]}]
     answers = [ask("cola", {"inputs": shape}) for shape in shapes]
     assert answers == [answers[0]] * 3
@@ -84,7 +86,7 @@ def test_other_shapes_of_the_form_inputs_are_read_alike(ask: Callable[..., Any])
 
 @pytest.mark.parametrize("body", [GOOD, {"sentence1": [GOOD], "sentence2": ["who", "she"]}, [[GOOD], ["who"]], {}, []])
 @pytest.mark.parametrize("form", ["inputs", "instances"])
-def test_a_body_that_is_no_table_is_a_bad_request(ask: Callable[..., Any], form: str, body: Any) -> None:
+def test_body_that_is_not_a_table_is_a_bad_request(ask: Callable[..., Any], form: str, body: Any) -> None:
     status, answer = ask("stsb", {form: body})
     assert status == 400 and "Traceback" not in json.dumps(answer)
 
@@ -96,7 +98,7 @@ def test_csv_is_read_as_text(ask: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_regression_has_null_where_it_has_no_prediction(ask: Callable[..., Any], form: str) -> None:
+def test_invalid_row_of_a_regression_has_a_null_prediction(ask: Callable[..., Any], form: str) -> None:
     rows = [{"sentence1": GOOD, "sentence2": "who"}, {"sentence1": GOOD, "sentence2": None}]
     table = {"columns": ["sentence1", "sentence2"], "data": [list(row.values()) for row in rows]}
     columns = {name: [row[name] for row in rows] for name in ("sentence1", "sentence2")}
@@ -107,7 +109,7 @@ def test_a_regression_has_null_where_it_has_no_prediction(ask: Callable[..., Any
     assert (second["prediction"], second["error"]) == (None, "sentence2 is missing")
 
 
-def test_the_forms_say_the_same(ask: Callable[..., Any]) -> None:
+def test_all_formats_give_the_same_answers(ask: Callable[..., Any]) -> None:
     answers = [ask("cola", {form: shape(VALUES)}) for form, shape in FORMS.items()]
     assert answers == [answers[0]] * len(FORMS)
 
@@ -124,7 +126,7 @@ def test_the_forms_say_the_same(ask: Callable[..., Any]) -> None:
         {"batch_tokens": 10**30},
     ],
 )
-def test_a_param_out_of_its_range_is_a_bad_request(ask: Callable[..., Any], params: dict[str, Any]) -> None:
+def test_param_outside_its_range_is_a_bad_request(ask: Callable[..., Any], params: dict[str, Any]) -> None:
     status, answer = ask("cola", {"inputs": {"sentence1": [GOOD]}, "params": params})
     assert status == 400
     (name,) = params
@@ -132,13 +134,13 @@ def test_a_param_out_of_its_range_is_a_bad_request(ask: Callable[..., Any], para
 
 
 @pytest.mark.parametrize("params", [{}, {"max_characters": 5}, HIGHEST])
-def test_params_within_their_range_are_heeded(ask: Callable[..., Any], params: dict[str, Any]) -> None:
+def test_params_within_their_range_are_applied(ask: Callable[..., Any], params: dict[str, Any]) -> None:
     status, answer = ask("cola", {"inputs": {"sentence1": [GOOD]}, "params": params})
     assert status == 200
     assert bool(answer["predictions"][0]["error"]) == (params.get("max_characters") == 5)
 
 
-def test_answers_stay_numbers_in_pandas() -> None:
+def test_answers_have_nan_in_pandas_and_none_as_records() -> None:
     answers = Answers({"score": [0.5, float("nan")], "prediction": [1, -1]})
     assert answers.dtypes.map(str).tolist() == ["float64", "int64"]
     assert answers.to_dict("records") == [{"score": 0.5, "prediction": 1}, {"score": None, "prediction": -1}]
