@@ -1,4 +1,4 @@
-"""Quality against speed and size: measured on the packages, and judged as the gate would."""
+"""Quality against speed and size, measured on packages and judged like the gate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG = EvaluationConfig(confidence=0.95, resamples=200, seed=1, examples=3)
 GATE = GateConfig(margin=0.01, gain=1.25, timing=TimingConfig(rows=20, rounds=5))
 
 
-def test_costs_are_those_of_the_packages(
+def test_costs_are_measured_on_the_packages(
     package: Callable[..., Path], compose_config: Callable[..., TrainConfig]
 ) -> None:
     variants = [Variant(name, {"1": made_classifier(60, 0.8, 1)}) for name in ("float32", "int8")]

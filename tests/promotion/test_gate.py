@@ -1,4 +1,4 @@
-"""What the gate lets through, as a table; and who is faster."""
+"""The gate's verdicts, and the timing behind them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evidence(low: float, high: float, **changed: object) -> Evidence:
         (evidence(0.001, 0.1, speedup=Speedup(0.1, 0.1, 0.1), shrinkage=0.1), True, "better beyond chance"),
     ],
 )
-def test_what_passes(found: Evidence, promoted: bool, why: str) -> None:
+def test_verdict_follows_from_difference_speed_and_size(found: Evidence, promoted: bool, why: str) -> None:
     verdict = judge_challenger(found, CONFIG)
     assert verdict.promoted is promoted
     assert verdict.reason.startswith(why) and ": mcc 0.4000 against 0.4000, a difference of " in verdict.reason
@@ -52,7 +52,7 @@ def test_what_passes(found: Evidence, promoted: bool, why: str) -> None:
     assert verdict.numbers["speedup_low"] == found.speedup.low
 
 
-def test_errors_are_better_where_they_are_lower() -> None:
+def test_lower_error_counts_as_better() -> None:
     assert judge_challenger(replace(evidence(-0.1, -0.001), metric=METRICS["mse"]), CONFIG).promoted
     assert judge_challenger(replace(evidence(-0.02, 0.01, **FASTER), metric=METRICS["mse"]), CONFIG).promoted
     worse = judge_challenger(replace(evidence(0.001, 0.1), metric=METRICS["mse"]), CONFIG)
@@ -69,7 +69,7 @@ def test_errors_are_better_where_they_are_lower() -> None:
         ("mse", (0.5, 1.0), 1.0, False),
     ],
 )
-def test_the_first_champion_beats_the_constant_answer(
+def test_first_champion_must_beat_the_baseline_beyond_chance(
     metric: str, interval: tuple[float, float], baseline: float, promoted: bool
 ) -> None:
     verdict = judge_first_champion(METRICS[metric], Score(0.5, *interval, (0.5,)), baseline)
@@ -77,7 +77,7 @@ def test_the_first_champion_beats_the_constant_answer(
     assert ("not beyond chance" in verdict.reason) is not promoted
 
 
-def test_both_are_timed_as_often_and_neither_always_first() -> None:
+def test_both_packages_are_timed_equally_often_in_alternating_order() -> None:
     called: list[str] = []
     first, second = time_in_turn([lambda: called.append("a"), lambda: called.append("b")], 6)
     assert len(first) == len(second) == 6 and (first > 0).all()
@@ -90,7 +90,7 @@ def work(steps: int) -> Callable[[], object]:
     return lambda: sum(range(steps))
 
 
-def test_twice_the_work_is_half_as_fast() -> None:
+def test_speedup_of_half_the_work_is_about_two() -> None:
     long, short = time_in_turn([work(200_000), work(100_000)], 15)
     faster = speedup(long, short, SETTINGS)
     assert faster.low <= faster.value <= faster.high
@@ -99,7 +99,7 @@ def test_twice_the_work_is_half_as_fast() -> None:
     assert turned.high < 1
 
 
-def test_one_slow_round_changes_nothing() -> None:
+def test_speedup_ignores_a_single_slow_round() -> None:
     even = np.ones(15)
     hiccup = even.copy()
     hiccup[4] = 100.0
