@@ -1,4 +1,4 @@
-"""Scoring without the command."""
+"""Scoring without the command line."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from helpers.scorings import Scoring
 
 @pytest.fixture
 def score(spark: SparkSession, tmp_path: Path, saved: Callable[[str], Path]) -> Scoring:
-    """Scores files below the test's folder."""
+    """A scoring of files below the test's folder."""
     return Scoring(spark, tmp_path, saved)

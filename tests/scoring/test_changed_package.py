@@ -1,4 +1,4 @@
-"""A package that changes after the driver has checked it runs no code in Spark's workers."""
+"""Spark's workers run no code of a package that changed after the driver had checked it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.scorings import Scoring
 TEXTS = ["It is the dog.", "who was not"]
 
 
-def test_a_worker_refuses_a_package_that_was_changed(score: Scoring) -> None:
+def test_worker_refuses_a_changed_package(score: Scoring) -> None:
     config = score.config(score.text(TEXTS))
     model, marker = score.fetch(config), score.folder / "marker"
     loader = model.found.folder / "code/distilspark/package/pyfunc.py"
@@ -26,7 +26,7 @@ def test_a_worker_refuses_a_package_that_was_changed(score: Scoring) -> None:
 
 
 @pytest.mark.parametrize("name", ["code/mlflow.py", "code/distilspark/package/__pycache__/pyfunc.cpython-311.pyc"])
-def test_a_worker_refuses_a_file_that_was_added(score: Scoring, name: str) -> None:
+def test_worker_refuses_a_package_with_an_added_file(score: Scoring, name: str) -> None:
     config = score.config(score.text(TEXTS))
     model = score.fetch(config)
     file = model.found.folder / name
@@ -37,7 +37,7 @@ def test_a_worker_refuses_a_file_that_was_added(score: Scoring, name: str) -> No
 
 
 def test_workers_leave_no_bytecode_in_a_package(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They would refuse one another's."""
+    """Otherwise workers would refuse each other's files."""
     kept: list[Path] = []
     monkeypatch.setattr(
         "mlflow.pyfunc._create_model_downloading_tmp_dir",

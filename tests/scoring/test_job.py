@@ -1,4 +1,4 @@
-"""The scoring job: every row that goes in comes out, once, with an answer or an error."""
+"""The scoring job: every input row is in the output once, with an answer or an error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def expected(package: Callable[..., Path], task: str, **texts: list[str]) -> pd.
     return Scorer(package(task)).predict(pd.DataFrame(texts))
 
 
-def test_plain_text_gives_a_row_a_line(score: Scoring, package: Callable[..., Path]) -> None:
+def test_plain_text_is_read_as_one_row_per_line(score: Scoring, package: Callable[..., Path]) -> None:
     rows = score(score.text(TEXTS))
     assert rows.columns.tolist() == ["sentence1", *ANSWERS]
     assert rows["sentence1"].tolist() == TEXTS
@@ -45,11 +45,11 @@ def test_plain_text_gives_a_row_a_line(score: Scoring, package: Callable[..., Pa
     assert rows["error"].tolist() == [""] * 4
     assert rows["prediction"].tolist() == wanted["prediction"].tolist()
     assert score.manifest["rows"] == {"in": 4, "scored": 4, "failed": 0, "cut": 0}
-    assert score.manifest["drift"] == []  # packaged without a profile
+    assert score.manifest["drift"] == []  # the package has no profile
 
 
-def test_rows_of_the_same_text_are_scored_once(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their output is that of a scoring of every row; a row in error has no text that another could repeat."""
+def test_rows_with_equal_texts_are_scored_once(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output is the same as without deduplication; rows with an error are never duplicates."""
     asked = score.spark.sparkContext.accumulator(0)
 
     @pandas_udf("boolean")  # type: ignore[call-overload]
@@ -79,10 +79,12 @@ def test_rows_of_the_same_text_are_scored_once(score: Scoring, monkeypatch: pyte
         assert score.manifest["rows"]["repeated"] == 5
 
 
-def test_pairs_keep_every_column_under_its_name(score: Scoring, package: Callable[..., Path]) -> None:
+def test_output_of_pairs_keeps_all_columns_and_renames_conflicting_ones(
+    score: Scoring, package: Callable[..., Path]
+) -> None:
     frame = pd.DataFrame(
         {
-            "key": [7, 7, 9],  # the same twice: both stay
+            "key": [7, 7, 9],  # duplicates are kept
             "sentence1": TEXTS[:3],
             "sentence2": TEXTS[1:],
             "label": [0.0, 2.5, 5.0],
@@ -103,7 +105,7 @@ def test_pairs_keep_every_column_under_its_name(score: Scoring, package: Callabl
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
-def test_output_formats_hold_the_same(score: Scoring, kind: str) -> None:
+def test_every_output_format_has_the_same_rows(score: Scoring, kind: str) -> None:
     frame = pd.DataFrame({"sentence": ['Say "no",\ntwice', "", "é 🙂"], "n": [1, 2, 3], "list": [[1, 2], None, []]})
     frame.to_parquet(score.folder / "rows.parquet")
     allowed = "predict.max_error_fraction=0.5"
@@ -117,7 +119,7 @@ def test_output_formats_hold_the_same(score: Scoring, kind: str) -> None:
     assert (json.loads(rows["list"][0]) if kind == "csv" else list(rows["list"][0])) == [1, 2]
 
 
-def test_whatever_stands_in_a_row_it_comes_out(score: Scoring) -> None:
+def test_every_json_line_is_in_the_output_with_an_answer_or_an_error(score: Scoring) -> None:
     lines = [
         '{"sentence": "fine", "n": 1}',
         '{"sentence": null}',
@@ -153,7 +155,7 @@ def test_whatever_stands_in_a_row_it_comes_out(score: Scoring) -> None:
     assert score.manifest["errors"]["sentence1 has too many characters, more than 10000"] == 1
 
 
-def test_bytes_that_are_no_text(score: Scoring) -> None:
+def test_invalid_bytes_of_plain_text_are_row_errors(score: Scoring) -> None:
     content = b"good one\nbad \xff\xfe one\nnul \0 byte\n\xf0\x9f\x99\x82 emoji\n\nlast without end"
     rows = score(score.bytes(content, "rows.txt"), "predict.max_error_fraction=1")
     assert rows["error"].tolist() == ["", "sentence1 is not valid UTF-8", "", "", "sentence1 is empty", ""]
@@ -179,13 +181,13 @@ def test_nul_bytes_in_tables(score: Scoring, name: str) -> None:
     assert len(rows) == 4
 
 
-def test_rows_in_error_only(score: Scoring) -> None:
+def test_output_may_have_only_rows_with_errors(score: Scoring) -> None:
     rows = score(score.text(["sentence,n", "a,b,c"], "rows.csv"), "predict.max_error_fraction=1")
     assert rows["error"].tolist() == ["3 columns instead of 2"]
     assert rows["prediction"].isna().all()
 
 
-def test_one_row(score: Scoring) -> None:
+def test_single_row_is_scored_into_one_file(score: Scoring) -> None:
     rows = score(score.text(["One."]))
     assert rows["error"].tolist() == [""]
     assert len(list(score.output.glob("part-*"))) == 1
@@ -193,7 +195,7 @@ def test_one_row(score: Scoring) -> None:
 
 @pytest.mark.parametrize("name", ["rows.txt", "rows.csv"])
 def test_a_small_input_needs_few_spark_jobs(score: Scoring, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Each takes a good part of a second; with labels, too."""
+    """Each Spark job takes a large part of a second, also with labels."""
     source = score.text(["sentence,label", "One,0", "Two,1", "Three,1"][name == "rows.txt" :], name)
     config, read, ingest = score.config(source), [], job.ingest
 
@@ -209,14 +211,14 @@ def test_a_small_input_needs_few_spark_jobs(score: Scoring, monkeypatch: pytest.
     assert count_jobs(score.spark) - read[0] <= 3, "scoring them, their figures, the output"
 
 
-def test_no_rows_is_an_output_without_rows(score: Scoring) -> None:
+def test_input_without_rows_gives_an_empty_output(score: Scoring) -> None:
     rows = score(score.text(["sentence,n"], "rows.csv"))
     assert rows.columns.tolist() == ["sentence", "n", *ANSWERS]
     assert len(rows) == 0
     assert score.manifest["rows"] == {"in": 0, "scored": 0, "failed": 0, "cut": 0}
 
 
-def test_an_empty_file_is_refused_alone_and_skipped_among_others(score: Scoring) -> None:
+def test_empty_file_is_refused_alone_but_skipped_in_a_folder(score: Scoring) -> None:
     empty = score.bytes(b"", "many/empty.csv")
     with pytest.raises(UserError, match=r"holds no rows: .*empty\.csv is empty"):
         score(empty)
@@ -226,7 +228,7 @@ def test_an_empty_file_is_refused_alone_and_skipped_among_others(score: Scoring)
     assert len(score.manifest["input"]) == 3
 
 
-def test_a_corrupt_file_among_good_ones_is_named_and_nothing_is_written(score: Scoring) -> None:
+def test_corrupt_file_in_a_folder_is_named_and_no_output_is_written(score: Scoring) -> None:
     many = score.folder / "many"
     many.mkdir()
     frame = pd.DataFrame({"sentence": TEXTS * 50})
@@ -246,7 +248,7 @@ def test_a_corrupt_file_among_good_ones_is_named_and_nothing_is_written(score: S
     assert len(score(many)) == 600
 
 
-def test_files_of_many_formats_below_a_folder(score: Scoring) -> None:
+def test_files_of_different_formats_in_one_folder_are_scored(score: Scoring) -> None:
     score.text(["sentence,n", "One,1"], "many/a.csv")
     score.text(["n,sentence", "2,Two"], "many/deep/b.csv")
     score.text(["sentence\tn", "Three\t3"], "many/c.tsv")
@@ -262,7 +264,7 @@ def test_files_of_many_formats_below_a_folder(score: Scoring) -> None:
     assert (rows["error"] == "").all()
 
 
-def test_globs_and_odd_names(score: Scoring) -> None:
+def test_globs_and_unusual_names_are_scored(score: Scoring) -> None:
     for name in ("my [rows] é 1%", "my [rows] é 2%"):
         score.text(TEXTS, f"{name}/part.txt")
     assert len(score(score.folder / r"my \[rows\] é *" / "*.txt")) == 8
@@ -277,7 +279,7 @@ def test_globs_and_odd_names(score: Scoring) -> None:
         score(score.folder / "empty")
 
 
-def test_an_output_is_never_replaced_unasked(score: Scoring) -> None:
+def test_output_is_not_replaced_without_overwrite(score: Scoring) -> None:
     source = score.text(TEXTS)
     score(source)
     with pytest.raises(UserError, match=r"is there already.*predict\.overwrite=true"):
@@ -287,8 +289,8 @@ def test_an_output_is_never_replaced_unasked(score: Scoring) -> None:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
-def test_an_output_that_was_edited_is_read_again(score: Scoring, kind: str) -> None:
-    """Hadoop keeps checksums of local files, and refuses a file that differs from its own."""
+def test_edited_output_file_can_be_read_by_spark(score: Scoring, kind: str) -> None:
+    """Hadoop keeps checksum files and refuses a local file that differs from its own."""
     score(score.text(TEXTS), f"predict.format={kind}")
     assert not list(score.output.glob(".*"))
     (file,) = score.output.glob("part-*")
@@ -299,8 +301,10 @@ def test_an_output_that_was_edited_is_read_again(score: Scoring, kind: str) -> N
     assert score.read(kind)["sentence1"].tolist() == (TEXTS[:2] if kind == "parquet" else [*TEXTS[:3], "Bees"])
 
 
-def test_a_folder_that_appears_meanwhile_stays(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without predict.overwrite; the scored rows are kept, and are published once the folder is away."""
+def test_output_folder_that_appears_during_scoring_is_not_replaced(
+    score: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without overwrite. The scored rows are kept and published once the folder is gone."""
     write_output, calls = job.write_output, []
 
     def appears(*arguments: Any) -> None:
@@ -317,12 +321,14 @@ def test_a_folder_that_appears_meanwhile_stays(score: Scoring, monkeypatch: pyte
         assert [file.name for file in score.output.iterdir()] == ["mine.txt"]
         shutil.rmtree(score.output)
     monkeypatch.undo()
-    monkeypatch.setattr(chunks, "_score_chunk", None)  # nothing is scored again
+    monkeypatch.setattr(chunks, "_score_chunk", None)  # no chunk is scored again
     assert len(score(source)) == len(TEXTS)
 
 
-def test_a_start_that_takes_over_stops_the_one_before(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As from another machine, without a lock in common; every row comes out once."""
+def test_scoring_stops_when_another_takes_over_its_staging_folder(
+    score: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from another machine, without a shared lock; every row is in the output once."""
     texts = [f"Line {number}." for number in range(96)]
     source, real, calls = score.text(texts), chunks._score_chunk, []
 
@@ -341,7 +347,7 @@ def test_a_start_that_takes_over_stops_the_one_before(score: Scoring, monkeypatc
 
 
 @pytest.mark.parametrize("step", ["rows", "mark", "output"])
-def test_a_scoring_that_was_taken_over_writes_no_more(
+def test_scoring_that_lost_ownership_writes_nothing_more(
     score: Scoring, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     module, name = {"rows": (chunks, "plan_chunks"), "mark": (chunks, "_score_chunk"), "output": (job, "write_output")}[
@@ -365,7 +371,7 @@ def test_a_scoring_that_was_taken_over_writes_no_more(
     assert len(score(score.folder / "rows.txt")) == len(TEXTS)
 
 
-def test_a_start_that_was_killed_after_its_publication_is_finished(
+def test_scoring_killed_after_publication_is_finished_by_the_next(
     score: Scoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = score.text(TEXTS)
@@ -393,7 +399,7 @@ def test_overwrite_only_replaces_what_scoring_wrote(score: Scoring) -> None:
     assert (score.output / "notes.txt").read_text() == "precious\n"
 
 
-def test_too_many_errors_fail_the_job_and_nothing_is_scored_twice(
+def test_job_with_too_many_errors_fails_and_resumes_without_scoring_again(
     score: Scoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = score.text([*TEXTS, ""])
@@ -406,7 +412,7 @@ def test_too_many_errors_fail_the_job_and_nothing_is_scored_twice(
     assert len(score(source, "predict.max_error_fraction=0.2")) == 5
 
 
-def test_a_job_goes_on_where_it_stopped(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_job_resumes_at_its_next_chunk(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
     source = score.text([f"Line {number}." for number in range(100)])
     small = "predict.rows_per_chunk=30"
     real, scored = chunks._score_chunk, []
@@ -440,7 +446,7 @@ def test_a_job_goes_on_where_it_stopped(score: Scoring, monkeypatch: pytest.Monk
     assert rows["sentence1"].tolist() == [f"Line {number}." for number in range(100)]
 
 
-def test_rows_that_are_the_same_all_come_out(score: Scoring) -> None:
+def test_duplicate_rows_are_all_in_the_output(score: Scoring) -> None:
     rows = score(score.text(["idx,sentence", *["7,The dog."] * 3, "7,The cat."], "rows.csv"))
     assert rows["idx"].tolist() == ["7"] * 4
     assert rows["sentence"].tolist() == ["The dog."] * 3 + ["The cat."]
@@ -449,7 +455,7 @@ def test_rows_that_are_the_same_all_come_out(score: Scoring) -> None:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A file system of the test's own, of a megabyte."""
+    """A one-megabyte file system for one test."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
@@ -463,12 +469,14 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     try:
         yield remount
     finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Spark may hold a file that it could not write
+        subprocess.run(
+            ["umount", "--lazy", str(disk)], check=True
+        )  # Spark may hold a file open that it could not write
 
 
-def test_an_output_that_cannot_be_written(score: Scoring, mount: Callable[[str], Path]) -> None:
+def test_unwritable_output_folder_is_refused(score: Scoring, mount: Callable[[str], Path]) -> None:
     source = score.text(TEXTS)
-    for folder in (source, mount("ro")):  # permissions would not stop root
+    for folder in (source, mount("ro")):  # root ignores permissions
         with pytest.raises(UserError, match=rf"output=file:{folder}/scored cannot be written: .*Choose another folder"):
             score.run(score.config(source, f"output='{folder}/scored'"))
 
@@ -481,7 +489,7 @@ def test_an_output_that_cannot_be_written(score: Scoring, mount: Callable[[str],
         (job, "write_output", 1, []),
     ],
 )
-def test_a_full_disk_loses_nothing(
+def test_job_resumes_after_a_full_disk(
     score: Scoring,
     mount: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -490,7 +498,7 @@ def test_a_full_disk_loses_nothing(
     call: int,
     left: list[str],
 ) -> None:
-    """It fills up when the input is copied, when the second chunk is scored, or when the output is written."""
+    """The disk fills while the input is copied, while the second chunk is scored, or while the output is written."""
     disk, texts = mount("rw"), [f"Line {number}." for number in range(96)]
     config = score.config(score.text(texts), f"output='{disk}/scored'", "predict.rows_per_chunk=48")
     real, calls = getattr(module, step), []
@@ -520,7 +528,7 @@ def fill(disk: Path) -> None:
             filler.write(bytes(4096))
 
 
-def test_a_model_of_another_task_or_of_none_is_refused(score: Scoring, saved: Callable[[str], Path]) -> None:
+def test_model_of_another_task_or_a_missing_model_is_refused(score: Scoring, saved: Callable[[str], Path]) -> None:
     source = score.text(TEXTS)
     with pytest.raises(UserError, match="a model of another task: stsb"):
         score(source, model=saved("stsb"))
@@ -528,8 +536,8 @@ def test_a_model_of_another_task_or_of_none_is_refused(score: Scoring, saved: Ca
         score(source, model=score.folder / "nowhere")
 
 
-def test_the_model_answers_each_row_once(score: Scoring, saved: Callable[[str], Path]) -> None:
-    """Fields of its answer are read several times; Spark must not run it for each of them."""
+def test_spark_runs_the_model_once_per_row(score: Scoring, saved: Callable[[str], Path]) -> None:
+    """Several fields of the answer are read; Spark must not run the model once for each."""
     config = compose_predict("input=x", "output=y", f"model_uri='{saved('cola')}'")
     scratch = score.folder / "fetched"
     scratch.mkdir()

@@ -1,4 +1,4 @@
-"""The rows' own columns come out as they went in, in every format and for readers that are not Spark."""
+"""Input columns are unchanged in the output, in every format and for readers other than Spark."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAMES = [
 
 
 def ugly_texts(count: int = 400) -> list[str | None]:
-    """Texts that readers and writers get wrong, and random ones of the same characters."""
+    """Return texts that readers and writers often get wrong, and random ones of the same characters."""
     drawn = random.Random(7)
     made = ["".join(drawn.choices(CHARACTERS, k=drawn.randint(1, 9))) for _ in range(count)]
     return [None, *UGLY, *made]
@@ -50,7 +50,7 @@ def ugly_texts(count: int = 400) -> list[str | None]:
 
 @pytest.fixture
 def written(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., list[Path]]]:
-    """`written(rows, kind)`: the files that scored rows become, sorted by name."""
+    """`written(rows, kind)` writes scored rows and returns the files, sorted by name."""
     changed = {"spark.sql.caseSensitive": "true", **job.PARQUET}
     before = {key: spark.conf.get(key) for key in changed}
     for key, value in changed.items():
@@ -67,7 +67,7 @@ def written(spark: SparkSession, tmp_path: Path) -> Iterator[Callable[..., list[
 
 
 def scored(own: DataFrame, row: Column | None = None, chunk: Column | None = None) -> DataFrame:
-    """Rows of these own columns as `score_rows` leaves them; every third has an error."""
+    """Add the columns that `score_rows` adds; every third row has an error."""
     failed = F.col("row") % 3 == 2
     answers = {"prediction": F.lit(1), "label": F.lit("yes"), "score": F.lit(0.75)}
     return own.select(
@@ -84,7 +84,7 @@ def scored(own: DataFrame, row: Column | None = None, chunk: Column | None = Non
 
 
 def texts(spark: SparkSession, names: list[str] = NAMES) -> tuple[DataFrame, list[list[str | None]]]:
-    """Ugly texts in columns with ugly names, each text in every column."""
+    """Return a frame with unusual texts in columns with unusual names, each text in every column, and its rows."""
     values = ugly_texts()
     columns = range(len(names))
     rows = [[values[(place + 31 * column) % len(values)] for column in columns] for place in range(len(values))]
@@ -92,7 +92,7 @@ def texts(spark: SparkSession, names: list[str] = NAMES) -> tuple[DataFrame, lis
     return spark.createDataFrame(rows, schema).coalesce(1).toDF(*names), rows
 
 
-def test_texts_are_the_same_to_pythons_csv(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
+def test_python_csv_reads_the_texts_unchanged(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
     own, rows = texts(spark)
     (file,) = written(scored(own), "csv")
     with file.open(newline="", encoding="utf-8") as stream:
@@ -103,7 +103,7 @@ def test_texts_are_the_same_to_pythons_csv(spark: SparkSession, written: Callabl
     assert found[2][len(NAMES) :] == ["", "", "", "is empty", "3"]
 
 
-def test_csv_tells_an_empty_text_from_none(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
+def test_csv_distinguishes_empty_text_from_null(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
     own, rows = texts(spark)
     (file,) = written(scored(own), "csv")
     table = pyarrow.csv.read_csv(
@@ -117,17 +117,22 @@ def test_csv_tells_an_empty_text_from_none(spark: SparkSession, written: Callabl
         ),
     )
     assert [list(row.values()) for row in table.select(NAMES).to_pylist()] == rows
-    options = {"header": True, "escape": '"', "multiLine": True, "nullValue": "\x02"}  # its default reads both as null
+    options = {
+        "header": True,
+        "escape": '"',
+        "multiLine": True,
+        "nullValue": "\x02",
+    }  # by default Spark reads both as null
     again = spark.read.options(**options).csv(f"file:{file}").collect()
     assert [without_nul(list(row)[: len(NAMES)]) for row in again] == [without_nul(row) for row in rows]
 
 
 def without_nul(row: list[str | None]) -> list[str | None]:
-    """Spark's own reader of CSV drops some."""
+    """Remove NUL characters, some of which Spark's CSV reader drops."""
     return [text and text.replace("\0", "") for text in row]
 
 
-def test_texts_are_the_same_to_pythons_json(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
+def test_python_json_reads_the_texts_unchanged(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
     own, rows = texts(spark)
     (file,) = written(scored(own), "json")
     found = [json.loads(line) for line in file.read_bytes().decode().split("\n")[:-1]]
@@ -136,7 +141,7 @@ def test_texts_are_the_same_to_pythons_json(spark: SparkSession, written: Callab
     assert list(found[2].values())[len(NAMES) :] == [None, None, None, "is empty", "3"]
 
 
-def test_texts_are_the_same_in_parquet(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
+def test_pyarrow_reads_the_texts_of_parquet_unchanged(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
     own, rows = texts(spark)
     (file,) = written(scored(own), "parquet")
     table = pyarrow.parquet.read_table(file)
@@ -173,11 +178,11 @@ ROWS: list[tuple[Any, ...]] = [
 
 
 def typed(spark: SparkSession) -> DataFrame:
-    """A row of values that lose digits easily, another, and a row of nulls."""
+    """Return a row of values that easily lose digits, another row, and a row of nulls."""
     return spark.createDataFrame(ROWS, TYPED).coalesce(1)
 
 
-def test_typed_values_are_the_same_in_parquet(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
+def test_typed_values_are_unchanged_in_parquet(spark: SparkSession, written: Callable[..., list[Path]]) -> None:
     (file,) = written(scored(typed(spark)), "parquet")
     table = pyarrow.parquet.read_table(file)
     assert table.schema.field("at").type == pa.timestamp("us", "UTC")
@@ -225,10 +230,10 @@ MIXED = ['{"a": [1, null, {"b": 0.1}]}', "5", "1234567890123456789", "0.10", '"t
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
-def test_json_values_of_many_types_come_out_as_json(
+def test_json_column_of_mixed_types_is_written_as_json(
     spark: SparkSession, written: Callable[..., list[Path]], kind: str
 ) -> None:
-    """A column that JSON Lines gave values of several types; an explicit null is none, as in other columns."""
+    """A JSON Lines column with values of several types; an explicit null is read as null."""
     texts = spark.createDataFrame([(text,) for text in MIXED], "mixed string").coalesce(1)
     mixed = F.parse_json("mixed")
     own = texts.select(mixed.alias("mixed"), F.struct(mixed.alias("x")).alias("struct"), F.array(mixed).alias("list"))
@@ -250,7 +255,7 @@ NORMAL = ["5", "1234567890123456789", "0.1", '"text"', '""', "true", None, "[]",
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
-def test_a_column_without_a_value_is_kept(spark: SparkSession, written: Callable[..., list[Path]], kind: str) -> None:
+def test_column_of_nulls_is_kept(spark: SparkSession, written: Callable[..., list[Path]], kind: str) -> None:
     (file,) = written(scored(spark.range(3).select("id", F.lit(None).alias("nothing")).coalesce(1)), kind)
     found = spark.read.format(kind).options(header=True).load(f"file:{file}").select("id", "nothing").collect()
     assert [(int(row["id"]), row["nothing"]) for row in found] == [(0, None), (1, None), (2, None)]
@@ -260,7 +265,7 @@ def test_a_column_without_a_value_is_kept(spark: SparkSession, written: Callable
 def test_files_sorted_by_name_are_in_the_inputs_order(
     spark: SparkSession, written: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Eleven chunks of ten rows, two to a file; none has more rows than a file may have."""
+    """Eleven chunks of ten rows, two chunks a file; no file exceeds its row limit."""
     monkeypatch.setattr(output, "ROWS_A_FILE", 20)
     rows = scored(spark.range(110).repartition(7), F.col("id"), F.expr("int(id div 10)"))
     found = [read(file) for file in written(rows, kind, "predict.rows_per_chunk=10", chunks=11)]

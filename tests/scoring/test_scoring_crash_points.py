@@ -1,4 +1,4 @@
-"""A scoring after a failure or a kill at every operation on its files."""
+"""Scoring survives a failure or a kill at every operation on its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from helpers.scorings import Scoring
 pytestmark = pytest.mark.slow
 TEXTS = [f"Line {number}." for number in range(24)]
 OLDER = ["An older line."]
-MOST = 3  # crash points, without --all-crash-points
+MOST = 3  # number of crash points without --all-crash-points
 
 
 def texts(folder: Path) -> list[str]:
@@ -29,14 +29,14 @@ def texts(folder: Path) -> list[str]:
 
 
 def keep(config: PredictConfig) -> PredictConfig:
-    """The same without leave to replace an output."""
+    """Return the config with overwrite switched off."""
     return replace(config, predict=replace(config.predict, overwrite=False))  # type: ignore[type-var]
 
 
-def test_a_scoring_loses_and_doubles_no_row(
+def test_scoring_resumes_after_every_crash_point_without_lost_or_duplicate_rows(
     score: Scoring, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It replaces an older output, which is there until the new one is."""
+    """The scoring replaces an older output, which stays until the new one is complete."""
     place = score.folder / "place"
     output, replaced, staging = (place / name for name in ("scored", ".scored.replaced", ".scored.staging"))
     settings = [f"output='{output}'", "predict.overwrite=true", "predict.rows_per_chunk=12"]

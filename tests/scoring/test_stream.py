@@ -1,4 +1,4 @@
-"""A stream: each file that comes is scored once, as a batch scores it, whatever stopped the stream before."""
+"""A stream scores each new file once, like a batch, regardless of how an earlier start ended."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SMALL = "predict.rows_per_chunk=20"
 
 @dataclass
 class Stream:
-    """Scores what is in `inbox`, and ends."""
+    """Scores the files in `inbox`, then ends."""
 
     score: Scoring
     told: list[tuple[int, int, int]] = field(default_factory=list)  # batch, its rows, all rows of this process
     total: Scored | None = None
 
     def __call__(self, *overrides: str, **which: Any) -> pd.DataFrame:
-        """The output as Spark reads it, sorted by its `text`; empty where there is none."""
+        """Return the output sorted by `text`; empty if there is none."""
         settings = ["predict.streaming=true", "predict.available_now=true"]
         config = self.score.config(self.inbox, *settings, *overrides, **which)
         self.told.clear()
@@ -74,7 +74,7 @@ def stream(score: Scoring) -> Stream:
 
 
 def with_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """The text in one column, as plain files (`sentence1`) and CoLA's own (`sentence`) have it."""
+    """Return the rows with a column `text`, from `sentence1` (plain files) or `sentence` (CoLA's own)."""
     return rows.assign(text=rows.get("sentence", rows.get("sentence1")).fillna(rows.get("sentence1", "")))
 
 
@@ -82,7 +82,7 @@ def lines(name: str, count: int) -> list[str]:
     return [f"The {name} number {number} was not it." for number in range(count)]
 
 
-def test_it_says_what_a_batch_says(stream: Stream) -> None:
+def test_stream_predicts_the_same_as_a_batch(stream: Stream) -> None:
     stream.put("a.txt", lines("dog", 30))
     stream.put("deep/b.csv", ["sentence,n", *(f"{line},{place}" for place, line in enumerate(lines("cat", 25))), ","])
     stream.put("deep/c.jsonl", ['{"sentence": "It is.", "m": 4}', '{"sentence": 5}', "{broken"])
@@ -104,16 +104,14 @@ def test_it_says_what_a_batch_says(stream: Stream) -> None:
     assert sum(stream.total.profile["predictions"].values()) == stream.total.profile["rows"] == 56
 
 
-def test_a_file_is_scored_once_however_often_the_stream_is_started(
-    stream: Stream, saved: Callable[[str], Path]
-) -> None:
-    """And a new model takes over where the one before it ended."""
+def test_restarted_stream_scores_only_new_files(stream: Stream, saved: Callable[[str], Path]) -> None:
+    """Also with a new model, which scores only the files that follow."""
     stream.put("a.txt", lines("dog", 3))
     assert len(stream()) == 3
     assert len(stream()) == 3
     assert (stream.told, stream.total) == ([], None)
     old = stream.put("z.txt", lines("cat", 4))
-    os.utime(old, (time.time() - 90 * 86400,) * 2)  # moved here from somewhere, long after it was written
+    os.utime(old, (time.time() - 90 * 86400,) * 2)  # written long before it was moved here
     other = shutil.copytree(saved("cola"), stream.score.folder / "other")
     rows = stream(model=other)
     assert rows["text"].tolist() == sorted(lines("dog", 3) + lines("cat", 4))
@@ -139,8 +137,8 @@ def test_a_file_with_several_links_is_scored_once(stream: Stream) -> None:
     assert len(known) == 3
 
 
-def test_a_batch_that_is_there_is_not_scored_again(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a kill between its publication and Spark's note of it."""
+def test_published_batch_is_not_scored_again(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulates a kill after a batch's publication and before Spark's commit."""
     stream.put("a.txt", lines("dog", 3))
     stream()
     stream.put("b.txt", lines("cat", 4))
@@ -156,9 +154,7 @@ def test_a_batch_that_is_there_is_not_scored_again(stream: Stream, monkeypatch: 
     assert [path.name for path in stream.memory.iterdir() if path.is_dir()] == ["checkpoint"]
 
 
-def test_a_batch_that_was_stopped_goes_on_with_the_chunk_that_it_was_at(
-    stream: Stream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_batch_resumes_at_its_next_chunk(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     stream.put("a.txt", lines("dog", 50))
     real, scored = chunks._score_chunk, []
 
@@ -175,12 +171,12 @@ def test_a_batch_that_was_stopped_goes_on_with_the_chunk_that_it_was_at(
     monkeypatch.setattr(chunks, "_score_chunk", lambda *given: scored.append(given[-1].name) or real(*given))
     stream.put("b.txt", lines("cat", 5))
     rows = stream(SMALL)
-    assert scored == ["00000", "00001", "00002", "00000"]  # the last one is of the second batch
+    assert scored == ["00000", "00001", "00002", "00000"]  # the last is from the second batch
     assert rows["text"].tolist() == sorted(lines("dog", 50) + lines("cat", 5))
     assert [number for number, *_ in stream.told] == [0, 1]
 
 
-def test_a_file_that_cannot_be_read_ends_the_stream_and_is_scored_once_it_is_mended(stream: Stream) -> None:
+def test_unreadable_file_ends_the_stream_and_is_scored_once_repaired(stream: Stream) -> None:
     stream.put("a.txt", lines("dog", 3))
     stream()
     good = stream.score.folder / "good.parquet"
@@ -194,7 +190,7 @@ def test_a_file_that_cannot_be_read_ends_the_stream_and_is_scored_once_it_is_men
     assert stream()["text"].tolist() == sorted(lines("dog", 3) + lines("cat", 4))
 
 
-def test_a_file_that_cannot_be_read_may_be_taken_away(stream: Stream) -> None:
+def test_stream_continues_after_an_unreadable_file_is_removed(stream: Stream) -> None:
     bad = stream.put("bad.parquet", ["PAR1 and no more"])
     with pytest.raises(UserError, match=r"bad\.parquet cannot be read"):
         stream()
@@ -203,7 +199,7 @@ def test_a_file_that_cannot_be_read_may_be_taken_away(stream: Stream) -> None:
     assert len(stream()) == 3
 
 
-def test_too_many_errors_in_a_batch_end_the_stream_and_nothing_is_scored_twice(
+def test_too_many_errors_end_the_stream_and_the_batch_is_not_scored_again(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream.put("a.txt", lines("dog", 300))
@@ -218,7 +214,7 @@ def test_too_many_errors_in_a_batch_end_the_stream_and_nothing_is_scored_twice(
     assert stream.score.manifest["errors"] == {"sentence1 is empty": 1}
 
 
-def test_files_without_a_row_are_passed_over(stream: Stream) -> None:
+def test_files_without_rows_are_skipped(stream: Stream) -> None:
     stream.put("a.txt", [])
     assert len(stream()) == 0
     assert stream.total is None
@@ -228,7 +224,7 @@ def test_files_without_a_row_are_passed_over(stream: Stream) -> None:
     assert rows["batch"].tolist() == [1]
 
 
-def test_what_is_not_this_streams_is_refused(stream: Stream) -> None:
+def test_output_folder_of_another_stream_or_without_a_manifest_is_refused(stream: Stream) -> None:
     stream.put("a.txt", lines("dog", 3))
     stream("predict.format=csv")
     with pytest.raises(UserError, match=r"is of another stream: its format is csv\. .*predict\.overwrite=true"):
@@ -252,7 +248,7 @@ def test_what_is_not_this_streams_is_refused(stream: Stream) -> None:
         (["input='${oc.env:INBOX}/..'"], "are in one another"),
     ],
 )
-def test_folders_that_cannot_be_watched(
+def test_input_and_output_folders_that_do_not_fit_are_refused(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, overrides: list[str], said: str
 ) -> None:
     stream.put("a.txt", lines("dog", 3))
@@ -262,12 +258,12 @@ def test_folders_that_cannot_be_watched(
     assert not list(stream.score.folder.glob("**/_stream"))
 
 
-def test_only_a_stream_ends_by_itself() -> None:
+def test_available_now_needs_streaming() -> None:
     with pytest.raises(UserError, match=r"set predict\.streaming=true too"):
         compose_predict("input=x", "output=y", "predict.available_now=true")
 
 
-def test_the_manifest_of_a_batch_names_its_files(stream: Stream) -> None:
+def test_manifest_of_a_batch_lists_its_files(stream: Stream) -> None:
     stream.put("a b%20c.txt", lines("dog", 3))
     stream()
     manifest = json.loads((stream.score.output / "batch=00000" / "_manifest.json").read_text())
