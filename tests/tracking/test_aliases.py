@@ -1,4 +1,4 @@
-"""Aliases move whole, in order, and not over another's move."""
+"""Aliases move all together, in order, and only if no other process has moved them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "a model"
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[mlflow.MlflowClient]:
-    """Three versions, the first of which is the champion, the second the challenger."""
+    """A store with three versions: the first is champion, the second challenger."""
     with tracking_in(tmp_path):
         made = mlflow.MlflowClient()
         made.create_registered_model(NAME)
@@ -29,7 +29,7 @@ def client(tmp_path: Path) -> Iterator[mlflow.MlflowClient]:
         yield made
 
 
-def test_they_move_in_their_order(client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aliases_move_in_the_given_order(client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = []
     real = mlflow.MlflowClient.set_registered_model_alias
     monkeypatch.setattr(
@@ -43,7 +43,9 @@ def test_they_move_in_their_order(client: mlflow.MlflowClient, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("alias, version", [("champion", "3"), ("challenger", "3"), ("previous", "3")])
-def test_what_has_moved_meanwhile_stops_all(client: mlflow.MlflowClient, alias: str, version: str) -> None:
+def test_no_alias_moves_if_one_has_moved_since_it_was_read(
+    client: mlflow.MlflowClient, alias: str, version: str
+) -> None:
     seen = read_aliases(NAME)
     client.set_registered_model_alias(NAME, alias, version)
     with pytest.raises(WorkError, match=rf"have moved meanwhile: @{alias} (1|2|nobody) became @{alias} 3\. Nothing"):
@@ -51,7 +53,7 @@ def test_what_has_moved_meanwhile_stops_all(client: mlflow.MlflowClient, alias: 
     assert read_aliases(NAME) == seen | {alias: version}
 
 
-def test_one_waits_for_the_other(client: mlflow.MlflowClient) -> None:
+def test_second_mover_waits_and_then_sees_the_moved_alias(client: mlflow.MlflowClient) -> None:
     seen = read_aliases(NAME)
     outcome: list[object] = []
 
@@ -72,7 +74,7 @@ def test_one_waits_for_the_other(client: mlflow.MlflowClient) -> None:
     assert read_aliases(NAME)["champion"] == "3"
 
 
-def test_of_several_at_once_one_wins(client: mlflow.MlflowClient) -> None:
+def test_only_one_of_several_concurrent_movers_succeeds(client: mlflow.MlflowClient) -> None:
     seen = read_aliases(NAME)
     start, failed = threading.Barrier(4), []
 
@@ -93,6 +95,6 @@ def test_of_several_at_once_one_wins(client: mlflow.MlflowClient) -> None:
     assert now["previous"] == "1" and now["champion"] in ("2", "3")
 
 
-def test_no_such_model_is_said(client: mlflow.MlflowClient) -> None:
+def test_missing_registered_model_is_a_user_error(client: mlflow.MlflowClient) -> None:
     with pytest.raises(UserError, match=r"no model nobody's is registered\. Train one"):
         read_aliases("nobody's")

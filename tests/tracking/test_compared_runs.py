@@ -1,4 +1,4 @@
-"""What is read of runs, sweeps and models for a comparison, and what is refused, from a real store."""
+"""Runs, sweeps and models are read from a real store for a comparison, or refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Composer = Callable[..., TrainConfig]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStore]:
-    """A store of the module's own, which MLflow's functions use."""
+    """A store for this module, set as MLflow's tracking store."""
     made, before = MadeStore(tmp_path_factory.mktemp("compared")), mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(made.uri)
     yield made
@@ -52,7 +52,7 @@ def good(store: MadeStore, cola: TaskConfig) -> str:
     )
 
 
-def test_a_sweep_has_its_variants_in_their_order_with_their_seeds(store: MadeStore, cola: TaskConfig) -> None:
+def test_variants_of_a_sweep_are_in_order_with_their_seeds(store: MadeStore, cola: TaskConfig) -> None:
     said = {value: {seed: made_classifier(30, 0.7, seed) for seed in (2, 1)} for value in ("off", "balanced")}
     said["balanced"][1] = None  # type: ignore[assignment]
     parent = store.sweep(cola, "training.class_weights", said, "a-sweep")
@@ -68,11 +68,13 @@ def test_a_sweep_has_its_variants_in_their_order_with_their_seeds(store: MadeSto
     settings = compared.settings.set_index("setting")
     assert settings.loc["training.class_weights"].to_dict() == {"off": "off", "balanced": "balanced"}
     assert [len(each) for each in compared.histories.values()] == [2, 1]
-    store.client.set_tag(parent, "sweep.baseline", "training.class_weights=balanced")  # started second, as may be
+    store.client.set_tag(
+        parent, "sweep.baseline", "training.class_weights=balanced"
+    )  # the baseline may have started second
     assert [each.label for each in compared_sweep(parent).variants] == ["balanced", "off"]
 
 
-def test_an_attempt_that_went_on_from_another_keeps_its_order(store: MadeStore, cola: TaskConfig) -> None:
+def test_resumed_sweep_keeps_the_order_of_its_first_attempt(store: MadeStore, cola: TaskConfig) -> None:
     failed: dict[str, dict[int, Predictions | None]] = {"mse": {1: None}, "huber": {1: made_classifier(30, 0.7, 1)}}
     before = store.sweep(cola, "training.loss", failed, "again")
     parent = store.sweep(cola, "training.loss", {"huber": {}, "mse": {1: made_classifier(30, 0.7, 1)}}, "again")
@@ -86,7 +88,7 @@ def test_an_attempt_that_went_on_from_another_keeps_its_order(store: MadeStore, 
         find_sweep(before)
 
 
-def test_a_job_that_was_done_again_counts_once(store: MadeStore, cola: TaskConfig) -> None:
+def test_repeated_job_counts_once_with_its_last_run(store: MadeStore, cola: TaskConfig) -> None:
     parent = store.sweep(cola, "training.loss", {"mse": {1: made_classifier(30, 0.7, 1)}}, "twice")
     again = made_classifier(30, 0.9, 1)
     tags = {"sweep.id": "twice", "sweep.variant": "training.loss=mse", "mlflow.parentRunId": parent}
@@ -99,7 +101,7 @@ def _texts(n: int) -> list[str]:
     return made_classifier(n, 0.5, 1).rows["sentence1"].tolist()
 
 
-def test_runs_are_read(store: MadeStore, cola: TaskConfig, good: str) -> None:
+def test_runs_are_read_with_histories_and_differing_settings(store: MadeStore, cola: TaskConfig, good: str) -> None:
     other = store.training(cola, made_classifier(30, 0.9, 2), name="other", seed=2, params={"loss": "b", "same": 1})
     compared = compared_runs([good, other])
     assert [(each.label, list(each.seeds)) for each in compared.variants] == [("good", ["1"]), ("other", ["2"])]
@@ -117,13 +119,13 @@ def test_runs_are_read(store: MadeStore, cola: TaskConfig, good: str) -> None:
     assert compared.missing == "" and compared.topic == ""
 
 
-def test_runs_of_the_same_name_are_told_apart(store: MadeStore, cola: TaskConfig, good: str) -> None:
+def test_labels_of_runs_with_equal_names_have_their_ids(store: MadeStore, cola: TaskConfig, good: str) -> None:
     twin = store.training(cola, made_classifier(30, 0.8, 1), name="good")
     labels = [each.label for each in compared_runs([good, twin]).variants]
     assert labels == [f"good ({good[:8]})", f"good ({twin[:8]})"]
 
 
-def test_runs_that_differ_in_their_seed_only_are_one_variant(store: MadeStore, cola: TaskConfig) -> None:
+def test_runs_that_differ_only_in_their_seed_are_one_variant(store: MadeStore, cola: TaskConfig) -> None:
     def trained(workers: int, seed: int) -> str:
         params = {"training.workers": workers, "same": "a"}
         return store.training(cola, made_classifier(30, 0.8, seed), name="a run", seed=seed, params=params)
@@ -137,7 +139,7 @@ def test_runs_that_differ_in_their_seed_only_are_one_variant(store: MadeStore, c
     assert len(compared_runs(runs[::2]).variants) == 2, "one variant has nothing to be compared with"
 
 
-def test_rows_are_put_in_the_same_order(store: MadeStore, cola: TaskConfig) -> None:
+def test_predictions_of_all_variants_have_the_same_row_order(store: MadeStore, cola: TaskConfig) -> None:
     straight = made_classifier(30, 0.8, 1)
     order = np.random.default_rng(0).permutation(30)
     shuffled = Predictions(straight.rows.iloc[order], straight.labels[order], straight.outputs[order])
@@ -147,7 +149,7 @@ def test_rows_are_put_in_the_same_order(store: MadeStore, cola: TaskConfig) -> N
     assert first.predictions.rows.equals(second.predictions.rows)
 
 
-def test_models_are_those_of_the_registry(store: MadeStore, cola: TaskConfig, good: str) -> None:
+def test_registered_models_are_compared_by_their_runs(store: MadeStore, cola: TaskConfig, good: str) -> None:
     other = store.training(cola, made_classifier(30, 0.9, 2), name="other")
     store.client.create_registered_model("distilspark-cola")
     for run_id in (good, other):
@@ -163,7 +165,9 @@ def test_models_are_those_of_the_registry(store: MadeStore, cola: TaskConfig, go
         assert "\n" not in str(refused.value)
 
 
-def test_what_cannot_be_compared_is_refused(store: MadeStore, cola: TaskConfig, stsb: TaskConfig, good: str) -> None:
+def test_runs_that_cannot_be_compared_are_refused(
+    store: MadeStore, cola: TaskConfig, stsb: TaskConfig, good: str
+) -> None:
     predictions = made_classifier(30, 0.8, 1)
     bad = {
         r"task is cola in run \w+ and stsb in run \w+": store.training(stsb, made_regressor(30, 0.5, 1)),
@@ -183,7 +187,7 @@ def test_what_cannot_be_compared_is_refused(store: MadeStore, cola: TaskConfig, 
         assert str(refused.value).startswith("runs")
 
 
-def test_what_is_no_sweep_is_refused(store: MadeStore, cola: TaskConfig, good: str) -> None:
+def test_unknown_or_failed_sweep_is_refused(store: MadeStore, cola: TaskConfig, good: str) -> None:
     for sweep_id in ("nothing", good, "it's"):
         with pytest.raises(UserError, match=f"sweep={sweep_id} is no sweep"):
             find_sweep(sweep_id)
@@ -203,5 +207,5 @@ def test_what_is_no_sweep_is_refused(store: MadeStore, cola: TaskConfig, good: s
         (["a.b=1 c.d_e=2", "a.b=1 c.d_e=[3, x]"], "", ["b 1, d e 2", "b 1, d e [3, x]"]),
     ],
 )
-def test_names_of_variants(variants: list[str], topic: str, labels: list[str]) -> None:
+def test_variants_are_named_by_what_differs(variants: list[str], topic: str, labels: list[str]) -> None:
     assert name_variants(variants) == (topic, labels)

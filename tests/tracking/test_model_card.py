@@ -1,4 +1,4 @@
-"""The card says what its run says, fits where MLflow keeps it, and takes the gate's verdict at its end."""
+"""The model card agrees with its run, fits MLflow's size limit, and ends with the gate's verdict."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ METRICS_OF_RUN = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A training's run, as far as the card reads it."""
+    """A training's run with everything that the card reads."""
     before, folder = mlflow.get_tracking_uri(), tmp_path_factory.mktemp("card")
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     with mlflow.start_run(experiment_id=mlflow.create_experiment("card", (folder / "runs").as_uri())) as active:
@@ -49,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 def evaluation(config: TrainConfig, sources: int) -> Evaluation:
-    """Of sources whose metrics fall, one after another."""
+    """Return an evaluation with this many sources, whose metrics decrease one after another."""
     names = config.task.head_kind.metrics
     slices = [("domain", "in", 500), ("domain", "out", 543), ("length", "3-7 tokens", 1043)]
     slices += [("source", f"a source with a name of its own {number}", 19 + number) for number in range(sources)]
@@ -66,7 +66,7 @@ def evaluation(config: TrainConfig, sources: int) -> Evaluation:
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_card_names_a_first_training(compose_config: Composer, run: Run, epochs: int) -> None:
+def test_card_names_the_pretraining(compose_config: Composer, run: Run, epochs: int) -> None:
     config = compose_config("model=tiny", "training.pretraining.rows=500", f"training.pretraining.epochs={epochs}")
     line = f"- first trained on: 500 rows that a grammar of the project's own generates, {epochs} epoch"
     assert f"{line}{'s' * (epochs > 1)}\n" in model_card(config, evaluation(config, 1), run)
@@ -74,7 +74,7 @@ def test_card_names_a_first_training(compose_config: Composer, run: Run, epochs:
     assert "first trained on" not in model_card(plain, evaluation(plain, 1), run)
 
 
-def test_it_says_what_the_run_says(compose_config: Composer, run: Run) -> None:
+def test_card_agrees_with_its_run(compose_config: Composer, run: Run) -> None:
     config = compose_config("task=cola", "model=minilm")
     card = model_card(config, evaluation(config, 8), run).replace("\u00a0", " ")
     assert card.startswith("# CoLA, linguistic acceptability\n\n**dev mcc 0.3100** (95 % interval 0.2500 to 0.3700)")
@@ -110,7 +110,7 @@ def test_card_has_the_origin_of_a_wheels_checkpoint(compose_config: Composer, ru
     assert "distilbert-base-cased" in checkpoint.origin
 
 
-def test_weights_of_the_callers_have_neither_licence_nor_origin(compose_config: Composer, run: Run) -> None:
+def test_card_of_weights_without_a_digest_has_unknown_licence_and_origin(compose_config: Composer, run: Run) -> None:
     known = compose_config("task=cola", "model=grammar", "model.path=/weights")
     assert f"- checkpoint: grammar (/weights), licence {known.model.checkpoint.license}\n" in model_card(
         known, evaluation(known, 1), run
@@ -121,14 +121,14 @@ def test_weights_of_the_callers_have_neither_licence_nor_origin(compose_config: 
     assert config.model.checkpoint.license not in card
 
 
-def test_of_many_sources_the_worst_are_told(compose_config: Composer, run: Run) -> None:
+def test_card_lists_the_worst_of_many_sources(compose_config: Composer, run: Run) -> None:
     config = compose_config("task=cola", "model=minilm")
     card = model_card(config, evaluation(config, 30), run)
     told = [line for line in card.splitlines() if line.startswith("| source:")]
     assert [line.rpartition("own ")[2].split()[0] for line in told] == ["29", "28", "27", "26", "25"]
 
 
-def test_the_worst_sources_have_the_highest_errors(compose_config: Composer, run: Run) -> None:
+def test_worst_sources_of_an_error_metric_have_the_highest_values(compose_config: Composer, run: Run) -> None:
     config = compose_config("task=stsb", "task.metric=mse", "model=minilm")
     card = model_card(config, evaluation(config, 30), run)
     told = [line for line in card.splitlines() if line.startswith("| source:")]
@@ -136,7 +136,7 @@ def test_the_worst_sources_have_the_highest_errors(compose_config: Composer, run
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb", "mnli"])
-def test_it_fits_whatever_the_task(compose_config: Composer, run: Run, task: str) -> None:
+def test_card_of_every_task_is_shorter_than_the_limit(compose_config: Composer, run: Run, task: str) -> None:
     config = compose_config(f"task={task}", "model=minilm")
     card = model_card(config, evaluation(config, 40), run)
     assert len(card) < LONGEST - 1000, "the gate adds to it"
@@ -144,7 +144,9 @@ def test_it_fits_whatever_the_task(compose_config: Composer, run: Run, task: str
 
 
 @pytest.mark.parametrize("source, told", [("sample", "generated sentences"), ("files", "files of the caller's")])
-def test_limits_and_licence_go_by_the_source(compose_config: Composer, run: Run, source: str, told: str) -> None:
+def test_card_states_limits_and_licence_of_the_data_source(
+    compose_config: Composer, run: Run, source: str, told: str
+) -> None:
     config = compose_config("task=cola", "model=minilm")
     run.data.tags["data.source"] = source
     card = model_card(config, evaluation(config, 1), run)
@@ -152,7 +154,7 @@ def test_limits_and_licence_go_by_the_source(compose_config: Composer, run: Run,
     assert (config.task.license in card) is (source == "files")
 
 
-def test_the_gates_last_verdict_is_at_its_end() -> None:
+def test_card_ends_with_the_last_verdict_of_the_gate() -> None:
     once = with_verdict("# A model\n", "not promoted: no better.")
     twice = with_verdict(once, "promoted: better.")
     assert once == f"# A model\n{GATE}not promoted: no better.\n"

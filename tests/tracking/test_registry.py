@@ -1,4 +1,4 @@
-"""Aliases of registered models, in a real store."""
+"""Versions are registered with aliases and tags in a real store."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from helpers.stores import tracking_in
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[mlflow.MlflowClient]:
-    """A store of the test's own."""
+    """A store for one test."""
     with tracking_in(tmp_path):
         yield mlflow.MlflowClient()
 
 
 def logged_model(folder: Path) -> str:
-    """The URI of a model that only has its files."""
+    """Log a model without code and return its URI."""
     data = folder / "data"
     data.mkdir(exist_ok=True)
     return str(
@@ -28,7 +28,9 @@ def logged_model(folder: Path) -> str:
     )
 
 
-def test_challenger_always_champion_once(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+def test_every_version_becomes_challenger_and_only_the_first_that_beats_the_baseline_champion(
+    store: mlflow.MlflowClient, tmp_path: Path
+) -> None:
     uri = logged_model(tmp_path)
     got = [
         register(uri, "a model", {"dev.mcc": "0.5"}, "# Its card", beats_baseline=beats)
@@ -50,7 +52,7 @@ def test_challenger_always_champion_once(store: mlflow.MlflowClient, tmp_path: P
     assert second.description == "# Its card\n## Gate\n\npromoted: the first that beats the baseline.\n"
 
 
-def test_another_model_has_its_own_champion(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+def test_each_registered_model_has_its_own_champion(store: mlflow.MlflowClient, tmp_path: Path) -> None:
     uri = logged_model(tmp_path)
     assert register(uri, "one", {}, "", beats_baseline=True)[1] == ("challenger", "champion")
     assert register(uri, "two", {}, "", beats_baseline=True) == ("1", ("challenger", "champion"))

@@ -1,4 +1,4 @@
-"""What is logged of an evaluation: metrics, images, tables, the description."""
+"""What is logged for an evaluation: metrics, images, tables and the description."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from helpers.stores import tracking_in
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that all tests of this file share."""
+    """A store shared by all tests of this file."""
     return tmp_path_factory.mktemp("results") / "mlflow.db"
 
 
 @pytest.fixture
 def run(tmp_path: Path, database: Path) -> Iterator[mlflow.ActiveRun]:
-    """A run of the test's own."""
+    """A run for one test."""
     with tracking_in(tmp_path, database):
         mlflow.set_experiment(tmp_path.name)
         with mlflow.start_run() as active:
@@ -76,7 +76,7 @@ def artifact(run: mlflow.ActiveRun, path: str) -> Path:
     return Path(mlflow.MlflowClient().download_artifacts(run.info.run_id, path))
 
 
-def test_an_evaluation_is_logged_at_its_epoch(run: mlflow.ActiveRun, cola: TaskConfig) -> None:
+def test_evaluation_is_logged_with_its_epoch_as_step(run: mlflow.ActiveRun, cola: TaskConfig) -> None:
     log_evaluation(evaluation(0.4, 0.0), cola, epoch=3)
     metrics = stored(run).data.metrics
     assert metrics == {
@@ -95,14 +95,14 @@ def test_an_evaluation_is_logged_at_its_epoch(run: mlflow.ActiveRun, cola: TaskC
     assert json.loads(artifact(run, "evaluation/examples.json").read_text())["data"] == [["a", "It is."]]
 
 
-def test_figures_are_sharp(run: mlflow.ActiveRun) -> None:
+def test_figures_are_logged_at_200_dpi(run: mlflow.ActiveRun) -> None:
     log_figures(evaluation(0, 0).figures, "evaluation")
     with Image.open(artifact(run, "evaluation/confusion.png")) as image:
-        assert image.size[0] >= 4 * 200 * 0.8 and image.size[1] >= 3 * 200 * 0.8  # cropped to what is drawn
+        assert image.size[0] >= 4 * 200 * 0.8 and image.size[1] >= 3 * 200 * 0.8  # cropped to the drawing
         assert len(np.unique(np.asarray(image))) > 2
 
 
-def test_tables_keep_what_is_missing(run: mlflow.ActiveRun) -> None:
+def test_missing_table_values_are_logged_as_null(run: mlflow.ActiveRun) -> None:
     log_tables({"rows": pd.DataFrame({"text": ["a", None], "value": [np.nan, 1.5], "n": [1, 2]})}, "profile")
     assert json.loads(artifact(run, "profile/rows.json").read_text())["data"] == [["a", None, 1], [None, 1.5, 2]]
 
@@ -121,24 +121,24 @@ def test_epochs_are_steps_and_logged_once(run: mlflow.ActiveRun) -> None:
 @pytest.mark.parametrize(
     "low, baseline, beats", [(0.1, 0.0, True), (0.0, 0.0, False), (-0.1, 0.0, False), (0.3, 0.4, False)]
 )
-def test_only_a_whole_interval_above_the_baseline_beats_it(low: float, baseline: float, beats: bool) -> None:
+def test_model_beats_the_baseline_only_if_its_whole_interval_is_above(low: float, baseline: float, beats: bool) -> None:
     logged = {"dev/mcc_low": low, "dev/mcc_high": 0.9, "baseline/mcc": baseline}
     assert beats_baseline(logged, METRICS["mcc"]) is beats
 
 
 @pytest.mark.parametrize("high, beats", [(0.9, True), (1.0, False), (1.2, False)])
-def test_only_a_whole_interval_of_errors_below_the_baseline_beats_it(high: float, beats: bool) -> None:
+def test_error_beats_the_baseline_only_if_its_whole_interval_is_below(high: float, beats: bool) -> None:
     assert beats_baseline({"dev/mse_low": 0.5, "dev/mse_high": high, "baseline/mse": 1.0}, METRICS["mse"]) is beats
 
 
-def test_the_description(cola: TaskConfig) -> None:
+def test_description_has_the_headline_metrics_and_settings(cola: TaskConfig) -> None:
     text = describe_run({"checkpoint": "tiny", "epoch kept": "2"}, evaluation(0.4, 0.0), cola, 0.9)
     assert text.startswith("CoLA, linguistic acceptability: **dev mcc 0.4500** (90 % interval 0.4000 to 0.5000)")
     assert "| accuracy | 0.8000 | 0.7000 | 0.9000 | 0.7000 |" in text
     assert text.endswith("- checkpoint: tiny\n- epoch kept: 2\n")
 
 
-def test_datasets_have_our_digests(run: mlflow.ActiveRun) -> None:
+def test_datasets_are_logged_with_the_given_digests(run: mlflow.ActiveRun) -> None:
     rows = {"train": 7, "validation": 2, "dev": 1}
     example = pd.DataFrame({"id": ["1"], "sentence1": ["It is."], "sentence2": [None], "label": [1.0]})
     digests = {split: f"{number:036x}" for number, split in enumerate(rows)}
@@ -168,8 +168,8 @@ def test_datasets_have_our_digests(run: mlflow.ActiveRun) -> None:
     assert stored(run).data.tags["data.digest.dev"] == digests["dev"]
 
 
-def test_another_run_may_add_the_same_dataset_at_the_same_moment(run: mlflow.ActiveRun) -> None:
-    """Between MLflow's look for it and its insertion."""
+def test_two_runs_can_log_the_same_dataset_concurrently(run: mlflow.ActiveRun) -> None:
+    """The second run inserts the dataset between MLflow's lookup and insertion for the first."""
     dev: Any = ({"dev": 1}, pd.DataFrame({"label": [1.0]}), {"dev": "file:///d.tsv"}, {"dev": "0" * 36}, "both")
 
     def log_in_another() -> str:

@@ -1,4 +1,4 @@
-"""A run's end in every case, and what it records about itself, in a real store."""
+"""How a run ends in every case, and what it records about itself, in a real store."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ Composer = Callable[..., TrainConfig]
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store that all tests of this file share."""
+    """A store shared by all tests of this file."""
     return f"sqlite:///{tmp_path_factory.mktemp('runs') / 'mlflow.db'}"
 
 
 @pytest.fixture
 def log(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A log file, in a folder where artifacts go too."""
+    """A log file in the folder of the artifacts."""
     before = mlflow.get_tracking_uri()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
@@ -62,7 +62,7 @@ def has_log(run_id: str) -> bool:
     return "train.log" in {item.path for item in mlflow.MlflowClient().list_artifacts(run_id)}
 
 
-def test_a_run_ends_finished(log: Path, tmp_path: Path) -> None:
+def test_run_without_an_error_ends_as_finished(log: Path, tmp_path: Path) -> None:
     with open_run(tmp_path.name, "a name", log) as run:
         assert stored(run.info.run_id).info.status == "RUNNING"
     ended = stored(run.info.run_id)
@@ -72,7 +72,7 @@ def test_a_run_ends_finished(log: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [UserError("data.path=x: no such file"), ValueError("deep inside"), SystemExit(3)])
-def test_a_failure_fails_the_run_and_passes_on(log: Path, tmp_path: Path, error: BaseException) -> None:
+def test_exception_ends_the_run_as_failed_and_is_raised_again(log: Path, tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)), open_run(tmp_path.name, "fails", log) as run:
         mlflow.log_metric("before", 1)
         raise error
@@ -84,7 +84,7 @@ def test_a_failure_fails_the_run_and_passes_on(log: Path, tmp_path: Path, error:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_kills_the_run(log: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_ends_the_run_as_killed(log: Path, tmp_path: Path, number: signal.Signals) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     with pytest.raises(KeyboardInterrupt), open_run(tmp_path.name, "killed", log) as run:
         os.kill(os.getpid(), number)
@@ -95,7 +95,7 @@ def test_a_signal_kills_the_run(log: Path, tmp_path: Path, number: signal.Signal
     assert {each: signal.getsignal(each) for each in before} == before
 
 
-def test_a_log_that_is_gone_does_not_hide_the_failure(log: Path, tmp_path: Path) -> None:
+def test_missing_log_does_not_hide_the_error(log: Path, tmp_path: Path) -> None:
     log.unlink()
     with pytest.raises(ValueError, match="the reason"), open_run(tmp_path.name, "no log", log) as run:
         raise ValueError("the reason")
@@ -103,7 +103,7 @@ def test_a_log_that_is_gone_does_not_hide_the_failure(log: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("error", [MlflowException("the server is away"), KeyboardInterrupt()])
-def test_a_store_that_is_away_is_not_waited_for_and_hides_nothing(
+def test_unreachable_store_is_not_retried_and_does_not_hide_the_error(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     retries: list[str | None] = []
@@ -121,8 +121,8 @@ def test_a_store_that_is_away_is_not_waited_for_and_hides_nothing(
     assert mlflow.active_run() is None
 
 
-def test_a_run_whose_artifacts_cannot_be_reached_fails_at_its_start(log: Path, tmp_path: Path) -> None:
-    mlflow.create_experiment(tmp_path.name, "mlflow-artifacts:/1")  # as a server makes it
+def test_run_with_unreachable_artifacts_fails_at_its_start(log: Path, tmp_path: Path) -> None:
+    mlflow.create_experiment(tmp_path.name, "mlflow-artifacts:/1")  # as a server creates it
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"), open_run(tmp_path.name, "out of reach", log):
         pytest.fail("the run goes on")
     (run,) = mlflow.search_runs(experiment_names=[tmp_path.name], output_format="list")
@@ -130,7 +130,7 @@ def test_a_run_whose_artifacts_cannot_be_reached_fails_at_its_start(log: Path, t
 
 
 @pytest.mark.parametrize("given, expected", [("theirs", "theirs"), (None, "our name")])
-def test_the_run_of_mlflow_run_is_taken_over_with_the_name_that_it_was_given(
+def test_run_of_mlflow_run_is_used_and_keeps_a_given_name(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
 ) -> None:
     opened = mlflow.MlflowClient().create_run(mlflow.create_experiment(f"{tmp_path.name}-theirs"))
@@ -147,13 +147,13 @@ def test_the_run_of_mlflow_run_is_taken_over_with_the_name_that_it_was_given(
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A process that has no experiment yet."""
+    """A process without an active experiment."""
     monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
     return monkeypatch
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_the_callers_experiment_goes_before_ours(
+def test_experiment_of_the_environment_takes_precedence(
     log: Path, tmp_path: Path, fresh: pytest.MonkeyPatch, is_there: bool
 ) -> None:
     theirs = f"{tmp_path.name}-theirs"
@@ -165,7 +165,7 @@ def test_the_callers_experiment_goes_before_ours(
     assert mlflow.get_experiment_by_name(f"{tmp_path.name}-ours") is None
 
 
-def test_the_callers_experiment_may_be_an_id(log: Path, tmp_path: Path, fresh: pytest.MonkeyPatch) -> None:
+def test_experiment_of_the_environment_may_be_an_id(log: Path, tmp_path: Path, fresh: pytest.MonkeyPatch) -> None:
     theirs = mlflow.create_experiment(tmp_path.name)
     fresh.setenv("MLFLOW_EXPERIMENT_ID", theirs)
     with open_run(f"{tmp_path.name}-ours", "a name", log) as run:
@@ -173,7 +173,7 @@ def test_the_callers_experiment_may_be_an_id(log: Path, tmp_path: Path, fresh: p
 
 
 @pytest.mark.parametrize("variable", ["MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "both"])
-def test_an_experiment_that_cannot_be_used_is_named(
+def test_deleted_or_conflicting_experiment_is_a_user_error(
     log: Path, tmp_path: Path, fresh: pytest.MonkeyPatch, variable: str
 ) -> None:
     gone = mlflow.create_experiment(tmp_path.name)
@@ -187,10 +187,10 @@ def test_an_experiment_that_cannot_be_used_is_named(
         pytest.fail("the run goes on")
 
 
-def test_a_later_run_in_the_same_folder_does_not_mix_two_logs(log: Path, tmp_path: Path) -> None:
+def test_log_of_a_later_run_in_the_same_folder_is_not_mixed_in(log: Path, tmp_path: Path) -> None:
     before = os.dup(2)
     with log.open("a") as file:
-        os.dup2(file.fileno(), 2)  # as `output_to` has it
+        os.dup2(file.fileno(), 2)  # as `output_to` does
         try:
             with open_run(tmp_path.name, "first", log) as run:
                 os.write(2, b"of the first\n")
@@ -205,7 +205,7 @@ def test_a_later_run_in_the_same_folder_does_not_mix_two_logs(log: Path, tmp_pat
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED", "FAILED"])
-def test_an_interrupted_run_goes_on(log: Path, tmp_path: Path, status: str) -> None:
+def test_interrupted_run_is_resumed(log: Path, tmp_path: Path, status: str) -> None:
     client = mlflow.MlflowClient()
     begun = client.create_run(mlflow.create_experiment(tmp_path.name), run_name="begun", tags={"error": "of then"})
     client.set_terminated(begun.info.run_id, status)
@@ -218,13 +218,13 @@ def test_an_interrupted_run_goes_on(log: Path, tmp_path: Path, status: str) -> N
     assert mlflow.get_experiment_by_name("another experiment") is None
 
 
-def test_a_run_that_ended_or_is_gone_is_left_alone(log: Path, tmp_path: Path) -> None:
+def test_finished_deleted_or_missing_run_is_not_resumed(log: Path, tmp_path: Path) -> None:
     client, ids = mlflow.MlflowClient(), []
     experiment = mlflow.create_experiment(tmp_path.name)
     for end in (client.set_terminated, client.delete_run, lambda run_id: None):
         ids.append(client.create_run(experiment).info.run_id)
         end(ids[-1])
-    ids[-1] = "0" * 32  # of another store
+    ids[-1] = "0" * 32  # a run of another store
     for before in ids:
         with open_run(tmp_path.name, "new", log, before) as run:
             assert run.info.run_id not in ids
@@ -232,7 +232,7 @@ def test_a_run_that_ended_or_is_gone_is_left_alone(log: Path, tmp_path: Path) ->
     assert stored(ids[0]).info.status == "FINISHED"
 
 
-def test_mlflow_run_s_own_run_takes_over_from_an_interrupted_one(
+def test_run_of_mlflow_run_continues_an_interrupted_one(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, experiment = mlflow.MlflowClient(), mlflow.create_experiment(tmp_path.name)
@@ -245,7 +245,7 @@ def test_mlflow_run_s_own_run_takes_over_from_an_interrupted_one(
     assert (left.info.status, left.data.tags["continued_by"]) == ("KILLED", opened)
 
 
-def test_a_child_is_below_its_parent_in_its_experiment(log: Path, tmp_path: Path) -> None:
+def test_child_run_is_in_the_experiment_of_its_parent(log: Path, tmp_path: Path) -> None:
     with open_run(tmp_path.name, "parent", log) as parent:
         with open_run("an experiment that is not made", "child", log, parent=parent) as child:
             assert mlflow.active_run().info.run_id == child.info.run_id
@@ -262,7 +262,7 @@ def test_a_child_is_below_its_parent_in_its_experiment(log: Path, tmp_path: Path
     assert mlflow.get_experiment_by_name("an experiment that is not made") is None
 
 
-def test_a_child_that_goes_on_comes_to_its_new_parent(log: Path, tmp_path: Path) -> None:
+def test_resumed_child_run_moves_to_its_new_parent(log: Path, tmp_path: Path) -> None:
     with (
         open_run(tmp_path.name, "first", log) as first,
         pytest.raises(KeyboardInterrupt),
@@ -276,7 +276,7 @@ def test_a_child_that_goes_on_comes_to_its_new_parent(log: Path, tmp_path: Path)
     assert ended.data.tags["mlflow.parentRunId"] == second.info.run_id
 
 
-def test_system_metrics_are_on(log: Path, tmp_path: Path) -> None:
+def test_system_metrics_are_monitored(log: Path, tmp_path: Path) -> None:
     with open_run(tmp_path.name, "watched", log) as run:
         assert run is not None
         from mlflow.tracking import fluent
@@ -284,10 +284,10 @@ def test_system_metrics_are_on(log: Path, tmp_path: Path) -> None:
         assert run.info.run_id in fluent.run_id_to_system_metrics_monitor
 
 
-def test_the_config_is_recorded(log: Path, tmp_path: Path, compose_config: Composer) -> None:
+def test_config_is_logged_as_params_and_files(log: Path, tmp_path: Path, compose_config: Composer) -> None:
     config = compose_config("model=tiny", "data.path='a $(b) \"c\"'", "+spark.settings={spark.log.level: ERROR}")
     with open_run(tmp_path.name, "config", log) as run:
-        mlflow.log_param("training.learning_rate", "1e-03")  # as `mlflow run` spells it
+        mlflow.log_param("training.learning_rate", "1e-03")  # as `mlflow run` writes it
         log_config(run, config, ["model=tiny", "data.path='a b'"])
     params = stored(run.info.run_id).data.params
     assert params == {key: str(value) for key, value in flatten(config).items()} | {"training.learning_rate": "1e-03"}
@@ -298,7 +298,7 @@ def test_the_config_is_recorded(log: Path, tmp_path: Path, compose_config: Compo
     assert yaml.safe_load(overrides) == ["model=tiny", "data.path='a b'"]
 
 
-def test_time_and_speed(log: Path, tmp_path: Path) -> None:
+def test_time_and_speed_are_logged_for_successful_blocks(log: Path, tmp_path: Path) -> None:
     with open_run(tmp_path.name, "timed", log) as run:
         with timed("fast", rows=100):
             pass
@@ -312,7 +312,7 @@ def test_time_and_speed(log: Path, tmp_path: Path) -> None:
     assert "time/failed" not in metrics
 
 
-def test_the_default_store_is_the_project_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_default_store_is_that_of_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = mlflow.get_tracking_uri()
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -327,7 +327,7 @@ def test_the_default_store_is_the_project_s(monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.parametrize(
     "given, expected", [("sqlite:///own.db", "/caller/own.db"), ("sqlite:////x/own.db", "/x/own.db")]
 )
-def test_a_relative_store_is_in_the_folder_of_mlflow_run(
+def test_relative_store_path_resolves_against_the_callers_folder(
     monkeypatch: pytest.MonkeyPatch, given: str, expected: str
 ) -> None:
     before = mlflow.get_tracking_uri()
@@ -342,7 +342,7 @@ def test_a_relative_store_is_in_the_folder_of_mlflow_run(
         mlflow.set_tracking_uri(before)
 
 
-def test_the_run_s_link_is_printed(
+def test_link_to_the_run_is_printed(
     log: Path, tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_run(tmp_path.name, "seen", log) as run:
@@ -354,14 +354,14 @@ def test_the_run_s_link_is_printed(
 
 
 class Model(mlflow.pyfunc.PythonModel):
-    """A model that answers with its input."""
+    """A model that returns its input."""
 
     def predict(self, model_input: list[str]) -> list[str]:
         return model_input
 
 
-def test_a_run_that_goes_on_has_each_result_once(log: Path, tmp_path: Path) -> None:
-    """As after a kill between its last metric and its end."""
+def test_resumed_run_logs_each_result_once(log: Path, tmp_path: Path) -> None:
+    """As after a kill between the last metric and the end of the run."""
     with open_run(tmp_path.name, "a run", log) as run:
         for _ in range(2):
             log_once({"dev/mcc": 0.5, "dev/f1": 0.6}, 3)
@@ -372,7 +372,7 @@ def test_a_run_that_goes_on_has_each_result_once(log: Path, tmp_path: Path) -> N
     assert len(client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")) == 1
 
 
-def test_the_run_of_a_killed_start_ends(log: Path, tmp_path: Path) -> None:
+def test_run_of_a_killed_process_ends_as_killed_and_names_its_successor(log: Path, tmp_path: Path) -> None:
     client = mlflow.MlflowClient()
     with open_run(tmp_path.name, "the next", log) as run:
         killed, finished = (client.create_run(run.info.experiment_id).info.run_id for _ in range(2))
@@ -384,7 +384,7 @@ def test_the_run_of_a_killed_start_ends(log: Path, tmp_path: Path) -> None:
     assert [each.data.tags.get("continued_by") for each in ends] == [run.info.run_id, None, None]
 
 
-def test_a_run_whose_process_was_killed_is_ended_by_the_next(log: Path) -> None:
+def test_open_runs_of_dead_processes_are_ended_by_the_next_run(log: Path) -> None:
     client = mlflow.MlflowClient()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

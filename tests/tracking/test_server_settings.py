@@ -1,4 +1,4 @@
-"""What `mlflow server` is started with, and what keeps it from starting."""
+"""The command and environment of `mlflow server`, and what prevents its start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Composer = Callable[..., ServerConfig]
 
 @pytest.fixture
 def server_config(monkeypatch: pytest.MonkeyPatch) -> Composer:
-    """Compose `conf/server.yaml`, on a port that is free."""
+    """Compose `conf/server.yaml` with a free port."""
     monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -39,12 +39,12 @@ def server_config(monkeypatch: pytest.MonkeyPatch) -> Composer:
 
 
 class StartedError(Exception):
-    """In the place of the process that `serve` becomes."""
+    """Raised in place of the process that `serve` becomes."""
 
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The command and the environment that `serve` ends with; the project's store is a temporary one."""
+    """The command and environment of the server's process; the project's store is a temporary one."""
     caught: dict[str, Any] = {}
 
     def execve(path: str, command: list[str], environment: dict[str, str]) -> None:
@@ -56,7 +56,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return caught
 
 
-def test_by_default_it_serves_the_projects_store_to_this_machine(
+def test_default_server_has_the_projects_store_and_listens_on_localhost(
     server_config: Composer, started: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_RUN_ID", "MLFLOW_AUTH_ADMIN_PASSWORD"):
@@ -78,7 +78,9 @@ def test_by_default_it_serves_the_projects_store_to_this_machine(
     ]
 
 
-def test_it_answers_to_the_names_that_it_is_meant_for(server_config: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_hosts_are_localhost_the_host_and_the_configured_names(
+    server_config: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = allowed_hosts(server_config("port=80"))
     open_to_all = server_config("port=80", "host=MLflow.example", "auth=on", "allowed_hosts=[10.0.0.7,proxy:8443]")
     assert own == ["localhost", "localhost:80", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80"]
@@ -90,12 +92,12 @@ def test_it_answers_to_the_names_that_it_is_meant_for(server_config: Composer, m
 
 
 @pytest.mark.parametrize("name", ["*", "10.*", "192.168.*", "a b", "http://mlflow.example", ""])
-def test_a_pattern_that_matches_foreign_names_is_refused(server_config: Composer, name: str) -> None:
+def test_host_pattern_that_matches_foreign_names_is_refused(server_config: Composer, name: str) -> None:
     with pytest.raises(UserError, match="allowed_hosts"):
         server_config(f"allowed_hosts=['{name}']")
 
 
-def test_its_default_experiment_can_be_used_without_it(
+def test_default_experiment_has_a_local_artifact_folder(
     server_config: Composer, started: dict[str, Any], tmp_path: Path
 ) -> None:
     from mlflow import MlflowClient
@@ -106,30 +108,30 @@ def test_its_default_experiment_can_be_used_without_it(
     assert default.artifact_location == f"{(ROOT / 'mlruns').as_uri()}/0"
 
 
-def test_the_store_comes_from_the_environment_too(server_config: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_can_be_set_by_the_environment(server_config: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "postgresql://ann:p%40ss$x{y}@db/mlflow")
     assert server_config().store == "postgresql://ann:p%40ss$x{y}@db/mlflow"
 
 
 @pytest.mark.parametrize("given, auth", [("on", True), ("true", True), ("off", False), ("false", False)])
-def test_auth_is_on_or_off(server_config: Composer, given: str, auth: bool) -> None:
+def test_auth_setting_adds_basic_auth_to_the_command(server_config: Composer, given: str, auth: bool) -> None:
     config = server_config(f"auth={given}")
     assert config.auth is auth
     assert ("--app-name=basic-auth" in server_command(config)) is auth
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "mlflow.example", "::"])
-def test_open_to_the_network_it_asks_for_authentication(server_config: Composer, host: str) -> None:
+def test_public_host_without_authentication_is_refused(server_config: Composer, host: str) -> None:
     with pytest.raises(UserError, match=r"lets the network in.*auth=on"):
         check_address(server_config(f"host='{host}'"))
 
 
-def test_with_authentication_it_may_be_open(server_config: Composer) -> None:
+def test_public_host_with_authentication_is_accepted(server_config: Composer) -> None:
     check_address(server_config("host=0.0.0.0", "auth=on"))
     check_address(server_config("host=localhost"))
 
 
-def test_a_port_that_is_taken_is_named(server_config: Composer) -> None:
+def test_occupied_port_is_named_in_the_error(server_config: Composer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(UserError, match=rf"host=127\.0\.0\.1 port={port}: Address already in use\. Choose another"):
@@ -148,7 +150,7 @@ def test_a_port_that_is_taken_is_named(server_config: Composer) -> None:
         ("sqlite:////no/such/folder/x.db", WorkError, "unable to open database file"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_named(url: str, raised: type[Exception], said: str) -> None:
+def test_unusable_database_is_named_without_its_password(url: str, raised: type[Exception], said: str) -> None:
     with pytest.raises(raised) as refused:
         check_database(url, "store")
     assert said in str(refused.value)
@@ -156,7 +158,7 @@ def test_a_database_that_cannot_be_used_is_named(url: str, raised: type[Exceptio
     assert "secret" not in str(refused.value) and "ret@" not in str(refused.value)
 
 
-def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
+def test_secret_is_created_once_with_private_permissions(tmp_path: Path) -> None:
     secret = kept_secret(tmp_path / "key")
     assert len(secret) >= 32
     assert kept_secret(tmp_path / "key") == secret != kept_secret(tmp_path / "another")
@@ -164,7 +166,9 @@ def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"key", "another"}
 
 
-def test_mlflow_reads_the_settings_as_they_were_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_authentication_settings_are_written_and_escaped_for_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server_auth, "_make_admin", lambda kept: None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     url = "postgresql+psycopg2://ann:p%40ss%25@db/mlflow"

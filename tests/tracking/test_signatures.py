@@ -1,4 +1,4 @@
-"""A signature holds for one version of one model, and a key that cannot be used is named by its setting."""
+"""A signature is valid for one version of one model; an unusable key is named by its setting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _registry(key: str | None) -> TrainRegistryConfig:
     return TrainRegistryConfig(name="a model", signing_key=key, trusted_keys=[], require_digest=False)
 
 
-def test_a_signature_is_its_versions_and_its_keys_alone(tmp_path: Path) -> None:
+def test_signature_is_valid_only_for_its_version_and_key(tmp_path: Path) -> None:
     private, public = make_keys(tmp_path, "own")
     _, other = make_keys(tmp_path, "other")
     signature = sign(private, *VERSION)
@@ -40,7 +40,7 @@ def test_keys_of_openssl_are_read(tmp_path: Path) -> None:
     assert is_signed([public], sign(private, *VERSION), *VERSION)
 
 
-def test_a_key_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_unusable_key_is_named_in_the_error(tmp_path: Path) -> None:
     private, public = make_keys(tmp_path, "own")
     locked, rsa = str(tmp_path / "locked.pem"), str(tmp_path / "rsa.pem")
     subprocess.run(

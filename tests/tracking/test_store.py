@@ -1,4 +1,4 @@
-"""Whether a run's artifacts can be reached, and what is shown of a store's address."""
+"""Checks of the tracking store and of access to its artifacts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HTTP = "http://127.0.0.1:9"
 
 @pytest.fixture
 def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database of the test's own, which is set as the tracking store."""
+    """A database for one test, set as the tracking store."""
     before = mlflow.get_tracking_uri()
     monkeypatch.chdir(tmp_path)
     database = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -32,14 +32,14 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     mlflow.set_tracking_uri(before)
 
 
-def test_without_a_server_its_artifacts_cannot_be_reached(tracking: str) -> None:
+def test_artifacts_of_a_server_are_refused_without_its_uri(tracking: str) -> None:
     with pytest.raises(UserError, match=r"kept by a tracking server\. Set MLFLOW_TRACKING_URI"):
         check_artifacts("mlflow-artifacts:/1/0123/artifacts")
     check_artifacts("file:///anywhere/1/0123/artifacts")
     check_artifacts("s3://bucket/1/0123/artifacts")
 
 
-def test_over_http_a_folder_has_to_be_on_this_machine(tracking: str, tmp_path: Path) -> None:
+def test_artifact_folder_of_a_remote_server_must_be_on_this_machine(tracking: str, tmp_path: Path) -> None:
     mlflow.set_tracking_uri(HTTP)
     check_artifacts("mlflow-artifacts:/1/0123/artifacts")
     check_artifacts("s3://bucket/1/0123/artifacts")
@@ -48,7 +48,7 @@ def test_over_http_a_folder_has_to_be_on_this_machine(tracking: str, tmp_path: P
         check_artifacts("file:///not/here/mlruns/1/0123/artifacts")
 
 
-def test_a_store_that_answers_is_fine(tracking: str) -> None:
+def test_store_that_answers_passes_the_check(tracking: str) -> None:
     check_store()
 
 
@@ -61,7 +61,7 @@ def test_a_store_that_answers_is_fine(tracking: str) -> None:
         ("missing/folder", "unable to open database file"),
     ],
 )
-def test_an_sqlite_store_that_is_none_is_named(
+def test_unusable_sqlite_store_is_named_in_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking: str, made: str, said: str
 ) -> None:
     file = tmp_path / made
@@ -81,7 +81,9 @@ def test_an_sqlite_store_that_is_none_is_named(
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
-def test_a_database_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch, tracking: str, scheme: str) -> None:
+def test_unreachable_database_server_is_named_in_the_error(
+    monkeypatch: pytest.MonkeyPatch, tracking: str, scheme: str
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://ann@127.0.0.1:9/mlflow")
     with pytest.raises(WorkError, match=r"127\.0\.0\.1:9/mlflow cannot be used: .*refused"):
         check_store()
@@ -96,7 +98,7 @@ def test_a_database_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch
         (ConnectionRefusedError("Connection refused"), WorkError, "does not answer: Connection refused. Start it"),
     ],
 )
-def test_what_a_store_says_is_told_apart(
+def test_store_error_is_a_user_error_only_for_denied_access(
     tracking: str, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception], said: str
 ) -> None:
     def search(max_results: int) -> None:
@@ -119,7 +121,7 @@ def test_few_retries_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None
     assert os.environ[name] == "3"
 
 
-def test_first_lines() -> None:
+def test_first_line_of_an_error_is_short_and_never_empty() -> None:
     assert first_line(ValueError("one.\ntwo")) == "one"
     assert first_line(KeyError()) == "KeyError"
     assert len(first_line(ValueError("x" * 1000))) == 300

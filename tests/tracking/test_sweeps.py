@@ -1,4 +1,4 @@
-"""Parents and children of sweeps in a real store; no job is trained."""
+"""Parent and child runs of sweeps in a real store, without training."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ SWEEP = Sweep("class_weights", ("training.class_weights", "training.seed"), "012
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that all tests of this file share."""
+    """A store shared by all tests of this file."""
     return tmp_path_factory.mktemp("sweeps") / "mlflow.db"
 
 
 @pytest.fixture
 def client(tmp_path: Path, database: Path) -> Iterator[mlflow.MlflowClient]:
-    """The store, with an experiment of the test's own."""
+    """The store, with an experiment for one test."""
     with tracking_in(tmp_path, database):
         mlflow.set_experiment(tmp_path.name)
         yield mlflow.MlflowClient()
 
 
 def parent_run(status: str | None = None, identity: str = SWEEP.identity) -> Run:
-    """A sweep's run with this status; one that runs without."""
+    """Return a sweep's run with this status, by default running."""
     with mlflow.start_run() as run:
         mlflow.set_tags(SWEEP.tags | {"sweep.id": identity})
     mlflow.MlflowClient().update_run(run.info.run_id, status or "RUNNING")
@@ -50,7 +50,7 @@ def parent_run(status: str | None = None, identity: str = SWEEP.identity) -> Run
 
 
 def child_run(parent: Run, seed: int, status: str = "FINISHED", **metrics: float) -> Run:
-    """A job's run."""
+    """Return a job's run."""
     job = job_of(parent.info.run_id, ["task=cola", "training.class_weights=off", f"training.seed={seed}"])
     assert job is not None
     with mlflow.start_run(parent_run_id=parent.info.run_id) as run:
@@ -64,7 +64,7 @@ def ids(runs: list[Run]) -> list[str]:
     return [run.info.run_id for run in runs]
 
 
-def test_a_job_is_known_by_what_is_its_own(client: mlflow.MlflowClient) -> None:
+def test_job_is_named_and_tagged_by_its_varied_settings(client: mlflow.MlflowClient) -> None:
     parent = parent_run()
     job = job_of(parent.info.run_id, ["training.seed=3", "task=cola", "++training.class_weights=off"])
     assert job is not None
@@ -82,7 +82,7 @@ def test_a_job_is_known_by_what_is_its_own(client: mlflow.MlflowClient) -> None:
 
 
 @pytest.mark.parametrize("value, name", [("0.25", "sample_fraction=0.25"), ("/a.b/c", "sample_fraction=/a.b/c")])
-def test_dots_stay_in_the_values_of_a_name(client: mlflow.MlflowClient, value: str, name: str) -> None:
+def test_job_name_keeps_dots_in_values(client: mlflow.MlflowClient, value: str, name: str) -> None:
     parent = parent_run()
     client.set_tag(parent.info.run_id, "sweep.varied", '["data.sample_fraction"]')
     job = job_of(parent.info.run_id, [f"data.sample_fraction={value}"])
@@ -100,7 +100,7 @@ def test_a_sweep_over_seeds_alone_has_an_empty_variant(client: mlflow.MlflowClie
     assert client.get_run(parent.info.run_id).data.tags["sweep.variant"] == ""
 
 
-def test_the_identity_is_that_of_the_settings_that_jobs_share() -> None:
+def test_sweep_identity_depends_on_the_settings_shared_by_all_jobs() -> None:
     settings = {"training.epochs": 3, "training.seed": 1, "spark.master": "local[2]", "data.path": None}
     same = sweep_identity("loss", ["training.seed", "training.loss"], settings)
     others = {"training.seed": 7, "spark.master": "yarn", "training.loss": "mse"}
@@ -116,17 +116,15 @@ def test_the_identity_is_that_of_the_settings_that_jobs_share() -> None:
 
 
 @pytest.mark.parametrize("varied, same", [(["training.averaging"], False), (["training.seed"], True)])
-def test_settings_of_a_varied_switch_are_a_part_of_the_identity(varied: list[str], same: bool) -> None:
-    """The decay matters to the sweep's jobs with `ema`, though the settings that they share have it switched off."""
+def test_sweep_identity_includes_settings_that_a_varied_switch_uses(varied: list[str], same: bool) -> None:
+    """Jobs with `ema` depend on the decay, although the shared settings switch averaging off."""
     settings = {"training.averaging": "off", "training.ema_decay": 0.99}
     decayed = settings | {"training.ema_decay": 0.9}
     assert (sweep_identity("x", varied, settings) == sweep_identity("x", varied, decayed)) is same
 
 
 @pytest.mark.parametrize("status", ["KILLED", "FAILED", None])
-def test_an_attempt_that_never_ended_hands_over_what_it_finished(
-    client: mlflow.MlflowClient, status: str | None
-) -> None:
+def test_finished_jobs_of_an_interrupted_sweep_are_adopted(client: mlflow.MlflowClient, status: str | None) -> None:
     earlier = parent_run(status)
     done, broken, lost = child_run(earlier, 1), child_run(earlier, 2, "FAILED"), child_run(earlier, 3, "RUNNING")
     now = parent_run()
@@ -138,7 +136,7 @@ def test_an_attempt_that_never_ended_hands_over_what_it_finished(
     assert client.get_run(earlier.info.run_id).data.tags["sweep.continued_by"] == now.info.run_id
 
 
-def test_a_sweep_that_ended_keeps_its_children_unless_more_are_wanted(client: mlflow.MlflowClient) -> None:
+def test_finished_sweep_keeps_its_children_unless_more_jobs_are_requested(client: mlflow.MlflowClient) -> None:
     earlier = parent_run("FINISHED")
     first, second = child_run(earlier, 1), child_run(earlier, 2)
     assert adopt(parent_run("KILLED"), SWEEP.identity, 2, None) == []
@@ -147,14 +145,14 @@ def test_a_sweep_that_ended_keeps_its_children_unless_more_are_wanted(client: ml
     assert ids(adopt(larger, SWEEP.identity, 3, None)) == ids([first, second])
 
 
-def test_only_wanted_children_of_the_same_sweep_are_taken_over(client: mlflow.MlflowClient) -> None:
+def test_only_requested_jobs_of_the_same_sweep_are_adopted(client: mlflow.MlflowClient) -> None:
     earlier, another = parent_run("KILLED"), parent_run("KILLED", identity="another")
     wanted, _, _ = child_run(earlier, 1), child_run(earlier, 2), child_run(another, 1)
     taken = adopt(parent_run(), SWEEP.identity, 2, {"training.class_weights=off training.seed=1"})
     assert ids(taken) == ids([wanted])
 
 
-def test_the_best_is_chosen_on_validation_never_on_dev(client: mlflow.MlflowClient) -> None:
+def test_best_job_is_chosen_on_validation_and_not_on_dev(client: mlflow.MlflowClient) -> None:
     parent = parent_run()
     good = child_run(parent, 1, val_kept_mcc=0.5, val_mcc=0.2, dev_mcc=0.1)
     child_run(parent, 2, val_kept_mcc=0.4, val_mcc=0.9, dev_mcc=0.9)
@@ -165,13 +163,13 @@ def test_the_best_is_chosen_on_validation_never_on_dev(client: mlflow.MlflowClie
     assert kept_metric(good, METRICS["mcc"]) == 0.5
 
 
-def test_the_best_has_the_lowest_error(client: mlflow.MlflowClient) -> None:
+def test_best_job_of_an_error_metric_has_the_lowest_value(client: mlflow.MlflowClient) -> None:
     parent = parent_run()
     runs = [child_run(parent, seed, val_kept_mse=mse) for seed, mse in enumerate((0.7, 0.4, 0.9))]
     assert best_of(runs, METRICS["mse"]).info.run_id == runs[1].info.run_id
 
 
-def test_a_sweep_is_run_by_one_process_at_a_time(client: mlflow.MlflowClient) -> None:
+def test_second_process_of_the_same_sweep_is_refused(client: mlflow.MlflowClient) -> None:
     with alone(SWEEP):
         with pytest.raises(UserError, match="runs already"), alone(SWEEP):
             pytest.fail("there are two")

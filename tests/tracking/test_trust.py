@@ -1,4 +1,4 @@
-"""A registered version is loaded if its files are those that were registered, and refused by their names if not."""
+"""A registered version is loaded only if its files are unchanged; otherwise the error names the file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOADER = "import json\njson.predict = json.dumps\ndef _load_pyfunc(path): return
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A store with a version of a model; making one takes a second."""
+    """A store with one version of a model, created once because that takes a second."""
     folder = tmp_path_factory.mktemp("store")
     with tracking_in(folder):
         publish(folder)
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def store(made: Path) -> Iterator[Path]:
-    """The store's folder; what a test does to the model is undone."""
+    """The store's folder; changes to the model are undone after each test."""
     client, folder = mlflow.MlflowClient(), package(made)
     version = client.get_model_version(NAME, "1")
     yield made
@@ -50,7 +50,7 @@ def store(made: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path) -> None:
-    """Log and register a model that has data and code."""
+    """Log and register a model with data and code."""
     for name, text in {"data/scorer.json": "{}", "data/model.onnx": "graph", "own_code/loader.py": LOADER}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -68,12 +68,12 @@ def fetch(folder: Path, trust: TrustConfig = ANY, uri: str = URI) -> FoundModel:
 
 
 def package(folder: Path) -> Path:
-    """The version's files in a store below the folder."""
+    """Return the folder of the version's files in a store below the folder."""
     (file,) = folder.glob("mlruns/0/models/*/artifacts/MLmodel")
     return file.parent
 
 
-def test_a_version_has_the_digest_of_its_package(store: Path, tmp_path: Path) -> None:
+def test_version_is_tagged_with_the_digest_of_its_package(store: Path, tmp_path: Path) -> None:
     version = mlflow.MlflowClient().get_model_version(NAME, "1")
     found = fetch(tmp_path, KNOWN)
     sums = Path(mlflow.MlflowClient().download_artifacts(version.run_id, CHECKSUMS))
@@ -85,7 +85,7 @@ def test_a_version_has_the_digest_of_its_package(store: Path, tmp_path: Path) ->
     assert version.tags[DIGEST] == digest
 
 
-def test_the_model_of_a_run_has_the_same_digest(store: Path, tmp_path: Path) -> None:
+def test_logged_model_has_the_digest_of_its_registered_version(store: Path, tmp_path: Path) -> None:
     found = fetch(tmp_path, KNOWN)
     logged = f"models:/{found.model_id}"
     assert fetch(tmp_path, KNOWN, logged).checksums == found.checksums
@@ -113,7 +113,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_package_is_refused_by_its_file(store: Path, tmp_path: Path, change: str) -> None:
+def test_changed_package_is_refused_with_the_name_of_the_file(store: Path, tmp_path: Path, change: str) -> None:
     apply, named = CHANGES[change]
     fetch(tmp_path)
     apply(package(store))
@@ -123,10 +123,10 @@ def test_a_changed_package_is_refused_by_its_file(store: Path, tmp_path: Path, c
         assert named in str(refused.value) and URI in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_files_that_mlflow_adds_change_no_digest(store: Path, tmp_path: Path) -> None:
-    mlflow.pyfunc.load_model(URI)  # in its own folder, as the store is on this disk
+def test_files_added_by_mlflow_and_python_do_not_change_the_digest(store: Path, tmp_path: Path) -> None:
+    mlflow.pyfunc.load_model(URI)  # loads from the store's own folder, which is on this disk
     assert (package(store) / "registered_model_meta").is_file()
-    py_compile.compile(str(package(store) / "code/own_code/loader.py"))  # as Python does for a module's first import
+    py_compile.compile(str(package(store) / "code/own_code/loader.py"))  # as Python does on a module's first import
     assert [*package(store).rglob("*.pyc")]
     found = fetch(tmp_path, KNOWN)
     assert not [*found.folder.rglob("*.pyc")]
@@ -145,7 +145,7 @@ def test_a_changed_package_is_refused_without_its_runs_checksums(store: Path, tm
         fetch(tmp_path)
 
 
-def test_a_version_without_a_digest_is_named_or_refused(
+def test_version_without_a_digest_prints_a_note_or_is_refused(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mlflow.MlflowClient().delete_model_version_tag(NAME, "1", DIGEST)
@@ -169,7 +169,7 @@ def test_a_package_that_points_outside_is_refused(store: Path, tmp_path: Path, p
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "flavors: {}", "flavors: {python_function: {data: data}}", "\0"])
-def test_a_broken_description_is_named(store: Path, tmp_path: Path, text: str) -> None:
+def test_broken_mlmodel_file_is_refused(store: Path, tmp_path: Path, text: str) -> None:
     folder = Path(shutil.copytree(package(store), tmp_path / "copy"))
     (folder / "MLmodel").write_text(text)
     with pytest.raises(UserError, match=f"^model_uri={folder} is no model that can be loaded") as refused:
@@ -178,7 +178,7 @@ def test_a_broken_description_is_named(store: Path, tmp_path: Path, text: str) -
 
 
 @pytest.mark.slow
-def test_a_server_that_keeps_the_artifacts_changes_none_of_them(tmp_path: Path) -> None:
+def test_digest_is_verified_for_artifacts_behind_a_server(tmp_path: Path) -> None:
     place = Place(tmp_path)
     with tracking_in(tmp_path), serving(place, tmp_path / "server") as (address, _):
         mlflow.set_tracking_uri(address)
@@ -194,7 +194,7 @@ def test_a_server_that_keeps_the_artifacts_changes_none_of_them(tmp_path: Path) 
             fetch(tmp_path)
 
 
-def test_a_version_is_loaded_by_who_trusts_its_key_alone(store: Path, tmp_path: Path) -> None:
+def test_version_is_loaded_only_with_a_trusted_key(store: Path, tmp_path: Path) -> None:
     (own, own_public), (_, other_public) = make_keys(tmp_path, "own"), make_keys(tmp_path, "other")
     client, unsigned, signed = mlflow.MlflowClient(), URI, f"models:/{NAME}/2"
     logged = f"models:/{fetch(tmp_path).model_id}"
@@ -208,7 +208,7 @@ def test_a_version_is_loaded_by_who_trusts_its_key_alone(store: Path, tmp_path: 
     for uri, trust in ((signed, untrusted), (unsigned, trusted), (logged, trusted), (str(package(store)), trusted)):
         with pytest.raises(UserError, match=r"not signed by any of registry\.trusted_keys"):
             fetch(tmp_path, trust, uri)
-    for tag in (SIGNATURE, DIGEST):  # another version's signature, and what it was made for
+    for tag in (SIGNATURE, DIGEST):  # another version's signature and digest
         client.set_model_version_tag(NAME, "1", tag, client.get_model_version(NAME, "2").tags[tag])
     with pytest.raises(UserError, match=f"{unsigned} is not signed"):
         fetch(tmp_path, trusted, unsigned)

@@ -1,4 +1,4 @@
-"""What a sweep's view asks the UI for; tests/e2e/test_browser.py looks at what the UI makes of it."""
+"""The saved view of a sweep; tests/e2e/test_browser.py checks how the UI shows it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parent(tmp_path: Path) -> Iterator[Run]:
         yield mlflow.get_run(run.info.run_id)
 
 
-def test_the_view_is_saved_once_for_a_sweep(parent: Run) -> None:
+def test_view_of_a_sweep_is_saved_once(parent: Run) -> None:
     pages = {save_sweep_view(parent, children(parent), METRICS["mcc"]) for _ in range(2)}
     (page,) = pages
     assert page.startswith("#/experiments/0/runs?viewStateShareKey=0123456789ab&")
@@ -49,7 +49,7 @@ def test_the_view_is_saved_once_for_a_sweep(parent: Run) -> None:
     assert json.loads(saved["state"]) == sweep_state(parent, children(parent), METRICS["mcc"])
 
 
-def test_an_experiment_has_one_of_all_its_runs(parent: Run) -> None:
+def test_view_of_an_experiment_has_all_its_runs(parent: Run) -> None:
     page = save_experiment_view("0", METRICS["mcc"])
     assert page.startswith("#/experiments/0/runs?viewStateShareKey=results&compareRunsMode=TABLE&")
     saved = json.loads(mlflow.get_experiment("0").tags[f"{SAVED_VIEW}results"])
@@ -59,31 +59,31 @@ def test_an_experiment_has_one_of_all_its_runs(parent: Run) -> None:
     assert "searchFilter" not in json.loads(saved["state"])
 
 
-def test_it_finds_the_jobs(parent: Run) -> None:
+def test_filter_of_the_sweep_view_finds_its_jobs(parent: Run) -> None:
     state = sweep_state(parent, children(parent), METRICS["mcc"])
     found = mlflow.search_runs(["0"], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
     assert set(found["run_id"]) == {run.info.run_id for run in children(parent)}
     assert state["selectedColumns"][:3] == ["params.`model.name`", "params.`training.seed`", "metrics.`dev/mcc`"]
 
 
-def test_the_best_come_first() -> None:
+def test_views_sort_the_best_runs_first() -> None:
     ascending = {metric.name: list_state((), metric)["orderByAsc"] for metric in METRICS.values()}
     assert {name for name, is_ascending in ascending.items() if is_ascending} == {"mse", "mae"}
 
 
-def test_it_fits_into_a_tag(parent: Run) -> None:
-    """MLflow keeps 20,000 characters."""
+def test_view_of_a_sweep_fits_into_a_tag(parent: Run) -> None:
+    """MLflow's limit is 20,000 characters."""
     with mlflow.start_run(parent_run_id=parent.info.run_id):
         mlflow.log_metrics({f"folder_{number}/metric": 0.0 for number in range(60)})
     save_sweep_view(parent, children(parent), METRICS["mcc"])
 
 
-def test_params_are_those_that_were_varied(parent: Run) -> None:
+def test_varied_params_are_found_for_keys_and_config_groups(parent: Run) -> None:
     assert varied_params(children(parent), ["model", "training.seed"]) == ["model.name", "training.seed"]
     assert varied_params(children(parent), ["spark.settings.a"]) == []
 
 
-def test_charts_are_in_a_section() -> None:
+def test_charts_of_a_sweep_are_in_their_own_section() -> None:
     first, *rest = charts(["training.seed"], "pearson")
     assert (first["type"], first["selectedParams"]) == ("PARALLEL", ["training.seed"])
     assert first["selectedMetrics"] == ["val/kept_pearson", "dev/pearson"]
