@@ -1,4 +1,4 @@
-"""A toy task that a random two-layer network learns: a word decides."""
+"""A toy task that a random two-layer network can learn: one word determines the label."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS = ("the", "dog", "that", "it", "she", "was", "who", "not")
 
 @pytest.fixture(scope="session")
 def toy_rows(tiny_folder: Path) -> Callable[..., Rows]:
-    """`toy_rows(n, seed)`: sentences of 3 to 20 words; the label is 1 where one of them is `dog` (a third)."""
+    """`toy_rows(n, seed)`: sentences of 4 to 20 words; the label is 1 if they contain `dog` (a third)."""
     tokenizer = load_tokenizer(tiny_folder)
 
     def make(n: int, seed: int = 0) -> Rows:
@@ -42,7 +42,7 @@ def toy_rows(tiny_folder: Path) -> Callable[..., Rows]:
 
 @pytest.fixture(scope="session")
 def train_toy(tiny_folder: Path, toy_rows: Callable[..., Rows], compose_config: Callable[..., TrainConfig]) -> Any:
-    """`train_toy(*overrides, task=, train=, validation=, ...)`: the network, what `fit` returned, what it reported."""
+    """`train_toy(*overrides, task=, train=, validation=, ...)` returns the network, `fit`'s result and its reports."""
 
     def run(
         *overrides: str,

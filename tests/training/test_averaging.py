@@ -1,4 +1,4 @@
-"""Moving averages and soups: what they compute, and that a training keeps them."""
+"""Exponential moving averages and soups of weights, and how training uses them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAST = ("training.batch_size=16", "training.learning_rate=5e-3", "training.epoch
 PATIENT = "training.early_stopping.patience=9"
 
 
-def test_averages_are_those_of_the_formula(compose_config: Callable[..., TrainConfig]) -> None:
+def test_moving_averages_equal_the_formula(compose_config: Callable[..., TrainConfig]) -> None:
     settings = ("training.averaging=ema", "training.ema_decay=0.5", "training.learning_rate=0.1")
     optimizer = make_optimizer(compose_config("model=tiny", *settings).training, 30)
     variable = keras.Variable(np.array([1.0, -2.0], np.float32))
@@ -40,18 +40,18 @@ def test_averages_are_those_of_the_formula(compose_config: Callable[..., TrainCo
 
 
 class Judge:
-    """Validates a network of one variable: the closer to `best`, the better."""
+    """A validation of a network with one variable: values closer to `best` score higher."""
 
     def __init__(self, network: keras.Model, best: float) -> None:
         self.network, self.best = network, best
 
     def evaluate(self, epoch: int) -> dict[str, float]:
-        """As `Validation`."""
+        """Return metrics like `Validation.evaluate`."""
         return {"val/mcc": 1 - abs(float(self.network.get_weights()[0][0, 0]) - self.best)}
 
 
 def cook(values: list[float], best: float, patience: int = 99) -> tuple[Soup, keras.Model]:
-    """Train a network whose only weight has these values at the epochs' ends."""
+    """Build a soup from a network whose only weight has these values at the ends of the epochs."""
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     network.stop_training = False
     judge = Judge(network, best)
@@ -68,13 +68,15 @@ def cook(values: list[float], best: float, patience: int = 99) -> tuple[Soup, ke
 @pytest.mark.parametrize(
     "values, best, epochs, mean",
     [
-        ([1.0, 3.0], 2.5, [0, 1], 2.0),  # 3.0 first; with 1.0 it is as near to 2.5 as alone: not worse
+        ([1.0, 3.0], 2.5, [0, 1], 2.0),  # 3.0 first; with 1.0 the mean is as close to 2.5, so not worse
         ([1.0, 2.0, 9.0], 2.1, [1], 2.0),  # no other epoch helps
-        ([0.0, 4.0, 3.0], 1.95, [0, 1, 2], 7 / 3),  # 3.0, then 0.0 (1.5: better), then 4.0
+        ([0.0, 4.0, 3.0], 1.95, [0, 1, 2], 7 / 3),  # 3.0, then 0.0 (mean 1.5, better), then 4.0
         ([5.0, 5.0], 5.0, [0, 1], 5.0),
     ],
 )
-def test_soup_adds_the_epochs_that_do_no_harm(values: list[float], best: float, epochs: list[int], mean: float) -> None:
+def test_soup_adds_epochs_that_do_not_lower_the_metric(
+    values: list[float], best: float, epochs: list[int], mean: float
+) -> None:
     soup, network = cook(values, best)
     assert soup.soup is not None and soup.soup["epochs"] == epochs
     np.testing.assert_allclose(soup.saved_weights()[0], [[mean]], rtol=1e-6)
@@ -82,13 +84,13 @@ def test_soup_adds_the_epochs_that_do_no_harm(values: list[float], best: float, 
     assert network.get_weights()[0] == values[-1], "the training would go on with it"
 
 
-def test_soup_is_made_when_the_training_stops_early() -> None:
+def test_soup_is_built_when_training_stops_early() -> None:
     soup, _ = cook([1.0, 0.0, -1.0, 7.0], 1.0, patience=2)
     assert soup.soup is not None and soup.soup["epochs"] == [0]
     assert not soup.ingredients
 
 
-def test_soup_has_room_for_the_best_epochs_only() -> None:
+def test_soup_keeps_only_a_limited_number_of_best_epochs() -> None:
     values = [float(value) for value in range(INGREDIENTS + 2)]
     soup, network = cook(values, 99.0)
     assert soup.soup is not None and soup.soup["epochs"] == [len(values) - 1]
@@ -103,7 +105,7 @@ def test_soup_has_room_for_the_best_epochs_only() -> None:
     np.testing.assert_array_equal(soup.best_weights[0], soup.ingredients[0].weights[0])
 
 
-def test_mean_of_one_is_bit_identical() -> None:
+def test_mean_of_one_set_of_weights_is_bit_identical() -> None:
     arrays = list(np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32))
     for one, other in zip(mean_weights([arrays]), arrays, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -124,10 +126,10 @@ def validate(network: keras.Model, rows: Any) -> dict[str, float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("averaging", ["ema", "soup"])
-def test_training_keeps_the_averages(
+def test_training_with_averaging_keeps_the_averaged_weights(
     train_toy: Train, plain: Any, toy_rows: Callable[..., Any], averaging: str
 ) -> None:
-    """The steps are those of a training without averaging; the kept weights are other ones."""
+    """The steps are the same as without averaging; only the kept weights differ."""
     network, result, _ = train_toy(*FAST, PATIENT, f"training.averaging={averaging}")
     assert result.history["train/loss"].equals(plain[1].history["train/loss"])
     assert (averaging == "soup") == result.history["val/loss"].equals(plain[1].history["val/loss"])
@@ -149,7 +151,7 @@ def test_weights_without_averaging_are_those_of_the_best_epoch(plain: Any) -> No
     assert result.kept_metrics == {name: kept[name] for name in kept.index if name.startswith("val/")}
 
 
-def test_averages_exist_only_where_they_are_used(tiny_folder: Path, compose_config: Callable[..., TrainConfig]) -> None:
+def test_optimizer_has_averages_only_with_ema(tiny_folder: Path, compose_config: Callable[..., TrainConfig]) -> None:
     network = build_network(tiny_folder, "regression")
     counts = []
     for averaging in ("off", "soup", "ema"):

@@ -1,4 +1,4 @@
-"""The batches of an epoch, and predictions in the order of the rows."""
+"""The batches of an epoch, and predictions in row order."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_interrupted_epoch_continues(make: Callable[..., TrainingBatches]) -> No
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])
-def test_parts_make_up_their_epoch(make: Callable[..., TrainingBatches], parts: int) -> None:
+def test_parts_together_are_the_whole_epoch(make: Callable[..., TrainingBatches], parts: int) -> None:
     whole, divided = make(), make(parts=parts)
     assert len(divided) == 7
     for number in range(2):
@@ -91,7 +91,7 @@ def test_parts_make_up_their_epoch(make: Callable[..., TrainingBatches], parts: 
 
 
 def test_interrupted_part_continues(make: Callable[..., TrainingBatches]) -> None:
-    whole, interrupted = make(), make(parts=3)  # of 2, 2 and 3 steps
+    whole, interrupted = make(), make(parts=3)  # parts of 2, 2 and 3 steps
     epochs = [epoch(whole) for _ in range(3)]
     for step in range(7):
         interrupted.seek(1, step)
@@ -105,16 +105,14 @@ def test_interrupted_part_continues(make: Callable[..., TrainingBatches]) -> Non
 
 
 @pytest.mark.parametrize("rows, size, count", [(1, 8, 1), (8, 8, 1), (9, 8, 2), (3, 1, 3)])
-def test_small_sets_make_small_batches(toy_rows: Callable[..., Any], rows: int, size: int, count: int) -> None:
+def test_number_of_batches_of_a_small_set(toy_rows: Callable[..., Any], rows: int, size: int, count: int) -> None:
     encoded, labels = toy_rows(rows)
     batches = TrainingBatches(encoded, labels.astype(np.float32), BatchSettings(size, 8, 0))
     assert len(batches) == len(list(batches)) == count
 
 
 @pytest.mark.parametrize("head, units", [("classification", 2), ("regression", 1)])
-def test_predictions_come_in_the_order_of_the_rows(
-    tiny_folder: Path, toy_rows: Callable[..., Any], head: str, units: int
-) -> None:
+def test_predictions_are_in_row_order(tiny_folder: Path, toy_rows: Callable[..., Any], head: str, units: int) -> None:
     encoded, _ = toy_rows(40)
     network = build_network(tiny_folder, head, units)
     whole = network.predict(pad(encoded.token_ids, 8), verbose=0)

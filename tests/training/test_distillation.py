@@ -1,4 +1,4 @@
-"""A student's loss and targets: what the teacher's predictions change, and what they do not."""
+"""A student's loss and targets, and the effect of the teacher's predictions."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def settings(temperature: float = 2.0, alpha: float = 0.5) -> DistillationConfig
     return DistillationConfig(temperature=temperature, alpha=alpha, max_overlap=0)
 
 
-def test_loss_is_that_of_hinton() -> None:
-    """Row by row: the weighted cross-entropy of the labels, and T² KL of the softened probabilities."""
+def test_distillation_loss_equals_the_formula_of_hinton() -> None:
+    """For each row: the weighted cross-entropy of the labels plus T² KL of the softened probabilities."""
     labels, weights, temperature, alpha = [2, 0, 1], [1.0, 3.0, 0.0], 4.0, 0.3
     targets = np.column_stack([labels, weights, PROBABILITIES]).astype(np.float32)
     hard = -np.array(weights) * log_softmax(LOGITS, axis=1)[range(3), labels]
@@ -47,8 +47,8 @@ def test_loss_is_that_of_hinton() -> None:
     assert float(loss(targets, LOGITS.astype(np.float32))) == pytest.approx(expected.mean(), rel=1e-4)
 
 
-def test_temperature_softens_the_teacher() -> None:
-    """At any temperature the teacher's own logits are the best; how bad others are depends on it."""
+def test_soft_cross_entropy_depends_on_the_temperature() -> None:
+    """It is 0 for the teacher's own logits at any temperature."""
     own = np.log(np.maximum(PROBABILITIES, 1e-38)).astype(np.float32)
     teacher, logits = PROBABILITIES.astype(np.float32), LOGITS.astype(np.float32)
     for temperature in (1.0, 2.0, 8.0):
@@ -58,7 +58,7 @@ def test_temperature_softens_the_teacher() -> None:
 
 
 @pytest.mark.parametrize("name", ["mse", "huber"])
-def test_values_have_the_squared_error_from_the_teacher(name: str) -> None:
+def test_regression_loss_adds_the_squared_error_from_the_teacher(name: str) -> None:
     targets = np.array([[1.0, 1.0, 2.0], [0.0, 0.0, -1.0]], np.float32)
     values = np.array([[4.0], [3.0]], np.float32)
     hard = float(make_loss(name)(targets[:1, :1], values[:1]))
@@ -70,7 +70,7 @@ def encoded(toy_rows: Any, n: int) -> Any:
     return toy_rows(n)[0]
 
 
-def test_targets_hold_label_weight_and_teacher(toy_rows: Any) -> None:
+def test_targets_hold_label_weight_and_teacher_predictions(toy_rows: Any) -> None:
     labelled = Examples(encoded(toy_rows, 2), np.array([1.0, 0.0]), np.array([[0.2, 0.8], [0.6, 0.4]]))
     unlabelled = Examples(encoded(toy_rows, 1), np.array([np.nan]), np.array([[0.5, 0.5]]))
     both = join(labelled, unlabelled)
@@ -83,7 +83,7 @@ def test_targets_hold_label_weight_and_teacher(toy_rows: Any) -> None:
     np.testing.assert_array_equal(make_targets(replace(labelled, soft=None), target), [1, 0])
 
 
-def test_rows_without_labels_decide_no_scale_and_no_class_weight(compose_config: Composer) -> None:
+def test_unlabelled_rows_do_not_affect_label_scale_and_class_weights(compose_config: Composer) -> None:
     known = np.array([1.0, 0.0, 1.0, 1.0])
     for task in ("cola", "stsb"):
         config = compose_config("model=tiny", f"task={task}", "training.standardize_labels=true")
@@ -93,7 +93,7 @@ def test_rows_without_labels_decide_no_scale_and_no_class_weight(compose_config:
 
 @pytest.fixture(scope="module")
 def student(tiny_folder: Path, toy_rows: Any, compose_config: Composer) -> Any:
-    """`student(teacher, *overrides, unlabelled=)`: a student's history; `teacher` makes probabilities from labels."""
+    """`student(teacher, *overrides, unlabelled=)` returns the history; `teacher` maps labels to probabilities."""
 
     def run(
         teacher: Callable[[NDArray[Any]], NDArray[Any]],
@@ -120,20 +120,20 @@ def inverted(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.slow
-def test_student_of_an_inverting_teacher_is_inverted_where_alpha_is_1(student: Any) -> None:
+def test_student_learns_inverted_labels_from_an_inverting_teacher_if_alpha_is_1(student: Any) -> None:
     for alpha, mcc in ((1.0, -1), (0.0, 1)):
         history = student(inverted, "training.epochs=4", f"training.distillation.alpha={alpha}")
         assert history["val/mcc"].iloc[-1] == pytest.approx(mcc, abs=0.1)
 
 
 @pytest.mark.slow
-def test_rows_without_labels_teach_by_the_teacher_alone(student: Any) -> None:
-    """All rows but one class's are without labels: the student learns the other class from the teacher."""
+def test_student_learns_unlabelled_rows_from_the_teacher(student: Any) -> None:
+    """180 of 200 rows have no label."""
     history = student(right, "training.epochs=4", "training.distillation.alpha=0.9", unlabelled=180)
     assert history["val/mcc"].max() > 0.9
 
 
-def test_student_goes_on_with_its_own_settings_only(compose_config: Composer) -> None:
+def test_fingerprint_of_a_student_depends_on_its_distillation_settings(compose_config: Composer) -> None:
     without = fingerprint(compose_config("model=tiny"))
     assert fingerprint(compose_config("model=tiny", "training.distillation.alpha=0.1")) == without
     trust = fingerprint(compose_config("model=tiny", "registry.require_digest=true", "gate.margin=0.5"))
@@ -146,7 +146,7 @@ def test_student_goes_on_with_its_own_settings_only(compose_config: Composer) ->
     assert corpus.data.unlabelled == "corpus"
 
 
-def test_first_training_has_no_teacher(compose_config: Composer, tiny_folder: Path) -> None:
+def test_pretraining_does_not_depend_on_teacher_settings(compose_config: Composer, tiny_folder: Path) -> None:
     made = [
         _made_from(_first_training(compose_config("model=tiny", *more)), 10, tiny_folder)
         for more in ((), (TEACHER, "training.distillation.temperature=5"))
@@ -165,7 +165,7 @@ def test_first_training_has_no_teacher(compose_config: Composer, tiny_folder: Pa
         ((TEACHER, "training.distillation.temperature=0"), r"^training\.distillation\.temperature=0: "),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(
+def test_distillation_settings_that_do_not_fit_are_refused(
     compose_config: Composer, overrides: tuple[str, ...], reason: str
 ) -> None:
     with pytest.raises(UserError, match=reason):

@@ -1,4 +1,4 @@
-"""`model.layers` and `model.freeze`: the layers that a network has, and those that are not trained."""
+"""`model.layers` and `model.freeze`: which layers a network has, and which are not trained."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ONE = ("model=tiny", "model.layers=[1]")
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-def test_kept_layers_have_their_own_weights_and_the_others_are_gone(compose_config: Composer) -> None:
+def test_chosen_layers_keep_their_weights_and_the_others_are_removed(compose_config: Composer) -> None:
     whole, upper = fetch(compose_config("model=tiny").model), fetch(compose_config(*ONE).model)
     before, after = load_file(whole / WEIGHTS), load_file(upper / WEIGHTS)
     assert read_config(upper) == read_config(whole) | {"n_layers": 1}
@@ -43,7 +43,7 @@ def test_kept_layers_have_their_own_weights_and_the_others_are_gone(compose_conf
     assert fetch(compose_config("model=tiny", "model.layers=[0,1]").model) == whole
 
 
-def test_damaged_chosen_layers_are_found(compose_config: Composer) -> None:
+def test_damaged_checkpoint_of_chosen_layers_is_refused(compose_config: Composer) -> None:
     config = compose_config(*ONE)
     weights = fetch(config.model) / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
@@ -51,7 +51,7 @@ def test_damaged_chosen_layers_are_found(compose_config: Composer) -> None:
         fetch(config.model)
 
 
-def test_package_takes_the_smaller_network(compose_config: Composer, tmp_path: Path) -> None:
+def test_network_with_fewer_layers_is_packaged(compose_config: Composer, tmp_path: Path) -> None:
     config = compose_config(*ONE, "model.max_length=16")
     checkpoint = fetch(config.model)
     network = build_initial_network(config, checkpoint)
@@ -77,7 +77,7 @@ def test_package_takes_the_smaller_network(compose_config: Composer, tmp_path: P
         ("[0,2]", r"^model\.layers=\[0, 2\]: the checkpoint tiny has no layer 2, only 0 to 1$"),
     ],
 )
-def test_layers_that_are_not_there_are_refused(compose_config: Composer, layers: str, reason: str) -> None:
+def test_missing_or_unordered_layers_are_refused(compose_config: Composer, layers: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         fetch(compose_config("model=tiny", f"model.layers={layers}").model)
 
@@ -91,7 +91,7 @@ def test_layers_that_are_not_there_are_refused(compose_config: Composer, layers:
         (1, [0], ""),
     ],
 )
-def test_frozen_layers_must_be_there_and_not_be_drawn(
+def test_frozen_layers_must_exist_and_not_be_reinitialized(
     tiny_folder: Path, drawn: int, freeze: list[str | int], reason: str
 ) -> None:
     if reason:
@@ -113,7 +113,7 @@ def test_frozen_layers_must_be_there_and_not_be_drawn(
         ("[1]", ("training.averaging=ema",), (f"{LAYER}.1.",)),
     ],
 )
-def test_frozen_weights_stay_bit_by_bit_and_all_others_are_trained(
+def test_only_weights_that_are_not_frozen_change(
     compose_config: Composer, toy_rows: Any, freeze: str, others: tuple[str, ...], frozen: tuple[str, ...]
 ) -> None:
     config = compose_config("model=tiny", "training.batch_size=16", f"model.freeze={freeze}", *others)
@@ -124,12 +124,12 @@ def test_frozen_weights_stay_bit_by_bit_and_all_others_are_trained(
     target = make_target_transform(examples.labels, config.task, config.training)
     fit(network, TrainingData(examples, examples, target), config, lambda epoch, metrics: None)
     same = {name for name, array in export_arrays(network).items() if np.array_equal(array, before[name])}
-    # a bias of the keys changes no attention: its gradient is rounding
+    # the keys' bias does not affect attention: its gradient is only rounding error
     keys = {name for name in before if name.endswith("k_lin.bias")}
     assert same | keys == {name for name in before if name.startswith(frozen)} | keys
 
 
-def test_first_training_depends_on_layers_and_frozen_ones(compose_config: Composer) -> None:
+def test_pretraining_depends_on_chosen_and_frozen_layers(compose_config: Composer) -> None:
     def made_from(*overrides: str) -> str:
         settings = _first_training(compose_config("model=tiny", *overrides))
         return str(_made_from(settings, 10, fetch(settings.model)))
@@ -140,6 +140,6 @@ def test_first_training_depends_on_layers_and_frozen_ones(compose_config: Compos
     assert file_digest(fetch(compose_config(*ONE).model) / WEIGHTS) in layers
 
 
-def test_interrupted_training_goes_on_with_the_same_layers_only(compose_config: Composer) -> None:
+def test_fingerprint_depends_on_chosen_and_frozen_layers(compose_config: Composer) -> None:
     changes = ("model.layers=null", "model.layers=[1]", "model.freeze=[embeddings]", "model.freeze=[0]")
     assert len({fingerprint(compose_config("model=tiny", change)) for change in changes}) == len(changes)

@@ -1,4 +1,4 @@
-"""Fine-tuning on a toy task: it learns, keeps the best epoch, and is the same twice."""
+"""Fine-tuning on a toy task: it learns, keeps the best epoch, and is reproducible."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def learned(train_toy: Train) -> Any:
     return train_toy(*FAST, "training.epochs=6", "training.early_stopping.patience=6")
 
 
-def test_it_learns_what_can_be_learnt(learned: Any) -> None:
+def test_training_learns_the_toy_task(learned: Any) -> None:
     _, result, _ = learned
     history = result.history
     assert history["val/mcc"].max() > 0.9
     assert history["train/loss"].iloc[-1] < 0.5 * history["train/loss"].iloc[0]
 
 
-def test_history_and_reports_are_the_same_and_complete(learned: Any) -> None:
+def test_history_and_reports_are_complete_and_equal(learned: Any) -> None:
     _, result, reported = learned
     assert [epoch for epoch, _ in reported] == result.history["epoch"].tolist() == list(range(1, len(reported) + 1))
     metrics = {"val/loss", *(f"val/{name}" for name in ("accuracy", "precision", "recall", "f1", "mcc"))}
@@ -48,7 +48,7 @@ def test_history_and_reports_are_the_same_and_complete(learned: Any) -> None:
         assert values["time/epoch"] > 0
 
 
-def test_the_network_has_the_weights_of_the_best_epoch(learned: Any, toy_rows: Callable[..., Any]) -> None:
+def test_network_has_the_weights_of_the_best_epoch(learned: Any, toy_rows: Callable[..., Any]) -> None:
     network, result, _ = learned
     encoded, labels = toy_rows(80, seed=1)
     now = CLASSIFICATION.compute_metrics(
@@ -59,10 +59,10 @@ def test_the_network_has_the_weights_of_the_best_epoch(learned: Any, toy_rows: C
 
 
 @pytest.mark.parametrize("monitor, mode", [("metric", np.argmax), ("loss", np.argmin)])
-def test_the_best_epoch_is_kept_and_training_stops(
+def test_early_stopping_keeps_the_best_epoch(
     train_toy: Train, toy_rows: Callable[..., Any], monitor: str, mode: Any
 ) -> None:
-    """Validation labels are turned round, so that each epoch of learning is worse than the one before."""
+    """Validation labels are inverted, so that each epoch is worse than the one before."""
     encoded, labels = toy_rows(80, seed=1)
     turned = (encoded, 1 - labels)
     stopping = [f"training.early_stopping.monitor={monitor}", "training.early_stopping.patience=2"]
@@ -77,8 +77,8 @@ def test_the_best_epoch_is_kept_and_training_stops(
     assert abs(loss - result.history["val/loss"].iloc[-1]) > 1e-3
 
 
-def test_the_epoch_with_the_lowest_error_is_kept(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
-    """Validation labels are turned round, so that errors rise while the network learns."""
+def test_early_stopping_on_an_error_keeps_the_lowest(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+    """Validation labels are inverted, so that errors increase while the network learns."""
     (encoded, labels), rows = toy_rows(80, seed=1), toy_rows(200)
     patient = ["task.metric=mse", "training.epochs=6", "training.early_stopping.patience=2"]
     _, result, _ = train_toy(*FAST, *patient, task="stsb", train=rows, validation=(encoded, 1 - labels))
@@ -87,7 +87,7 @@ def test_the_epoch_with_the_lowest_error_is_kept(train_toy: Train, toy_rows: Cal
     assert len(errors) == result.best_epoch + 2 < 6
 
 
-def test_the_last_epoch_is_not_kept_where_another_was_better(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+def test_best_epoch_is_kept_without_early_stopping(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
     encoded, labels = toy_rows(80, seed=1)
     patient = ["training.epochs=4", "training.early_stopping.patience=50", "training.early_stopping.monitor=loss"]
     network, result, _ = train_toy(*FAST, *patient, validation=(encoded, 1 - labels))
@@ -97,7 +97,7 @@ def test_the_last_epoch_is_not_kept_where_another_was_better(train_toy: Train, t
     assert loss == pytest.approx(result.history["val/loss"].min(), rel=1e-4)
 
 
-def test_validations_within_epochs_leave_the_training_as_it_is(train_toy: Train) -> None:
+def test_validations_within_epochs_do_not_change_the_training(train_toy: Train) -> None:
     settings = (*FAST, "training.epochs=2", "training.early_stopping.patience=9")
     _, plain, _ = train_toy(*settings)
     _, result, reported = train_toy(*settings, "training.validate_every=0.3")
@@ -110,10 +110,10 @@ def test_validations_within_epochs_leave_the_training_as_it_is(train_toy: Train)
 
 
 @pytest.mark.parametrize("patience, validations", [(0, 2), (1, 5)])
-def test_weights_from_within_an_epoch_are_kept(
+def test_best_weights_from_within_an_epoch_are_kept(
     train_toy: Train, toy_rows: Callable[..., Any], patience: int, validations: int
 ) -> None:
-    """Validation labels are turned round: the first validation is the best. Patience counts whole epochs."""
+    """Validation labels are inverted: the first validation is the best. Patience counts whole epochs."""
     encoded, labels = toy_rows(80, seed=1)
     stopping = [f"training.early_stopping.patience={patience}", "training.early_stopping.monitor=loss"]
     settings = (*FAST, "training.epochs=6", "training.validate_every=0.25", *stopping)
@@ -125,19 +125,21 @@ def test_weights_from_within_an_epoch_are_kept(
     assert loss == pytest.approx(result.history["val/loss"][0], rel=1e-4)
 
 
-def test_validations_cannot_be_closer_than_steps(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+def test_validating_more_often_than_every_step_is_refused(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match=r"^training\.validate_every=0\.2: an epoch has 4 steps only$"):
         train_toy("training.batch_size=8", "training.validate_every=0.2", train=toy_rows(32))
 
 
 def scores(toy_rows: Callable[..., Any], n: int, seed: int) -> Any:
-    """Labels far from zero and wide, as a score of 100 to 140 is."""
+    """Return rows with labels of 100 or 140, far from zero."""
     encoded, labels = toy_rows(n, seed)
     return encoded, 100 + 40 * labels
 
 
 @pytest.mark.parametrize("loss", ["mse", "huber"])
-def test_standardized_labels_fold_back(train_toy: Train, toy_rows: Callable[..., Any], loss: str) -> None:
+def test_outputs_are_on_the_original_scale_after_training_on_standardized_labels(
+    train_toy: Train, toy_rows: Callable[..., Any], loss: str
+) -> None:
     train, validation = scores(toy_rows, 200, 0), scores(toy_rows, 80, 1)
     changed = ["training.epochs=5", "training.standardize_labels=true", f"training.loss={loss}"]
     network, result, _ = train_toy(*FAST, *changed, task="stsb", train=train, validation=validation)
@@ -149,11 +151,13 @@ def test_standardized_labels_fold_back(train_toy: Train, toy_rows: Callable[...,
     assert now["pearson"] > 0.8
     assert now["r2"] > 0.5
     assert result.class_weights is None
-    assert result.history["train/loss"].iloc[0] < 2  # on the standardized scale; on the labels' own it is thousands
+    assert result.history["train/loss"].iloc[0] < 2  # on the standardized scale; thousands on the original scale
 
 
-def test_config_draws_the_top_layers(tiny_folder: Path, compose_config: Callable[..., TrainConfig]) -> None:
-    """`model.reinitialize_layers` and `training.seed` decide."""
+def test_reinitialize_layers_changes_the_initial_network(
+    tiny_folder: Path, compose_config: Callable[..., TrainConfig]
+) -> None:
+    """The random weights depend only on `training.seed`."""
     networks = [
         build_initial_network(compose_config("model=tiny", "task=stsb", *overrides), tiny_folder)
         for overrides in ([], ["model.reinitialize_layers=1"], ["model.reinitialize_layers=1"])
@@ -162,7 +166,9 @@ def test_config_draws_the_top_layers(tiny_folder: Path, compose_config: Callable
     assert plain != drawn == same
 
 
-def test_losses_differ(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+def test_first_validation_losses_of_mse_and_huber_have_the_expected_size(
+    train_toy: Train, toy_rows: Callable[..., Any]
+) -> None:
     train, validation = scores(toy_rows, 64, 0), scores(toy_rows, 32, 1)
     first = {
         loss: train_toy("training.epochs=1", f"training.loss={loss}", task="stsb", train=train, validation=validation)[
@@ -182,7 +188,7 @@ def test_constant_labels_do_not_divide_by_zero(train_toy: Train, toy_rows: Calla
     assert abs(REGRESSION.activate(Predictor(network, 999, 8).raw_outputs(encoded)) - 3).max() < 1
 
 
-def test_class_weights_change_the_training_only(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+def test_class_weights_change_the_training_loss_and_the_weights(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
     rows = toy_rows(64)
     ended = {
         choice: train_toy("training.epochs=1", f"training.class_weights={choice}", train=rows, validation=rows)
@@ -197,7 +203,7 @@ def test_class_weights_change_the_training_only(train_toy: Train, toy_rows: Call
     )
 
 
-def test_nan_is_told_and_ends_the_training(train_toy: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_loss_ends_the_training_with_an_error(train_toy: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> Callable[..., Any]:
         loss = make_loss(name)
         return lambda labels, outputs: loss(labels, outputs) * float("nan")
@@ -207,7 +213,7 @@ def test_nan_is_told_and_ends_the_training(train_toy: Train, monkeypatch: pytest
         train_toy("training.epochs=3")
 
 
-def test_the_same_seed_gives_the_same_bits(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
+def test_same_seed_gives_bit_identical_weights(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
     rows = {"train": toy_rows(64), "validation": toy_rows(32, seed=1)}
     runs = [train_toy("training.epochs=2", f"training.seed={seed}", **rows) for seed in (3, 3, 4)]
     first, second, other = (weights(network) for network, _, _ in runs)

@@ -1,4 +1,4 @@
-"""Schedule and optimizer against values by hand and against Keras's own Adam and AdamW."""
+"""Schedule and optimizer against hand-computed values and Keras's own Adam and AdamW."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def rates(schedule: LinearWarmup, steps: int) -> list[float]:
     return [float(schedule(step)) for step in range(steps)]
 
 
-def test_the_rate_rises_then_falls_to_zero() -> None:
+def test_learning_rate_rises_linearly_and_then_falls_to_zero() -> None:
     expected = [0.25, 0.5, 0.75, 1.0, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0.0, 0.0]
     assert rates(LinearWarmup(1.0, 4, 10, decay=True), 12) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_rate_stays_without_decay() -> None:
+def test_learning_rate_is_constant_after_warm_up_without_decay() -> None:
     assert rates(LinearWarmup(2.0, 2, 4, decay=False), 6) == pytest.approx([1.0, 2.0, 2.0, 2.0, 2.0, 2.0])
 
 
-def test_no_warm_up_and_nothing_but_warm_up() -> None:
+def test_schedule_without_warm_up_and_with_only_warm_up() -> None:
     assert rates(LinearWarmup(1.0, 0, 4, decay=True), 5) == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
     assert rates(LinearWarmup(1.0, 4, 4, decay=True), 4) == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert rates(LinearWarmup(3.0, 0, 1, decay=False), 3) == pytest.approx([3.0] * 3)
 
 
-def test_the_schedule_can_be_made_again() -> None:
+def test_schedule_can_be_rebuilt_from_its_config() -> None:
     schedule = LinearWarmup(1e-3, 3, 20, decay=True)
     assert rates(LinearWarmup(**schedule.get_config()), 20) == rates(schedule, 20)
 
 
-def test_the_config_decides(compose_config: Composer) -> None:
+def test_optimizer_follows_the_config(compose_config: Composer) -> None:
     training = compose_config("model=tiny", "training.learning_rate=1e-3", "training.warmup_fraction=0.25").training
     optimizer = make_optimizer(training, 40)
     assert isinstance(optimizer._learning_rate, LinearWarmup)
@@ -60,7 +60,7 @@ def test_the_config_decides(compose_config: Composer) -> None:
 
 
 def small_network() -> keras.Model:
-    """An embedding (its gradient is sparse), a norm and a dense layer."""
+    """Return an embedding (with sparse gradients), a norm and a dense layer."""
     keras.utils.set_random_seed(7)
     inputs = keras.Input((None,), dtype="int32")
     hidden = keras.layers.Embedding(50, 8)(inputs)
@@ -70,10 +70,10 @@ def small_network() -> keras.Model:
 
 
 def trained_weights(optimizer: keras.optimizers.Optimizer, scale: float = 1.0) -> dict[str, Any]:
-    """After ten steps on the same batches.
+    """Return the weights after ten steps on the same batches.
 
-    Every token stands once in a batch: Keras squares the parts of a sparse gradient one by one, not their sum, and it
-    updates the rows of tokens that a batch lacks too.
+    Every token occurs once in a batch. For repeated tokens Keras squares the parts of a sparse gradient separately, and
+    it also updates the rows of tokens that a batch lacks.
     """
     network = small_network()
     network.compile(optimizer=optimizer, loss="mse", jit_compile=False)
@@ -85,7 +85,7 @@ def trained_weights(optimizer: keras.optimizers.Optimizer, scale: float = 1.0) -
 
 @pytest.mark.parametrize("name", ["adamw", "adam"])
 @pytest.mark.parametrize("clip, scale", [(0.0, 1.0), (0.1, 100.0)])
-def test_the_fused_optimizer_is_keras_s_own(compose_config: Composer, name: str, clip: float, scale: float) -> None:
+def test_fused_optimizer_equals_keras(compose_config: Composer, name: str, clip: float, scale: float) -> None:
     changed = [f"training.optimizer={name}", f"training.clip_norm={clip}", "training.weight_decay=0.3"]
     training = compose_config("model=tiny", "training.learning_rate=0.01", *changed).training
     ours = trained_weights(make_optimizer(training, 10), scale)
@@ -103,8 +103,8 @@ def test_the_fused_optimizer_is_keras_s_own(compose_config: Composer, name: str,
         assert not np.allclose(mine, before, atol=1e-4), path
 
 
-def test_rates_fall_from_the_head_down(compose_config: Composer, tiny_folder: Any) -> None:
-    """Every variable's first step is Adam's whole step, so that its length is the variable's learning rate."""
+def test_layer_decay_lowers_the_learning_rate_from_the_head_down(compose_config: Composer, tiny_folder: Any) -> None:
+    """The length of Adam's first step equals the variable's learning rate."""
     from distilspark.model.network import build_network
 
     steps, plain = {}, ("training.clip_norm=0", "training.optimizer=adam")
@@ -126,7 +126,7 @@ def test_rates_fall_from_the_head_down(compose_config: Composer, tiny_folder: An
     assert steps[1.0].values() == pytest.approx([training.learning_rate] * len(factors), rel=1e-3)
 
 
-def test_weight_decay_falls_with_the_rate(compose_config: Composer) -> None:
+def test_weight_decay_is_proportional_to_the_learning_rate(compose_config: Composer) -> None:
     training = compose_config("model=tiny", "training.weight_decay=0.5", "training.schedule=constant").training
     optimizer = make_optimizer(training, 1)
     optimizer.rate_factors = (1.0, 0.5)
@@ -136,7 +136,7 @@ def test_weight_decay_falls_with_the_rate(compose_config: Composer) -> None:
     assert decays == pytest.approx([training.learning_rate * 0.5, training.learning_rate * 0.25], rel=1e-3)
 
 
-def test_tokens_that_repeat_count_with_the_sum_of_their_gradients() -> None:
+def test_gradients_of_repeated_tokens_are_summed() -> None:
     ours, reference = FusedAdam(0.01), keras.optimizers.Adam(0.01)
     start, rows = np.ones((4, 2), np.float32), np.array([[1.0, -2.0], [0.5, 1.0], [3.0, 0.1]], np.float32)
     sparse = tf.IndexedSlices(tf.constant(rows), tf.constant([2, 0, 2]), tf.constant([4, 2]))
@@ -150,8 +150,8 @@ def test_tokens_that_repeat_count_with_the_sum_of_their_gradients() -> None:
     assert (ended[0] != start).tolist() == [[True, True], [False, False], [True, True], [False, False]]
 
 
-def test_rows_that_a_batch_lacks_wait_for_it() -> None:
-    """Rows 0 and 1 take turns: each has the moments of its own two steps, at the rate and correction of the step."""
+def test_embedding_rows_missing_from_a_batch_are_not_updated() -> None:
+    """Rows 0 and 1 alternate. Each has moments of its own two steps, with the rate and bias correction of the step."""
     optimizer, variable = (
         FusedAdam(0.1, weight_decay=0.5, global_clipnorm=1.0),
         keras.Variable(np.ones((2, 1), np.float32)),
@@ -169,7 +169,7 @@ def test_rows_that_a_batch_lacks_wait_for_it() -> None:
         np.testing.assert_allclose(variable.numpy().ravel(), expected, rtol=1e-4)
 
 
-def test_weight_decay_spares_biases_and_norms(compose_config: Composer, tiny_folder: Any) -> None:
+def test_weight_decay_excludes_biases_and_norms(compose_config: Composer, tiny_folder: Any) -> None:
     from distilspark.model.network import build_network
 
     network = build_network(tiny_folder, "classification", 2)

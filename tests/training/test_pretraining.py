@@ -1,4 +1,4 @@
-"""A first training: it teaches the network, and its checkpoint is kept, verified and shared."""
+"""Pretraining on generated rows: it trains the network, and its checkpoint is cached, verified and shared."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from helpers.checkpoints import flip_a_byte
 
 pytestmark = pytest.mark.slow
 Composer = Callable[..., TrainConfig]
-EASY = {  # a doubled word, which a tiny network learns to see
+EASY = {  # a doubled word, which a tiny network can learn
     "easy": Phenomenon(["the {person1.sg} {laugh1.past} [in|under under] the {place1.sg} (in {city1}|with {name1}|)"])
 }
 FIRST = tuple(f"training.pretraining.{change}" for change in ("rows=600", "learning_rate=5e-3", "batch_size=16"))
@@ -42,9 +42,9 @@ FIRST = tuple(f"training.pretraining.{change}" for change in ("rows=600", "learn
 
 @pytest.fixture(scope="module", autouse=True)
 def surroundings(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[None]:
-    """An easy grammar, few validation rows, and a cache of the module's own.
+    """An easy grammar, few validation rows, and a cache for this module.
 
-    `tiny_folder`, which other tests share, comes first: its vocabulary is that of the whole grammar.
+    `tiny_folder`, shared with other tests, is built first: its vocabulary is that of the whole grammar.
     """
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("DISTILSPARK_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -57,7 +57,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) ->
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rows of each first training that has run."""
+    """The number of rows of each pretraining that has run."""
     rows: list[int] = []
 
     def counted(network: keras.Model, data: TrainingData, *rest: Any) -> Any:
@@ -83,14 +83,14 @@ def first(config: TrainConfig, surroundings: None) -> Pretrained:
 
 
 def dev_mcc(network: keras.Model, folder: Path) -> float:
-    """On generated sentences in words that the first training has not seen."""
+    """Return MCC on generated sentences with words that pretraining has not seen."""
     rows = judgements("dev", 300, Random(1))
     encoded = encode(load_tokenizer(folder), [row.sentence for row in rows], None, 64)
     outputs = CLASSIFICATION.activate(Predictor(network, 999, 8).raw_outputs(encoded))
     return CLASSIFICATION.compute_metrics(np.array([row.label for row in rows], float), outputs)["mcc"]
 
 
-def test_network_knows_the_grammar_after_the_first_training(config: TrainConfig, first: Pretrained) -> None:
+def test_network_classifies_unseen_words_after_pretraining(config: TrainConfig, first: Pretrained) -> None:
     base = fetch(config.model)
     untrained = build_initial_network(compose_without(config), base)
     assert dev_mcc(untrained, base) < 0.3
@@ -104,7 +104,7 @@ def compose_without(config: TrainConfig) -> TrainConfig:
 
 
 @pytest.mark.parametrize("keep_head", [True, False])
-def test_fine_tuning_starts_from_the_encoder_and_from_the_head_where_it_is_kept(
+def test_fine_tuning_starts_from_the_encoder_and_optionally_the_head(
     compose_config: Composer, first: Pretrained, keep_head: bool
 ) -> None:
     config = compose(compose_config, f"training.pretraining.keep_head={keep_head}")
@@ -121,10 +121,9 @@ def test_fine_tuning_starts_from_the_encoder_and_from_the_head_where_it_is_kept(
     assert (heads <= kept) == keep_head
 
 
-def test_another_training_takes_the_kept_checkpoint(
+def test_training_with_other_fine_tuning_settings_uses_the_cached_checkpoint(
     compose_config: Composer, first: Pretrained, trainings: list[int]
 ) -> None:
-    """Settings that the first training does not depend on may differ."""
     other = ("training.seed=2", "training.learning_rate=1e-4", "training.epochs=3", "training.class_weights=off")
     levers = ("averaging=ema", "ema_decay=0.9", "layer_decay=0.9", "refit=true", "validate_every=0.5")
     config = compose(
@@ -150,7 +149,7 @@ def test_another_training_takes_the_kept_checkpoint(
         "model.pooling=mean",
     ],
 )
-def test_a_change_of_the_first_training_makes_another_checkpoint(
+def test_changed_pretraining_setting_gives_another_checkpoint(
     compose_config: Composer, first: Pretrained, trainings: list[int], change: str
 ) -> None:
     config = compose(compose_config, "training.pretraining.rows=32", change)
@@ -162,7 +161,7 @@ def test_a_change_of_the_first_training_makes_another_checkpoint(
 
 
 @pytest.mark.parametrize("damage", ["flipped", "lost", "unrecorded"])
-def test_a_damaged_checkpoint_is_made_again_with_the_same_bits(
+def test_damaged_cached_checkpoint_is_rebuilt_bit_identically(
     compose_config: Composer, trainings: list[int], damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = compose(compose_config, "training.pretraining.rows=48", "data.seed=7")
@@ -180,7 +179,7 @@ def test_a_damaged_checkpoint_is_made_again_with_the_same_bits(
     assert file_digest(kept / WEIGHTS) == digest == json.loads((kept / RECORD).read_text())["sha256"]
 
 
-def test_fine_tuning_is_the_same_with_and_without_a_cached_first_training(
+def test_fine_tuning_is_the_same_with_and_without_a_cached_pretraining(
     compose_config: Composer, toy_rows: Callable[..., Any], tiny_folder: Path
 ) -> None:
     settings = ("training.pretraining.rows=56", "training.epochs=1", f"model.path={tiny_folder}")
@@ -195,7 +194,7 @@ def test_fine_tuning_is_the_same_with_and_without_a_cached_first_training(
     assert digests[0] == digests[1]
 
 
-def test_regression_has_a_first_training_too(compose_config: Composer) -> None:
+def test_regression_task_can_be_pretrained(compose_config: Composer) -> None:
     config = compose(compose_config, "task=stsb", "training.pretraining.rows=64")
     first = pretrain(config, fetch(config.model))
     assert "val/pearson" in first.history[0]
@@ -228,7 +227,7 @@ print(pretraining.pretrain(config, checkpoint).folder, flush=True)
 """
 
 
-def test_two_processes_train_once(tmp_path: Path) -> None:
+def test_two_processes_run_one_pretraining(tmp_path: Path) -> None:
     overrides = ["model=tiny", "training.pretraining.rows=64", "data.seed=3"]
     command = [sys.executable, "-c", COUNTED, str(tmp_path / "log"), str(ROOT / "conf"), *overrides]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""A training for chosen epochs, without validation: the refit."""
+"""The refit: a training for the chosen epochs without validation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def examples(toy_rows: Callable[..., Any]) -> Examples:
 
 @pytest.fixture(scope="module")
 def refit(tiny_folder: Path, compose_config: Callable[..., TrainConfig], examples: Examples) -> Any:
-    """`refit(epochs, *overrides, task=, checkpoints=, network=)`: the network, and what was logged."""
+    """`refit(epochs, *overrides, task=, checkpoints=, network=)` returns the network and what was logged."""
 
     def run(
         epochs: tuple[int, ...],
@@ -56,7 +56,7 @@ def refit(tiny_folder: Path, compose_config: Callable[..., TrainConfig], example
 def by_hand(
     tiny_folder: Path, compose_config: Callable[..., TrainConfig], examples: Examples
 ) -> tuple[list[list[Any]], TargetTransform]:
-    """The weights after each of four epochs of a plain training."""
+    """The weights after each of four epochs of a plain training, and its target transform."""
     config = compose_config("model=tiny", *SETTINGS)
     network = build_initial_network(config, tiny_folder)
     target = make_target_transform(examples.labels, config.task, config.training)
@@ -79,7 +79,7 @@ def test_refit_ends_within_an_epoch(refit: Any, by_hand: Any) -> None:
     assert [number for number, _ in logged] == [1, 2, 3]
 
 
-def test_joined_examples_are_those_of_both(examples: Examples, toy_rows: Callable[..., Any]) -> None:
+def test_joined_examples_are_the_rows_of_both(examples: Examples, toy_rows: Callable[..., Any]) -> None:
     (encoded, labels), (more, other_labels) = toy_rows(40), toy_rows(30, seed=1)
     assert len(examples.encoded.token_ids) == len(examples.encoded.lengths) == 70
     for ids, expected in zip(examples.encoded.token_ids, [*encoded.token_ids, *more.token_ids], strict=True):
@@ -89,7 +89,7 @@ def test_joined_examples_are_those_of_both(examples: Examples, toy_rows: Callabl
 
 @pytest.mark.parametrize("epochs", [(2,), (4,), (1, 3)])
 def test_refit_has_the_weights_of_the_chosen_epochs(refit: Any, by_hand: Any, epochs: tuple[int, ...]) -> None:
-    """The schedule is that of all epochs, though the training ends after the last chosen one."""
+    """The schedule spans all epochs, although the refit ends after the last chosen one."""
     network, logged = refit(epochs)
     expected = mean_weights([by_hand[0][epoch - 1] for epoch in epochs])
     for one, other in zip(network.get_weights(), expected, strict=True):
@@ -98,10 +98,10 @@ def test_refit_has_the_weights_of_the_chosen_epochs(refit: Any, by_hand: Any, ep
     assert all(set(metrics) == {"train/loss", "time/epoch"} for _, metrics in logged)
 
 
-def test_refit_of_a_trained_network_begins_where_that_began(
+def test_refit_of_a_trained_network_equals_a_plain_training(
     refit: Any, by_hand: Any, tiny_folder: Path, compose_config: Callable[..., TrainConfig]
 ) -> None:
-    """As in the workflow: the network has been trained before, and the states of its dropout have moved on."""
+    """As in the workflow: the network was trained before, so its dropout states have advanced."""
     network = build_initial_network(compose_config("model=tiny", *SETTINGS), tiny_folder)
     initial = [variable.numpy().copy() for variable in network.variables]
     refit((4,), network=network)
@@ -116,7 +116,7 @@ def test_interrupted_refit_ends_with_the_same_weights(refit: Any, tmp_path: Path
     """Interrupted in the first epoch, at its end, and in the third, when the first one's weights are kept."""
     changed = ("training.standardize_labels=true", f"training.averaging={averaging}")
     whole, logged = refit((1, 3), *changed, task="stsb")
-    for left in (1, 2, 4):  # of 9 steps: after 4, 8, the last, 4, 8, the last, 4, ...
+    for left in (1, 2, 4):  # an epoch has 9 steps; checkpoints after 4, 8 and the last
         folder = Interrupting(tmp_path / "training" / "refit")
         folder.left = left
         with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Label scale and class weights, by hand and for each head."""
+"""Label scale and class weights against hand-computed values, for each head."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_label_scale_has_an_inverse() -> None:
     np.testing.assert_array_equal(LabelScale().rescale(values), values)
 
 
-def test_balanced_weights_equal_those_by_hand() -> None:
+def test_balanced_weights_equal_hand_computed_values() -> None:
     assert balanced_weights(np.array([0, 0, 0, 1.0])) == pytest.approx({0: 4 / (2 * 3), 1: 2.0})
     assert balanced_weights(np.array([0.0, 1, 2, 2])) == pytest.approx({0: 4 / 3, 1: 4 / 3, 2: 2 / 3})
     labels = np.array([0] * 30 + [1] * 70, dtype=float)
@@ -38,7 +38,7 @@ def test_balanced_weights_equal_those_by_hand() -> None:
         (["task=stsb", "training.standardize_labels=true"], False, True),
     ],
 )
-def test_config_decides_on_weights_and_scale(
+def test_config_selects_class_weights_and_label_scale(
     compose_config: Callable[..., TrainConfig], overrides: list[str], weighted: bool, scaled: bool
 ) -> None:
     config = compose_config("model=tiny", *overrides)

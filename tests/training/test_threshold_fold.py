@@ -1,4 +1,4 @@
-"""A network with a folded threshold, and its package, predict label 1 exactly where it was above the threshold."""
+"""A network with a folded threshold, and its package, predict label 1 if its probability exceeded the threshold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THRESHOLDS = (0.02, 0.3, 0.5, 0.9)
 
 @pytest.fixture
 def network(tiny_folder: Path, toy_rows: Callable[..., Any]) -> Any:
-    """One whose probabilities lie on both sides of any threshold: log odds around 0, with a deviation of 3."""
+    """A network whose probabilities lie on both sides of any threshold: log odds around 0 with a deviation of 3."""
     keras.utils.set_random_seed(3)
     made = build_network(tiny_folder, "classification", 2)
     odds = np.diff(Predictor(made, 999, 8).raw_outputs(toy_rows(200)[0]))
@@ -37,7 +37,9 @@ def network(tiny_folder: Path, toy_rows: Callable[..., Any]) -> Any:
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
-def test_the_network_decides_by_it(network: Any, toy_rows: Callable[..., Any], threshold: float) -> None:
+def test_network_with_a_folded_threshold_predicts_by_the_threshold(
+    network: Any, toy_rows: Callable[..., Any], threshold: float
+) -> None:
     encoded, _ = toy_rows(200)
     before = CLASSIFICATION.activate(Predictor(network, 999, 8).raw_outputs(encoded))
     fold_threshold(network, threshold)
@@ -48,7 +50,7 @@ def test_the_network_decides_by_it(network: Any, toy_rows: Callable[..., Any], t
     np.testing.assert_allclose(after[:, 1] / after[:, 0], odds, rtol=1e-3)
 
 
-def test_the_package_decides_by_it_and_scores_stay_those_of_the_prediction(
+def test_package_with_a_folded_threshold_predicts_by_it_with_scores_above_half(
     network: Any, tiny_folder: Path, compose_config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     config = compose_config("task=cola", "model=tiny")

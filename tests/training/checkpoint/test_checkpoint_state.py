@@ -1,4 +1,4 @@
-"""An interrupted training is resumed to the same weights, wherever the interruption was."""
+"""An interrupted training resumes to the same weights, wherever it was interrupted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHANGED = ("training.batch_size=8", "training.learning_rate=5e-3", "training.epo
 
 @pytest.fixture(scope="module")
 def turned(toy_rows: Callable[..., Any]) -> dict[str, Any]:
-    """Validation labels are turned round: the first epochs are the best, and the training stops early."""
+    """Rows with inverted validation labels: the first epochs are the best, and training stops early."""
     encoded, labels = toy_rows(40, seed=1)
     return {"train": toy_rows(70), "validation": (encoded, 1 - labels)}
 
@@ -42,10 +42,10 @@ def without_times(history: Any) -> Any:
 @pytest.mark.parametrize(
     "option, interruptions",
     [
-        ("training.averaging=off", (1, 3, 4)),  # of 9 steps: after 4, 8, the last, 4, 8, the last, ...
+        ("training.averaging=off", (1, 3, 4)),  # an epoch has 9 steps; checkpoints after 4, 8 and the last
         ("training.averaging=ema", (1, 3, 4)),
         ("training.averaging=soup", (1, 3, 4)),
-        ("training.validate_every=0.5", (2, 2, 2)),  # after 4 and at every epoch's end by a validation; 8 is in a part
+        ("training.validate_every=0.5", (2, 2, 2)),  # after 4 and the epoch's end; 8 is within a part
     ],
 )
 def test_resumed_training_equals_the_uninterrupted_one(
@@ -56,9 +56,11 @@ def test_resumed_training_equals_the_uninterrupted_one(
     option: str,
     interruptions: tuple[int, ...],
 ) -> None:
-    """Interrupted in the first epoch, at an epoch's end, in a later one; once the newest checkpoint is damaged too."""
+    """Interrupted in the first epoch, at an epoch's end and in a later one; once the newest checkpoint is damaged."""
     settings = (*CHANGED, option)
-    rows = {**turned, "validation": toy_rows(40, seed=1)} if option.endswith("soup") else turned  # or one epoch is kept
+    rows = (
+        {**turned, "validation": toy_rows(40, seed=1)} if option.endswith("soup") else turned
+    )  # otherwise the soup would have only one epoch
     network, whole, reported = train_toy(*settings, **rows)
     assert 3 <= len(whole.history) < 9, "it is to stop early, but not at once"
     assert whole.best_epoch < len(whole.history)
@@ -95,7 +97,7 @@ def test_another_process_loads_the_trained_state(
     tmp_path: Path,
     averaging: str,
 ) -> None:
-    """As the driver does after workers have trained, with the labels' scale."""
+    """As the driver does after training on workers, with standardized labels."""
     encoded, labels = toy_rows(40)
     changed = ("training.epochs=2", "training.standardize_labels=true")
     rows, settings = (encoded, 5 * labels), (*changed, f"training.averaging={averaging}")
@@ -163,7 +165,7 @@ def test_checkpoint_without_an_origin_is_refused(
 
 @pytest.mark.slow
 def test_checkpoint_has_the_file_format_of_0_1_0(train_toy: Train, turned: dict[str, Any], tmp_path: Path) -> None:
-    """A training that was interrupted under 0.1.0 is resumed: other names here would break that."""
+    """Other names would prevent resuming a training that version 0.1.0 began."""
     folder = Interrupting(tmp_path / "training")
     folder.left = 4
     with pytest.raises(KeyboardInterrupt):
@@ -188,7 +190,7 @@ def test_checkpoint_is_due_after_steps_or_seconds() -> None:
     assert past.count_step()
 
 
-def test_digest_changes_with_a_single_bit(tiny_folder: Path) -> None:
+def test_weights_digest_changes_with_a_single_bit(tiny_folder: Path) -> None:
     from distilspark.model.network import build_network
 
     network = build_network(tiny_folder, "regression")

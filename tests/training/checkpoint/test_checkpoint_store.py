@@ -35,7 +35,7 @@ def arrays(value: float) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> CheckpointFolder:
-    """Three checkpoints were saved."""
+    """A folder in which three checkpoints were saved."""
     folder = CheckpointFolder(tmp_path / "training")
     for number in range(3):
         folder.save(arrays(number), {"run": f"run {number}", "loss": 0.1 + number})
@@ -46,7 +46,7 @@ def files(folder: CheckpointFolder) -> list[Path]:
     return sorted(folder.path.iterdir())
 
 
-def test_latest_checkpoint_is_read_bit_by_bit(folder: CheckpointFolder) -> None:
+def test_latest_checkpoint_is_read_bit_identically(folder: CheckpointFolder) -> None:
     latest = CheckpointFolder(folder.path).latest
     assert latest is not None
     assert latest.state == {"run": "run 2", "loss": 2.1}
@@ -91,7 +91,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     assert files(folder) == [before]
 
 
-def test_training_starts_anew_where_all_checkpoints_are_damaged(
+def test_training_starts_over_if_all_checkpoints_are_damaged(
     folder: CheckpointFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for file in files(folder):
@@ -104,7 +104,7 @@ def test_training_starts_anew_where_all_checkpoints_are_damaged(
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Make longer writes fail, as on a full disk."""
+    """Make writes beyond this size fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -169,7 +169,7 @@ def test_second_process_gets_no_checkpoints(
     assert "another process is at the same training" in capsys.readouterr().out
 
 
-def test_unwritable_folder_costs_the_checkpoints_only(
+def test_unwritable_folder_only_disables_checkpoints(
     compose_config: Composer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -195,15 +195,15 @@ def test_abandoned_checkpoints_are_deleted(config: TrainConfig, cache: Path) -> 
         assert recent.path.exists()
 
 
-def test_fingerprint_depends_on_what_the_weights_depend_on(compose_config: Composer) -> None:
+def test_fingerprint_depends_only_on_settings_that_affect_the_weights(compose_config: Composer) -> None:
     same = [[], ["spark.driver_memory=9g"], ["training.checkpoint_every=1 steps"], ["training.resume=false"]]
     assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in same}) == 1
     other = [["training.seed=2"], ["training.epochs=9"], ["task=stsb"], ["data.path=/x"], ["registry.name=x"]]
     assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in [[], *other]}) == 6
 
 
-def test_switched_off_settings_are_no_part_of_the_fingerprint(compose_config: Composer) -> None:
-    """So a training that began before there was such a setting goes on."""
+def test_fingerprint_ignores_settings_that_are_switched_off(compose_config: Composer) -> None:
+    """Otherwise a training could not resume after a version adds such a setting."""
     settings = relevant_settings(flatten(compose_config("model=tiny")))
     assert not {key for key, (_, dependent) in SWITCHED_OFF.items() for key in (key, *dependent)} & set(settings)
     for key, (neutral, dependent) in SWITCHED_OFF.items():

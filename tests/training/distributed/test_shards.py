@@ -1,4 +1,4 @@
-"""A worker's batches: its own rows, in as many steps as the others, weighted so that all rows count alike."""
+"""A worker's batches: its own rows, in as many steps as other workers have, weighted so that all rows count equally."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Epoch = list[tuple[Any, Any, Any]]
 
 @pytest.fixture
 def workers(toy_rows: Callable[..., Any]) -> Callable[..., list[ShardBatches]]:
-    """The batches of all workers, with targets that identify all rows."""
+    """`workers(*sizes)` returns the batches of all workers, with targets that identify all rows."""
 
     def make(*sizes: int, batch_size: int = 16, seed: int = 1) -> list[ShardBatches]:
         starts = np.cumsum([0, *sizes])
@@ -59,7 +59,7 @@ def test_mean_of_the_workers_means_is_the_mean_of_all_rows(workers: Any, sizes: 
         assert mean == pytest.approx(np.concatenate([labels for _, labels, _ in step]).mean(), rel=1e-6)
 
 
-def test_workers_have_rows_of_like_length_in_a_step(workers: Any) -> None:
+def test_workers_have_rows_of_similar_length_in_a_step(workers: Any) -> None:
     steps = list(zip(*workers(160, 160), strict=True))
     widths = [[inputs["token_ids"].shape[1] for inputs, _, _ in step] for step in steps]
     assert max(abs(one - other) for one, other in widths) <= 2
@@ -78,7 +78,7 @@ def test_order_depends_on_seed_epoch_and_rank(workers: Any) -> None:
     assert epochs[0] != drawn(workers(40, 40, seed=2))
 
 
-def test_interrupted_epoch_continues(workers: Any) -> None:
+def test_interrupted_epoch_of_a_worker_continues(workers: Any) -> None:
     whole, interrupted = workers(40, 30)[1], workers(40, 30)[1]
     epochs = [[labels.tolist() for _, labels, _ in whole] for _ in range(3)]
     interrupted.seek(1, 2)
@@ -87,7 +87,7 @@ def test_interrupted_epoch_continues(workers: Any) -> None:
     assert [labels.tolist() for _, labels, _ in interrupted] == epochs[2]
 
 
-def test_workers_have_equal_parts(toy_rows: Callable[..., Any]) -> None:
+def test_parts_of_an_epoch_have_the_same_steps_on_all_workers(toy_rows: Callable[..., Any]) -> None:
     settings, sizes = BatchSettings(16, 2, 1, parts=2), (40, 30)
     workers = [
         ShardBatches(toy_rows(size)[0], np.arange(size, dtype=np.float32), np.ones(size, np.float32), settings, shard)
@@ -99,7 +99,7 @@ def test_workers_have_equal_parts(toy_rows: Callable[..., Any]) -> None:
         assert sorted(row for part in parts for batch in part for row in batch) == list(range(size))
 
 
-def test_class_weights_go_with_their_rows(toy_rows: Callable[..., Any]) -> None:
+def test_class_weights_follow_their_rows(toy_rows: Callable[..., Any]) -> None:
     encoded, labels = toy_rows(30)
     weights = np.where(labels == 1, 2.0, 0.5).astype(np.float32)
     batches = ShardBatches(encoded, labels.astype(np.float32), weights, BatchSettings(20, 2, 1), Shard(0, (30, 30)))

@@ -1,4 +1,4 @@
-"""Two processes and the collectives between them, and the strategies on top of them."""
+"""The collectives between two processes, and the training strategies that use them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ print([round(value, 4) for value in table.numpy().ravel().tolist()], flush=True)
 """
 
 
-# Adam by hand, rate .1: in both steps the gradient is .5 for rows 0 and 1, in the second one 1.5 for row 3
+# Adam by hand, rate .1: the gradient is .5 for rows 0 and 1 in both steps, and 1.5 for row 3 in the second
 ROWS_AFTER_TWO_STEPS = [0.8, 0.8, 1.0, 0.9256]
 
 
@@ -59,7 +59,7 @@ def start(rank: int, *addresses: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_all_reduce_gives_every_worker_the_mean() -> None:
+def test_all_reduce_returns_the_mean_to_every_worker() -> None:
     addresses = [f"127.0.0.1:{find_free_port()}" for _ in range(2)]
     processes = [start(rank, *addresses) for rank in range(2)]
     try:
@@ -74,7 +74,7 @@ def test_all_reduce_gives_every_worker_the_mean() -> None:
 
 
 @pytest.mark.slow
-def test_taken_port_is_named() -> None:
+def test_occupied_port_is_named_in_the_error() -> None:
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
@@ -95,7 +95,7 @@ def network(tiny_folder: Path) -> keras.Model:
     return network
 
 
-def test_different_weights_end_the_training(network: keras.Model) -> None:
+def test_training_fails_if_the_workers_weights_differ(network: keras.Model) -> None:
     sync = WorkerSync(lambda own: [own, json.dumps({"weights": "0" * 64, "stop": False})])
     sync.set_model(network)
     with pytest.raises(WorkError, match=r"at validation 3 the workers' weights differ \([0-9a-f]{12}, 0{12}\)"):
@@ -103,7 +103,7 @@ def test_different_weights_end_the_training(network: keras.Model) -> None:
 
 
 @pytest.mark.parametrize("chief, other", [(True, False), (False, True), (False, False)])
-def test_workers_stop_where_the_chief_stops(network: keras.Model, chief: bool, other: bool) -> None:
+def test_workers_stop_when_the_chief_stops(network: keras.Model, chief: bool, other: bool) -> None:
     messages: list[str] = []
 
     def all_gather(own: str) -> list[str]:
@@ -130,13 +130,13 @@ def worker(rank: int) -> CollectiveWorkers:
         (worker(1), False, [StepTimer, WorkerSync]),
     ],
 )
-def test_only_the_chief_has_the_chief_s_callbacks(strategy: Strategy, is_chief: bool, expected: list[type]) -> None:
+def test_only_the_chief_has_the_chiefs_callbacks(strategy: Strategy, is_chief: bool, expected: list[type]) -> None:
     assert strategy.is_chief is is_chief
     assert [type(each) for each in strategy.make_callbacks([keras.callbacks.Callback()])] == expected
 
 
 @pytest.mark.parametrize("strategy, same", [(SingleProcess(), True), (worker(0), True), (worker(1), False)])
-def test_other_workers_than_the_chief_get_dropout_seeds_of_their_own(
+def test_workers_other_than_the_chief_get_their_own_dropout_seeds(
     tiny_folder: Path, strategy: Strategy, same: bool
 ) -> None:
     network = build_network(tiny_folder, "regression", dropout=0.1)
