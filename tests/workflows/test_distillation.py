@@ -1,4 +1,4 @@
-"""A student's teacher: fetched and checked, asked once, and refused where it knows what it must not."""
+"""A student's teacher is loaded and verified, runs once, and is refused if it has seen dev or does not fit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SWEEP = {"sweep.id": "a-sweep", "sweep.variant": "model.pooling=cls"}
 
 
 def rows(split: str, n: int) -> pd.DataFrame:
-    """Of single sentences, the same for the same arguments."""
+    """Return single-sentence rows; the same arguments give the same rows."""
     texts = [f"The {split} dog number {number} was it." for number in range(n)]
     labels = np.arange(n) % 2.0
     return pd.DataFrame({"id": texts, "sentence1": texts, "sentence2": None, "label": labels})
@@ -50,7 +50,7 @@ TRAIN, VALIDATION, DEV = rows("first", 40), rows("second", 10), rows("third", 20
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, compose_config: Composer, tiny_folder: Path) -> Iterator[Path]:
-    """Versions 1 and 2 are the models of a sweep; 3 has seen dev; 4 is of another task; 5 has other labels."""
+    """Versions 1 and 2 are from one sweep; 3 was trained on dev rows; 4 is of another task; 5 has other labels."""
     folder = tmp_path_factory.mktemp("teachers")
     with tracking_in(folder):
         with mlflow.start_run(tags={"sweep.id": "a-sweep", "sweep.parent": "true"}) as parent:
@@ -64,7 +64,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, compose_config: Composer, ti
 
 
 def _publish(config: TrainConfig, tiny: Path, pooling: str, learnt: list[pd.DataFrame], tags: dict[str, str]) -> None:
-    """Log and register a package as a training would."""
+    """Log and register a package like a training."""
     with mlflow.start_run(tags=tags) as run:
         log_training_texts(np.concatenate([text_hashes(each) for each in learnt]))
         network = make_network(tiny, config.task.head, config.task.head_kind.units(config.task), pooling)
@@ -88,7 +88,7 @@ def data(compose_config: Composer, tiny_folder: Path) -> PreparedData:
 
 @pytest.fixture
 def learn(store: Path, compose_config: Composer, data: PreparedData) -> Callable[..., tuple[PreparedData, Run]]:
-    """`learn(teacher, *overrides)`: the data with its predictions, and the run."""
+    """`learn(teacher, *overrides)` returns the data with the teacher's predictions, and the run."""
 
     def run(teacher: str, *overrides: str) -> tuple[PreparedData, Run]:
         config = compose_config("model=tiny", f"training.teacher={teacher}", *overrides)
@@ -105,7 +105,7 @@ def probabilities(store: Path, version: int, frame: pd.DataFrame, config: TrainC
     return outputs_of(store / "package" / str(run_id), config.task, frame)
 
 
-def test_student_gets_the_probabilities_of_all_rows_but_devs(
+def test_teacher_predicts_train_and_validation_but_not_dev(
     store: Path, learn: Callable[..., Any], compose_config: Composer, data: PreparedData
 ) -> None:
     mlflow.MlflowClient().set_registered_model_alias(NAME, "best", "1")
@@ -122,7 +122,9 @@ def test_student_gets_the_probabilities_of_all_rows_but_devs(
     assert len(run.inputs.model_inputs) == 1
 
 
-def test_sweep_teaches_the_mean_of_its_models(store: Path, learn: Callable[..., Any], compose_config: Composer) -> None:
+def test_teacher_from_a_sweep_predicts_the_mean_of_its_models(
+    store: Path, learn: Callable[..., Any], compose_config: Composer
+) -> None:
     taught, run = learn("sweep:a-sweep")
     both = [probabilities(store, version, TRAIN, compose_config("model=tiny")) for version in (1, 2)]
     assert np.abs(both[0] - both[1]).max() > 0.01
@@ -130,7 +132,7 @@ def test_sweep_teaches_the_mean_of_its_models(store: Path, learn: Callable[..., 
     assert run.data.tags["model.teacher"] == "sweep:a-sweep (2 models)"
 
 
-def test_teacher_is_asked_once_and_again_only_where_the_cache_is_damaged(
+def test_teacher_predictions_are_cached_and_recomputed_only_if_damaged(
     store: Path, learn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DISTILSPARK_CACHE", str(tmp_path))
@@ -170,7 +172,7 @@ def test_teacher_that_does_not_fit_is_refused(learn: Callable[..., Any], teacher
     assert "model_uri" not in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_teacher_that_nobody_knows_the_rows_of_is_refused(store: Path, learn: Callable[..., Any]) -> None:
+def test_teacher_without_hashes_of_its_training_rows_is_refused(store: Path, learn: Callable[..., Any]) -> None:
     version = mlflow.MlflowClient().get_model_version(NAME, "1")
     texts = next((store / "mlruns").rglob(f"{version.run_id}/artifacts/data"))
     shutil.move(texts, store / "aside")
@@ -193,7 +195,7 @@ def test_changed_teacher_is_refused(store: Path, learn: Callable[..., Any]) -> N
         graph.write_bytes(before)
 
 
-def test_unlabelled_text_is_that_of_no_split_and_each_once(
+def test_unlabelled_text_excludes_all_splits_and_duplicates(
     spark: SparkSession, compose_config: Composer, tmp_path: Path
 ) -> None:
     settings = ("model=tiny", "data=sample", "data.sample_rows={train: 60, dev: 20}", "training.teacher=models:/a/1")

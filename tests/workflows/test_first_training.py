@@ -1,4 +1,4 @@
-"""The first training in the story of `train`: logged in its run, and refused before anything starts."""
+"""Pretraining within `train`: logged in the run, and refused before anything starts."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ Composer = Callable[..., TrainConfig]
 REFUSED = r"training\.pretraining\.rows=5: the project generates no rows for task=rte, only for cola and stsb"
 
 
-def test_a_task_without_generated_rows_is_refused_before_its_run(compose_config: Composer, tmp_path: Path) -> None:
+def test_pretraining_of_a_task_without_generated_rows_is_refused_before_the_run(
+    compose_config: Composer, tmp_path: Path
+) -> None:
     config = compose_config("model=tiny", "task=rte", "training.pretraining.rows=5")
     session: Any = object()
     with pytest.raises(UserError, match=REFUSED), prepare(config, Context(tmp_path / "train.log", session)):
         pytest.fail("the training has begun")
 
 
-def test_a_sweep_with_such_a_job_is_refused_before_its_first(compose_config: Composer) -> None:
+def test_sweep_with_an_impossible_pretraining_is_refused_before_its_first_job(compose_config: Composer) -> None:
     jobs = [compose_config("model=tiny", "task=rte", f"training.pretraining.rows={rows}") for rows in (0, 5)]
     with pytest.raises(UserError, match=REFUSED):
         check_tasks(jobs)
@@ -37,7 +39,7 @@ def test_a_sweep_with_such_a_job_is_refused_before_its_first(compose_config: Com
 
 
 @pytest.mark.slow
-def test_first_training_is_logged_each_time(
+def test_pretraining_is_logged_in_every_run_that_uses_it(
     compose_config: Composer,
     tmp_path: Path,
     cache: Path,
@@ -61,5 +63,5 @@ def test_first_training_is_logged_each_time(
             assert [point.step for point in points] == [1, 2]
 
 
-def test_without_a_first_training_the_checkpoint_stays(compose_config: Composer, tmp_path: Path) -> None:
+def test_checkpoint_is_unchanged_without_pretraining(compose_config: Composer, tmp_path: Path) -> None:
     assert train_first(compose_config("model=tiny"), tmp_path) == tmp_path

@@ -1,4 +1,4 @@
-"""The data of a training: where it is, in which order, and tokenized once."""
+"""The prepared data of a training: where it is collected, its order, and that texts are tokenized once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SETTINGS = ("task=cola", "model=tiny", "data=sample", "data.sample_rows={train: 
 
 @dataclass(frozen=True)
 class Begun:
-    """A training that has its data."""
+    """Prepared data and the run that logged it."""
 
     prepared: PreparedData
     run: Run
@@ -47,7 +47,7 @@ def begin(
 
     def prepare(partitions: str, *overrides: str) -> Begun:
         before = spark.conf.get(PARTITIONS)
-        spark.catalog.clearCache()  # or the second's rows would be the first's
+        spark.catalog.clearCache()  # otherwise the second preparation would reuse the first one's rows
         spark.conf.set(PARTITIONS, partitions)
         try:
             with tracking_in(folder):
@@ -63,17 +63,17 @@ def begin(
 
 @pytest.fixture(scope="module")
 def alone(begin: Callable[..., Begun]) -> Begun:
-    """In one process."""
+    """Data for training in one process."""
     return begin("2")
 
 
 @pytest.fixture(scope="module")
 def together(begin: Callable[..., Begun]) -> Begun:
-    """On workers, and in other partitions."""
+    """Data for training on two workers, with another number of partitions."""
     return begin("7", "training.workers=2")
 
 
-def test_driver_does_not_collect_the_texts_that_workers_train_on(alone: Begun, together: Begun) -> None:
+def test_driver_does_not_collect_training_texts_when_workers_train(alone: Begun, together: Begun) -> None:
     assert set(alone.prepared.splits) == {"train", "validation", "dev"}
     assert set(together.prepared.splits) == {"validation", "dev"}
     assert set(together.prepared.train_labels.columns) == {"id", "label", "source"}
@@ -101,7 +101,7 @@ def test_runs_log_the_same_with_workers(alone: Begun, together: Begun) -> None:
 def test_every_text_is_tokenized_once(
     begin: Callable[..., Begun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The texts that reach the tokenizer write themselves down on their way, in whatever process that is."""
+    """Texts are written to files just before they are tokenized, in whichever process that happens."""
     written = str(tmp_path)
 
     def write_down(texts: pd.Series) -> pd.Series:

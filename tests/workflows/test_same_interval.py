@@ -1,4 +1,4 @@
-"""A model's interval is the same in every command that shows it, whatever the order of the rows."""
+"""A model has the same confidence interval in every command, regardless of row order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODELS = {"cola": made_classifier(200, 0.8, 1), "stsb": made_regressor(200, 0.7,
 
 
 def stored(predictions: Predictions) -> Predictions:
-    """The predictions as another command reads them: in another order."""
+    """Return the predictions in another row order, as another command reads them."""
     frame = predictions.to_frame()
     return Predictions.from_frame(frame.sample(frac=1, random_state=0).reset_index(drop=True))
 
