@@ -1,4 +1,4 @@
-"""The place of the user's cache."""
+"""The location of the user's cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distilspark.cache import cache_root
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms have places of their own")
 @pytest.mark.parametrize("base", [None, "elsewhere"])
-def test_on_linux_the_cache_is_in_the_users_cache_folder(
+def test_default_cache_on_linux_is_in_the_users_cache_folder(
     base: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DISTILSPARK_CACHE", raising=False)
@@ -23,7 +23,7 @@ def test_on_linux_the_cache_is_in_the_users_cache_folder(
     assert cache_root() == tmp_path / (base or ".cache") / "distilspark"
 
 
-def test_the_environment_moves_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_can_be_set_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DISTILSPARK_CACHE", "~/own")
     assert cache_root() == tmp_path / "own"

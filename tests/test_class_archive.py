@@ -1,4 +1,4 @@
-"""The archive of Spark's classes: written once, taken over when complete, never one of other jars."""
+"""The archive of Spark's classes: written once, used when complete, and specific to its Java."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def written_to() -> Path:
-    """The file that a JVM is to write."""
+    """Return the archive file that the next JVM will write."""
     (option, _) = archive_options()
     assert option.startswith('"-XX:ArchiveClassesAtExit=')
     return Path(option.partition("=")[2].strip('"'))
 
 
-def test_a_jvm_writes_the_archive_that_the_next_one_maps(folder: Path) -> None:
+def test_archive_written_by_one_jvm_is_used_by_the_next(folder: Path) -> None:
     written_to().write_bytes(COMPLETE + b"classes")
     option, _ = archive_options()
     archive = find_archive()
@@ -33,7 +33,7 @@ def test_a_jvm_writes_the_archive_that_the_next_one_maps(folder: Path) -> None:
     assert list(folder.iterdir()) == [archive]
 
 
-def test_an_archive_that_is_still_being_written_is_not_mapped(folder: Path) -> None:
+def test_incomplete_archive_is_not_used(folder: Path) -> None:
     file = written_to()
     file.write_bytes(b"\0\0\0\0classes")
     assert written_to() == file
@@ -53,7 +53,7 @@ def test_an_archive_of_another_java_is_deleted(folder: Path, tmp_path: Path, mon
     assert find_archive() is None
 
 
-def test_an_environment_that_cannot_be_written_has_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_folder_disables_the_archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.parent.joinpath("file").touch()
     monkeypatch.setattr(class_archive, "FOLDER", folder.parent / "file" / "var")
     assert archive_options() == []

@@ -1,4 +1,4 @@
-"""What arrives from the command line, and how a command ends: codes, one line, no traceback."""
+"""Command-line arguments, and how commands end: exit codes and one line of error without a traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from distilspark.errors import UserError, WorkError
 from distilspark.paths import CONF, ROOT
 from distilspark.workflows.runner import CONFIGS
 
-# Runs `main` on each list of arguments and says how it ended: one start of Python, TensorFlow and Spark for all.
+# Runs `main` on each list of arguments and reports exit codes and errors: Python, TensorFlow and Spark start only once.
 DRIVER = """
 import json, os, sys, tempfile
 from distilspark.cli import main
@@ -40,7 +40,7 @@ json.dump(endings, open(answer, "w"))
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A cache and a store of the module's own; nothing from the network."""
+    """Environment variables with a cache and a store for this module, and the hub offline."""
     folder = tmp_path_factory.mktemp("command-line")
     return {
         **os.environ,
@@ -79,7 +79,7 @@ def run(environment: dict[str, str], folder: Path, *arguments: str) -> subproces
         (["--+spark.settings.a", "1"], ["+spark.settings.a=1"]),
     ],
 )
-def test_pairs_become_overrides(arguments: list[str], expected: list[str]) -> None:
+def test_option_pairs_become_hydra_overrides(arguments: list[str], expected: list[str]) -> None:
     assert hydra_arguments(arguments) == expected
 
 
@@ -110,14 +110,14 @@ def test_a_key_without_a_value_is_refused() -> None:
         *("--x", "$(a) 'b' \"c\" \\d\\", "a\\\\' b("),
     ],
 )
-def test_a_value_of_mlflow_arrives_whole(value: str) -> None:
+def test_special_characters_in_values_arrive_unchanged(value: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", hydra_arguments(["--data.path", value, "--model", "tiny"]))
     assert composed.data.path == value
     assert composed.model.name == "tiny"
 
 
-def test_values_that_hydra_reads_keep_their_types() -> None:
+def test_parsed_values_keep_their_types() -> None:
     given = ["--training.epochs", "2", "--training.learning_rate", "5e-5", "--training.standardize_labels", "true"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         training = compose("train", hydra_arguments([*given, "--data.path", "null"]), return_hydra_config=False)
@@ -135,7 +135,7 @@ def test_values_that_hydra_reads_keep_their_types() -> None:
         (KeyboardInterrupt(), 130, "distilspark: interrupted\n"),
     ],
 )
-def test_exit_codes(
+def test_each_kind_of_error_has_its_exit_code_and_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: Any, code: int, said: str
 ) -> None:
     def run_hydra(command: str, arguments: list[str]) -> None:
@@ -147,15 +147,15 @@ def test_exit_codes(
     assert capsys.readouterr().err == said
 
 
-def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"], ["-h"]):
         assert main(arguments) == 0
         shown = capsys.readouterr().out
         assert all(command in shown for command in COMMANDS)
 
 
-def test_the_installed_command_is_the_module(tmp_path: Path) -> None:
-    """`make setup` installs the project: nothing has to be on PYTHONPATH."""
+def test_installed_command_equals_python_m_distilspark(tmp_path: Path) -> None:
+    """`make setup` installs the project, so PYTHONPATH is not needed."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = Path(sys.executable).with_name("distilspark")
     for start in ([str(command)], [sys.executable, "-m", "distilspark"]):
@@ -164,7 +164,7 @@ def test_the_installed_command_is_the_module(tmp_path: Path) -> None:
         assert ended.stderr.startswith("distilspark: no command 'nope'; there are: train")
 
 
-def test_every_command_has_its_config_and_its_module() -> None:
+def test_every_command_has_a_config_and_a_module() -> None:
     assert {file.stem for file in CONF.glob("*.yaml")} == set(COMMANDS)
     for command in set(COMMANDS) - SERVICES:
         assert command in CONFIGS
@@ -180,9 +180,7 @@ def assert_one_line(said: str, *named: str) -> None:
 
 
 @pytest.mark.slow
-def test_mistakes_end_with_2_and_one_line_in_a_process_of_their_own(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_user_errors_exit_with_2_and_one_line_in_a_new_process(environment: dict[str, str], tmp_path: Path) -> None:
     for arguments, named in (
         (["trian"], ("trian", "train")),
         (["train", "training.epoch=1"], ("training.epoch", "--cfg job")),
@@ -195,7 +193,7 @@ def test_mistakes_end_with_2_and_one_line_in_a_process_of_their_own(
 
 
 @pytest.mark.slow
-def test_every_mistake_ends_with_2_and_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+def test_every_user_error_exits_with_2_and_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     blocked = tmp_path / "a file"
     blocked.write_text("")
     quick = ["spark.master=local[1]", "data=sample"]
@@ -245,7 +243,7 @@ def test_every_mistake_ends_with_2_and_one_line(environment: dict[str, str], tmp
 
 
 @pytest.mark.slow
-def test_an_unwritable_cache_ends_with_2(environment: dict[str, str], tmp_path: Path) -> None:
+def test_unwritable_cache_exits_with_2(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     blocked = {**environment, "DISTILSPARK_CACHE": str(tmp_path / "file" / "cache")}
     ended = run(blocked, tmp_path, "train", "model=tiny", "data=sample")
@@ -254,7 +252,7 @@ def test_an_unwritable_cache_ends_with_2(environment: dict[str, str], tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_failure_of_the_work_ends_with_1_and_the_log(environment: dict[str, str], tmp_path: Path) -> None:
+def test_work_error_exits_with_1_and_names_the_log(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "mlruns").write_text("where the store keeps its artifacts")
     broken = {**environment, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     ended = run(broken, tmp_path, "train", "model=tiny", "data=sample", f"hydra.run.dir={tmp_path / 'out'}")
@@ -266,7 +264,7 @@ def test_a_failure_of_the_work_ends_with_1_and_the_log(environment: dict[str, st
     assert "Traceback" in log.read_text()
 
 
-def test_help_lists_the_keys(environment: dict[str, str], tmp_path: Path) -> None:
+def test_help_of_a_command_lists_the_config_keys(environment: dict[str, str], tmp_path: Path) -> None:
     ended = run(environment, tmp_path, "train", "--help")
     assert ended.returncode == 0
     assert "early_stopping" in ended.stdout

@@ -1,4 +1,4 @@
-"""Every YAML under conf/ is composed and converted; every key is read; what does not fit is refused."""
+"""Every YAML under conf/ composes and converts, every key is read, and invalid values are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from distilspark.paths import CONF, ROOT
 
 Composer = Callable[..., TrainConfig]
 BOTH = {"classification", "regression"}
-ABLATIONS = {  # the heads that each makes sense for
+ABLATIONS = {  # the heads that each ablation applies to
     "averaging": BOTH,
     "class_weights": {"classification"},
     "distil": BOTH,
@@ -63,15 +63,15 @@ EXPECTED = {
 }
 GROUPS = sorted({file.parent.relative_to(CONF).as_posix() for file in CONF.rglob("*.yaml")} - {"."})
 MODEL_AUTO = ("model", "auto")
-PATH = "data.path=/nowhere"  # what data=files asks for
+PATH = "data.path=/nowhere"  # required by data=files
 
 
 def choices(group: str) -> list[str]:
-    """The files of a group; those with an underscore are parts of others."""
+    """Return the files of a group, without parts of others, whose names begin with an underscore."""
     return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.stem.startswith("_"))
 
 
-def test_the_files_of_conf_are_those_we_know() -> None:
+def test_conf_has_the_expected_groups_and_only_yaml_files() -> None:
     assert set(GROUPS) >= set(EXPECTED)
     for group, known in EXPECTED.items():
         assert set(choices(group)) >= known
@@ -80,8 +80,8 @@ def test_the_files_of_conf_are_those_we_know() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_choice_is_composed_for_every_task(compose_config: Composer, group: str) -> None:
-    # model=auto lends its keys only: `workflows.composition` puts another file in its place
+def test_every_choice_composes_for_every_task(compose_config: Composer, group: str) -> None:
+    # model=auto is a placeholder: `workflows.composition` replaces it with another file
     pairs = [(task, choice) for task in choices("task") for choice in choices(group) if (group, choice) != MODEL_AUTO]
     composed = 0
     for task, choice in pairs:
@@ -95,7 +95,7 @@ def test_every_choice_is_composed_for_every_task(compose_config: Composer, group
     assert composed >= len(EXPECTED["task"]) * (len(EXPECTED.get(group, [group])) - (group == "model"))
 
 
-def test_an_experiment_changes_something_and_only_known_keys(compose_config: Composer) -> None:
+def test_experiments_change_only_known_keys(compose_config: Composer) -> None:
     plain = flatten(compose_config("model=minilm"))
     for experiment in choices("experiment"):
         changed = flatten(compose_config("model=minilm", f"experiment={experiment}"))
@@ -104,7 +104,7 @@ def test_an_experiment_changes_something_and_only_known_keys(compose_config: Com
 
 
 def varied(experiment: str) -> dict[str, str]:
-    """What an experiment gives the sweeper."""
+    """Return the sweeper's params of an experiment."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
     return dict(composed.hydra.sweeper.params)
@@ -112,7 +112,7 @@ def varied(experiment: str) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", sorted(ABLATIONS))
-def test_an_ablation_varies_one_key_over_several_seeds_where_it_fits(compose_config: Composer, experiment: str) -> None:
+def test_ablation_varies_one_key_over_several_seeds_for_its_heads(compose_config: Composer, experiment: str) -> None:
     seeds, (key, values) = varied(experiment).items()
     assert seeds[0] == "training.seed" and len(seeds[1].split(",")) >= 3
     composed = 0
@@ -129,7 +129,7 @@ def test_an_ablation_varies_one_key_over_several_seeds_where_it_fits(compose_con
     assert composed == len(choices("task"))
 
 
-def test_an_experiment_says_its_command_first() -> None:
+def test_experiment_file_begins_with_its_command() -> None:
     for experiment in choices("experiment"):
         package, command, purpose, *_ = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
         assert package == "# @package _global_"
@@ -140,7 +140,7 @@ def test_an_experiment_says_its_command_first() -> None:
         assert ("hydra/sweeper=optuna" in words) == ("interval(" in str(varied(experiment)))
 
 
-def test_tasks_say_what_their_heads_need(compose_config: Composer) -> None:
+def test_tasks_have_the_settings_that_their_heads_need(compose_config: Composer) -> None:
     for name in choices("task"):
         task = compose_config(f"task={name}", "model=tiny").task
         assert (len(task.labels) >= 2) == (task.head == "classification"), name
@@ -152,7 +152,7 @@ def test_tasks_say_what_their_heads_need(compose_config: Composer) -> None:
     assert set(corpora()) <= set(choices("task"))
 
 
-def test_the_default_is_what_the_design_says(compose_config: Composer) -> None:
+def test_default_hyperparameters_are_those_of_the_design(compose_config: Composer) -> None:
     for task, rate, batch, weights in (("cola", 2e-5, 8, "balanced"), ("stsb", 1e-5, 4, "off")):
         config = compose_config("model=distilbert", f"task={task}")
         training = config.training
@@ -161,7 +161,7 @@ def test_the_default_is_what_the_design_says(compose_config: Composer) -> None:
         assert (config.data.sample_fraction, config.data.validation_fraction) == (1.0, 0.2)
 
 
-def test_a_recipe_gives_a_task_its_first_training(compose_config: Composer) -> None:
+def test_recipe_sets_the_pretraining_rows_of_a_task(compose_config: Composer) -> None:
     recipe = "+model.recipe.classification.pretraining_rows.cola=2000"
     for task, rows in (("cola", 2000), ("sst2", 0), ("stsb", 0)):
         assert compose_config("model=tiny", f"task={task}", recipe).training.pretraining.rows == rows
@@ -170,7 +170,7 @@ def test_a_recipe_gives_a_task_its_first_training(compose_config: Composer) -> N
 
 
 def keys(schema: Any) -> Iterator[str]:
-    """The names of the fields of a config and of the configs in it."""
+    """Yield the field names of a config and of its nested configs."""
     for field in fields(schema):
         yield field.name
         yield from (name for part in configs_in(get_type_hints(schema)[field.name]) for name in keys(part))
@@ -184,7 +184,7 @@ def configs_in(hint: Any) -> Iterator[Any]:
 
 
 def attributes_read() -> set[str]:
-    """What is read somewhere as `something.NAME`, outside the config's own class bodies."""
+    """Return all attribute names that are read anywhere in src."""
     read: set[str] = set()
     for file in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -197,7 +197,7 @@ def test_every_key_is_read_somewhere() -> None:
     commands = (TrainConfig, EvaluateConfig, PromoteConfig, PredictConfig, CompareConfig, ServerConfig)
     names = [key for composed in (*commands, SearchConfig) for key in keys(composed)]
     assert len(names) > 90
-    # training.* take these: conf/training/default.yaml
+    # conf/training/default.yaml interpolates these
     for_interpolation = {"recipe", "RecipeConfig", "pretraining_rows", "pretraining_learning_rate"}
     assert "model.recipe." in (CONF / "training" / "default.yaml").read_text()
     assert set(names) - attributes_read() - for_interpolation == set()
@@ -284,11 +284,11 @@ def test_configs_are_frozen_everywhere(compose_config: Composer) -> None:
         ("spark.executor_cores=0", "spark.executor_cores"),
         ("registry.name=a/b", "registry.name"),
         ("registry.name=' '", "registry.name"),
-        ("task.head=ranking", "training.epochs"),  # no recipe for it is what is found first
+        ("task.head=ranking", "training.epochs"),  # the missing recipe is found first
         ("training.epochs=${nowhere}", "training.epochs"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_name(compose_config: Composer, override: str, named: str) -> None:
+def test_invalid_value_is_refused_with_its_key(compose_config: Composer, override: str, named: str) -> None:
     with pytest.raises(UserError) as refused:
         compose_config("model=tiny", override)
     assert str(refused.value).startswith(named)
@@ -322,7 +322,7 @@ def test_what_does_not_fit_is_refused_by_its_name(compose_config: Composer, over
         "registry.name='our model'",
     ],
 )
-def test_values_at_their_limits_are_taken(compose_config: Composer, override: str) -> None:
+def test_values_at_their_limits_are_accepted(compose_config: Composer, override: str) -> None:
     key, _, value = override.partition("=")
     assert str(flatten(compose_config("model=tiny", override))[key]).removesuffix(".0") == value.strip("'")
 
@@ -334,7 +334,7 @@ def test_workers_refuse_a_refit(compose_config: Composer) -> None:
         compose_config("model=tiny", "training.refit=true", "training.workers=2")
 
 
-def test_losses_fit_the_head(compose_config: Composer) -> None:
+def test_loss_must_fit_the_head(compose_config: Composer) -> None:
     for loss in ("mse", "huber"):
         assert compose_config("task=stsb", "model=tiny", f"training.loss={loss}").training.loss == loss
     with pytest.raises(UserError, match=r"training\.loss=cross_entropy does not fit task=stsb"):
@@ -344,7 +344,7 @@ def test_losses_fit_the_head(compose_config: Composer) -> None:
 @pytest.mark.parametrize(
     "override, named", [("task.head=ordinal", "classification, regression"), ("task.metric=mse", "accuracy, precision")]
 )
-def test_head_and_metric_are_known(override: str, named: str) -> None:
+def test_unknown_head_or_metric_is_refused(override: str, named: str) -> None:
     with (
         initialize_config_dir(str(CONF), version_base="1.3"),
         pytest.raises(UserError, match=f"^{override} .*{named}"),
@@ -352,14 +352,16 @@ def test_head_and_metric_are_known(override: str, named: str) -> None:
         from_hydra(EvaluateConfig, compose("evaluate", [override]))
 
 
-def test_class_weights_fit_the_head(compose_config: Composer) -> None:
+def test_class_weights_are_refused_for_regression(compose_config: Composer) -> None:
     with pytest.raises(UserError, match=r"training\.class_weights=balanced does not fit task=stsb"):
         compose_config("task=stsb", "model=tiny", "training.class_weights=balanced")
 
 
 @pytest.mark.parametrize("task", ["stsb", "mnli"])
 @pytest.mark.parametrize("threshold", ["tuned", "0.3"])
-def test_a_threshold_takes_two_labels(compose_config: Composer, task: str, threshold: str) -> None:
+def test_threshold_is_refused_unless_the_task_has_two_labels(
+    compose_config: Composer, task: str, threshold: str
+) -> None:
     assert compose_config("task=cola", "model=tiny", f"training.threshold={threshold}").training.threshold != 0.5
     with pytest.raises(
         UserError, match=rf"training\.threshold={threshold} does not fit task={task}: .*Leave it at 0\.5"
@@ -380,20 +382,20 @@ def test_a_threshold_takes_two_labels(compose_config: Composer, task: str, thres
         (["sweep=a", "+evaluation.example=1"], "evaluation.example"),
     ],
 )
-def test_a_comparison_has_two_sides(overrides: list[str], named: str) -> None:
+def test_compare_needs_one_source_with_two_entries(overrides: list[str], named: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"), pytest.raises(UserError) as refused:
         from_hydra(CompareConfig, compose("compare", overrides))
     assert named in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_what_is_compared_arrives_whole() -> None:
+def test_model_uris_for_compare_are_parsed_unchanged() -> None:
     uris = "models=[models:/distilspark-cola/1,models:/distilspark-cola@champion]"
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = from_hydra(CompareConfig, compose("compare", hydra_arguments([uris])))
     assert config.models == ["models:/distilspark-cola/1", "models:/distilspark-cola@champion"]
 
 
-def test_flatten_names_every_leaf(compose_config: Composer) -> None:
+def test_flatten_returns_every_leaf_with_its_dotted_key(compose_config: Composer) -> None:
     leaves = flatten(compose_config("model=tiny", "+spark.settings={spark.log.level: ERROR}"))
     assert leaves["training.early_stopping.patience"] == 2
     assert leaves["spark.settings.spark.log.level"] == "ERROR"
@@ -403,5 +405,5 @@ def test_flatten_names_every_leaf(compose_config: Composer) -> None:
     assert {field.name for field in fields(SparkConfig)} <= {key.split(".")[1] for key in leaves if key[:5] == "spark"}
 
 
-def test_the_path_of_the_project_is_this_one() -> None:
+def test_project_root_is_the_parent_of_the_tests() -> None:
     assert Path(__file__).parents[1] == ROOT

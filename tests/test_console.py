@@ -1,4 +1,4 @@
-"""What reaches the terminal and what goes to the log file."""
+"""What is printed to the terminal, and what goes to the log file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(folder: Path, ending: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_only_what_is_said_reaches_the_terminal(tmp_path: Path) -> None:
+def test_only_lines_and_tables_of_the_console_reach_the_terminal(tmp_path: Path) -> None:
     ended = run(tmp_path, "return")
     assert ended.returncode == 0
     assert ended.stderr == "after\n"
@@ -58,10 +58,10 @@ def test_only_what_is_said_reaches_the_terminal(tmp_path: Path) -> None:
     assert lines[:3] == ["before", "seen [bold]by[/bold] a person", "Results"]
     assert lines[-1] == "after"
     assert any("mcc" in line and "0.5" in line for line in lines[3:-1])
-    assert "epoch" not in ended.stdout  # no bar where there is no terminal
+    assert "epoch" not in ended.stdout  # without a terminal there is no progress bar
 
 
-def test_the_log_has_everything_else_and_what_was_said(tmp_path: Path) -> None:
+def test_log_has_all_output_and_the_printed_lines(tmp_path: Path) -> None:
     run(tmp_path, "return")
     log = (tmp_path / "new" / "x.log").read_text()
     parts = (
@@ -79,7 +79,7 @@ def test_the_log_has_everything_else_and_what_was_said(tmp_path: Path) -> None:
     assert "after" not in log
 
 
-def test_the_terminal_comes_back_after_a_failure_and_logs_are_kept(tmp_path: Path) -> None:
+def test_terminal_is_restored_after_a_failure_and_logs_are_appended(tmp_path: Path) -> None:
     for _ in range(2):
         ended = run(tmp_path, "raise")
         assert ended.returncode == 3
@@ -87,7 +87,7 @@ def test_the_terminal_comes_back_after_a_failure_and_logs_are_kept(tmp_path: Pat
 
 
 @pytest.mark.parametrize("width, is_terminal", [(80, False), (80, True), (50, True)])
-def test_nothing_of_a_table_is_cut(monkeypatch: pytest.MonkeyPatch, width: int, is_terminal: bool) -> None:
+def test_table_cells_are_wrapped_and_not_cut(monkeypatch: pytest.MonkeyPatch, width: int, is_terminal: bool) -> None:
     shown = io.StringIO()
     screen = Console(file=shown, width=width, force_terminal=is_terminal, color_system=None)
     monkeypatch.setattr(distilspark.console, "terminal", screen)
@@ -100,7 +100,7 @@ def test_nothing_of_a_table_is_cut(monkeypatch: pytest.MonkeyPatch, width: int, 
     assert max(map(len, lines)) <= width or not is_terminal
 
 
-def test_lines_of_several_jobs_say_whose_they_are(tmp_path: Path) -> None:
+def test_lines_have_the_prefix_of_their_job(tmp_path: Path) -> None:
     code = """
 from distilspark.console import print_line, show_table, set_prefix
 set_prefix("seed 1")
@@ -116,7 +116,7 @@ print_line("alone")
     assert (lines[0], lines[1].strip(), lines[-1]) == ("seed 1: begins", "seed 1: Results", "alone")
 
 
-def test_metrics_on_one_line() -> None:
+def test_format_metrics_joins_names_and_rounded_values() -> None:
     from distilspark.console import format_metrics
 
     assert format_metrics({}) == ""
@@ -124,8 +124,8 @@ def test_metrics_on_one_line() -> None:
 
 
 @pytest.mark.parametrize("name", ["cli", "preflight", "console"])
-def test_nothing_heavy_is_imported_first(name: str) -> None:
-    """Mistakes are found before the seconds that TensorFlow and Spark take."""
+def test_cli_modules_do_not_import_heavy_packages(name: str) -> None:
+    """User errors are found before TensorFlow and Spark start, which takes seconds."""
     heavy = ["tensorflow", "keras", "pyspark", "mlflow", "pandas", "transformers", "hydra"]
     code = f"import sys, distilspark.{name}; print([each for each in {heavy} if each in sys.modules])"
     ended = subprocess.run(
@@ -134,7 +134,7 @@ def test_nothing_heavy_is_imported_first(name: str) -> None:
     assert ended.stdout.strip() == "[]"
 
 
-def test_inside_a_log_standard_output_can_be_as_it_was(tmp_path: Path) -> None:
+def test_standard_output_can_be_restored_inside_a_log(tmp_path: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
@@ -163,7 +163,7 @@ print("fifth")
     assert (tmp_path / "inner.log").read_text() == "to the inner log\n"
 
 
-# Prints more than a pipe holds, as a command does: outside and inside a log.
+# Prints more than a pipe holds, outside and inside a log.
 LOUD = """
 import sys
 from pathlib import Path
@@ -183,7 +183,7 @@ Path(sys.argv[1], "end").touch()
 
 
 def loud(folder: Path, redirected: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run it in a shell, with its output redirected; the exit code is Python's own."""
+    """Run LOUD in a shell with redirected output; the exit code is Python's."""
     command = f'set -o pipefail; "$0" -c "$1" "$2" {redirected}'
     return subprocess.run(
         ["bash", "-c", command, sys.executable, LOUD, str(folder)],
@@ -199,7 +199,7 @@ def loud(folder: Path, redirected: str, **environment: str) -> subprocess.Comple
     "redirected",
     ["| head -n 1", "| true", "2>&1 | head -n 1", ">/dev/full", ">/dev/full 2>&1", ">&-", ">&- 2>&- <&-", "2>&-"],
 )
-def test_a_terminal_that_goes_away_is_no_failure(tmp_path: Path, redirected: str) -> None:
+def test_closed_or_full_output_is_no_error(tmp_path: Path, redirected: str) -> None:
     ended = loud(tmp_path, redirected)
     assert ended.returncode == 0, ended.stderr[-1000:]
     assert (tmp_path / "end").exists()
@@ -207,13 +207,13 @@ def test_a_terminal_that_goes_away_is_no_failure(tmp_path: Path, redirected: str
     assert (tmp_path / "loud.log").read_text().count("to the log") == 8000
 
 
-def test_characters_that_a_terminal_lacks_are_escaped(tmp_path: Path) -> None:
+def test_characters_that_the_terminal_cannot_encode_are_escaped(tmp_path: Path) -> None:
     ended = loud(tmp_path, "", PYTHONIOENCODING="ascii")
     assert ended.returncode == 0, ended.stderr[-1000:]
     assert "line 0 \\u65e5 \\udcff" in ended.stdout
 
 
-def test_the_newest_run_has_the_log_and_older_ones_are_numbered(tmp_path: Path) -> None:
+def test_logs_of_earlier_runs_are_renamed_with_numbers(tmp_path: Path) -> None:
     log = tmp_path / "out" / "train.log"
     for number in range(3):
         new_log(log)
@@ -223,7 +223,7 @@ def test_the_newest_run_has_the_log_and_older_ones_are_numbered(tmp_path: Path) 
     assert texts == {"train-1.log": "of run 0", "train-2.log": "of run 1", "train.log": "of run 2"}
 
 
-def test_a_log_that_cannot_be_written_is_the_callers_mistake(tmp_path: Path) -> None:
+def test_unwritable_log_folder_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/out cannot be written.*hydra\.run\.dir"):
         new_log(tmp_path / "file" / "out" / "train.log")

@@ -1,4 +1,4 @@
-"""Checkpoints, the cache and the registry's aliases after a failure or a kill at every operation on their files."""
+"""Checkpoints, the cache and registry aliases after a failure or a kill at every operation on their files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from distilspark.training.checkpoint.store import open_checkpoints
 from helpers.crash_points import KilledError, crash_points, operations
 from helpers.stores import tracking_in
 
-STEPS = 3  # one more than checkpoints are kept
+STEPS = 3  # one more than the number of checkpoints kept
 FAILURES = (OSError, UserError, WorkError, KilledError)
 
 
 def train(config: TrainConfig) -> NDArray[np.float64]:
-    """Take some steps, each of which needs the weights that the one before it left, with a checkpoint after each."""
+    """Take steps that each depend on the previous weights, and save a checkpoint after each."""
     with open_checkpoints(config) as folder:
         weights, start = np.full((20, 20), 0.1), 0
         if folder and folder.latest:
@@ -33,12 +33,12 @@ def train(config: TrainConfig) -> NDArray[np.float64]:
         for step in range(start, STEPS):
             weights = np.sin(weights * 7 + step)
             if folder:
-                with suppress(OSError):  # as the training's callback does
+                with suppress(OSError):  # like the training's callback
                     folder.save({"weights": weights}, {"step": step + 1})
     return weights
 
 
-def test_a_training_ends_with_the_same_weights(
+def test_training_ends_with_the_same_weights_after_every_crash_point(
     compose_config: Callable[..., TrainConfig], cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = compose_config("model=tiny")
@@ -70,7 +70,9 @@ def is_whole(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_a_cached_folder_is_whole_or_not_there(cache: Path, capsys: pytest.CaptureFixture[str], damaged: bool) -> None:
+def test_cached_folder_is_complete_after_every_crash_point(
+    cache: Path, capsys: pytest.CaptureFixture[str], damaged: bool
+) -> None:
     def prepare() -> None:
         shutil.rmtree(cache, ignore_errors=True)
         if damaged:
@@ -92,14 +94,14 @@ def test_a_cached_folder_is_whole_or_not_there(cache: Path, capsys: pytest.Captu
 
 
 def promote(name: str) -> None:
-    """Give the challenger the champion's place, as the gate does."""
+    """Make the challenger champion, like the gate."""
     aliases = read_aliases(name)
     if aliases["champion"] != aliases["challenger"]:
         move_aliases(name, aliases, {"previous": aliases["champion"], "champion": aliases["challenger"]})
 
 
-def test_aliases_end_where_they_should(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Operations on the lock; the store's own are in transactions."""
+def test_aliases_are_correct_after_every_crash_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Covers operations on the lock file; the store itself uses transactions."""
     with tracking_in(tmp_path):
         client = mlflow.MlflowClient()
         client.create_registered_model("made")

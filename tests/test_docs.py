@@ -1,4 +1,4 @@
-"""The documentation agrees with the code: its commands, messages, paths, keys and tables are those that there are."""
+"""The documentation agrees with the code: commands, messages, paths, config keys and tables."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from distilspark.paths import CONF, ROOT
 README = ROOT / "README.md"
 PAGES = [*fill.PAGES, ROOT / "CONTRIBUTING.md"]
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-OWN_TASKS = ("tickets", "helpfulness")  # whose files stand in docs/learn/own-task.md
-# tags, artifacts and Spark's own settings, whose names begin as keys do
+OWN_TASKS = ("tickets", "helpfulness")  # docs/learn/own-task.md has their files
+# tags, artifacts and Spark's own settings, whose names begin like config keys
 NOT_KEYS = (
     "scoring.json",
     "training.json",
@@ -44,7 +44,7 @@ NOT_KEYS = (
     "spark.executor.",
     "spark.stage.",
 )
-# other programs, and the test that runs the same
+# commands of other programs, and the test that runs each
 RUN_BY = {
     "mlflow models serve": "tests/package/test_serving.py",
     "curl http://127.0.0.1:5001/invocations": "tests/package/test_serving.py",
@@ -59,7 +59,7 @@ RUN_BY = {
 
 
 def bash_lines() -> Iterator[str]:
-    """Each command in a fenced block of the pages, once."""
+    """Yield each distinct command in the pages' fenced bash blocks."""
     found: dict[str, None] = {}
     for page in PAGES:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
@@ -69,7 +69,7 @@ def bash_lines() -> Iterator[str]:
 
 
 def project_command(line: str) -> tuple[str, list[str]] | None:
-    """The project's command behind a line, and its arguments; None for another program's, or a target without any."""
+    """Return the project's command behind a line, and its arguments; None for other programs and targets."""
     words = shlex.split(line)
     if words[0] == "make":
         target, given = words[1], dict(word.split("=", 1) for word in words[2:] if "=" in word)
@@ -97,7 +97,7 @@ OWN = [line for line in LINES if project_command(line)]
 
 @pytest.fixture(scope="module")
 def own_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of configs with the tasks that a page shows."""
+    """A config folder with the tasks that a page shows."""
     folder = tmp_path_factory.mktemp("conf")
     (folder / "task").mkdir()
     for name in OWN_TASKS:
@@ -107,7 +107,7 @@ def own_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compose_checked(command: str, overrides: list[str], searched: Path) -> Any:
-    """The command's config as its dataclass; of a multirun that of its first job."""
+    """Return the command's config as its dataclass; for a multirun, that of its first job."""
     is_multirun = "--multirun" in overrides
     given = [override for override in overrides if not override.startswith("--") and override not in ("job",)]
     parser = OverridesParser.create()
@@ -117,7 +117,7 @@ def compose_checked(command: str, overrides: list[str], searched: Path) -> Any:
         swept = is_multirun and parsed.is_sweep_override() and not override.startswith("hydra.")
         first.append(f"{parsed.key_or_group}={next(parsed.sweep_string_iterator())}" if swept else override)
     if command == "train" and not any(override.startswith("model=") for override in first):
-        first.append("model=minilm")  # as `auto` may become
+        first.append("model=minilm")  # a possible choice of `auto`
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose(command, [*first, f"hydra.searchpath=[file://{searched}]"], return_hydra_config=True)
         varied = composed.hydra.sweeper.get("params") or {}
@@ -128,25 +128,25 @@ def compose_checked(command: str, overrides: list[str], searched: Path) -> Any:
 
 
 @pytest.mark.parametrize("line", OWN)
-def test_a_commands_keys_are_those_of_the_config(line: str, own_tasks: Path) -> None:
+def test_documented_command_composes_a_valid_config(line: str, own_tasks: Path) -> None:
     command, arguments = project_command(line) or ("", [])
     compose_checked(command, hydra_arguments(arguments), own_tasks)
 
 
-def test_a_key_that_is_not_there_would_be_found(own_tasks: Path) -> None:
+def test_unknown_key_in_a_documented_command_raises(own_tasks: Path) -> None:
     command, arguments = project_command('make train TASK=cola ARGS="training.epoch=1"') or ("", [])
     with pytest.raises(Exception, match="epoch"):
         compose_checked(command, arguments, own_tasks)
 
 
-def test_other_programs_commands_are_run_by_a_test() -> None:
+def test_documented_commands_of_other_programs_are_run_by_a_test() -> None:
     others = [line for line in LINES if line not in OWN and not line.startswith("make ")]
     assert [line for line in others if not line.startswith(tuple(RUN_BY))] == []
     assert [prefix for prefix in RUN_BY if not any(line.startswith(prefix) for line in others)] == []
     assert all((ROOT / test).is_file() for test in RUN_BY.values() if "/" in test)
 
 
-def test_commands_for_a_cluster_are_marked() -> None:
+def test_documented_cluster_commands_are_marked() -> None:
     blocks = [text for page in PAGES for text in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)]
     for_cluster = [block for block in blocks if re.search(r"spark://HOST|spark=(yarn|kube)", block)]
     assert len(for_cluster) >= 3
@@ -155,7 +155,7 @@ def test_commands_for_a_cluster_are_marked() -> None:
 
 @cache
 def messages() -> list[str]:
-    """All texts in the code, with an ellipsis for each value that is put in."""
+    """Return all string literals of the code, with an ellipsis for each inserted value."""
     found = []
     for file in [*(ROOT / "src").rglob("*.py"), ROOT / "Makefile"]:
         text = file.read_text(encoding="utf-8")
@@ -171,7 +171,7 @@ def messages() -> list[str]:
     return found
 
 
-def test_quoted_messages_are_the_codes() -> None:
+def test_messages_quoted_in_troubleshooting_exist_in_the_code() -> None:
     text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     quoted = re.findall(r"^### `(.*)`$", text, re.MULTILINE)
     assert len(quoted) > 50 and len(quoted) == len(re.findall("^### ", text, re.MULTILINE))
@@ -183,7 +183,7 @@ def test_quoted_messages_are_the_codes() -> None:
     assert gone == []
 
 
-def test_paths_exist() -> None:
+def test_documented_paths_exist() -> None:
     path = re.compile(r"(?:`|\]\()((?:\.\./)*(?:docs|conf|src|tests|benchmarks)/[\w./-]*\w)[`)]")
     mentioned = {(page.name, name) for page in PAGES for name in path.findall(page.read_text(encoding="utf-8"))}
     assert len(mentioned) > 20
@@ -191,9 +191,9 @@ def test_paths_exist() -> None:
     assert [each for each in sorted(mentioned) if not (ROOT / each[1].replace("../", "")).exists()] == []
 
 
-def test_config_keys_in_prose_exist() -> None:
+def test_documented_config_keys_exist() -> None:
     known = {key.split()[-1].replace("HEAD.", "") for key in config_reference.read_keys()}
-    groups = {key.partition(".")[0] for key in known if "." in key} - {"task", "model"}  # tags begin like these
+    groups = {key.partition(".")[0] for key in known if "." in key} - {"task", "model"}  # tags begin with these
     key = re.compile(rf"`((?:{'|'.join(sorted(groups))})(?:\.[a-z_]+)+)(?:=[^`]*)?`")
     mentioned = {(page.name, name) for page in PAGES for name in key.findall(page.read_text(encoding="utf-8"))}
     assert len(mentioned) > 40
@@ -209,19 +209,19 @@ def test_every_config_key_has_a_meaning() -> None:
     assert sorted(config_reference.read_meanings().keys() - keys.keys()) == []
 
 
-def test_decisions_have_numbers_without_gaps() -> None:
+def test_decision_records_are_numbered_without_gaps() -> None:
     records = decisions.read()
     assert [each.number for each in records] == list(range(1, len(records) + 1))
     assert all(each.file.name.startswith(f"{each.number:04d}-") for each in records)
 
 
-def test_generated_parts_are_what_the_code_and_the_benchmarks_give() -> None:
+def test_generated_parts_of_the_pages_are_up_to_date() -> None:
     texts = {page.name: page.read_text(encoding="utf-8") for page in fill.PAGES}
     assert len(tables.MARKED.findall(texts["README.md"])) >= 3
     assert [name for name, text in texts.items() if fill.written(text) != text] == [], "run `make docs`"
 
 
-def test_the_readme_is_short_and_has_the_main_uses() -> None:
+def test_readme_is_short_and_shows_the_main_commands() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120 and max(map(len, text.splitlines())) <= 120
     assert text.index("make train TASK=cola") < text.index("make test") < text.index("mlflow run . -P task=cola ")
@@ -236,20 +236,20 @@ def test_the_readme_is_short_and_has_the_main_uses() -> None:
     assert "make test\n" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
-def test_workers_pay_only_where_the_batch_grows_and_keep_the_quality() -> None:
+def test_recorded_benchmarks_show_no_speedup_at_equal_batch_and_equal_quality() -> None:
     scaling = tables.results("cluster_training")["on_paper"]["scaling"]
     assert max(point["same_batch_speedup"] for points in scaling.values() for point in points) == 1
     one, two = (tables.results(f"quality_{name}")["summary"]["dev/pearson"] for name in ("stsb", "stsb_two_workers"))
     assert abs(two["mean"] - one["mean"]) < min(two["sd"], one["sd"])
 
 
-def test_the_version_is_the_same_everywhere() -> None:
+def test_version_is_the_same_in_all_files() -> None:
     places = {"pyproject.toml": r'^version = "(.+)"', "CITATION.cff": r"^version: (.+)"}
     found = {re.findall(line, (ROOT / file).read_text(), re.MULTILINE)[0] for file, line in places.items()}
     assert found == {__version__}
 
 
-def test_examples_in_the_generators_hold() -> None:
+def test_doctests_of_the_generators_pass() -> None:
     assert [doctest.testmod(module).failed for module in (tables, config_reference)] == [0, 0]
     assert doctest.testmod(tables).attempted > 0
 
@@ -258,7 +258,7 @@ def test_pictures_are_small() -> None:
     assert [file for file in (ROOT / "docs/images").iterdir() if file.stat().st_size > 200_000] == []
 
 
-def test_the_tutorials_tickets_are_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tutorial_data_is_reproducible_and_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import runpy
 
     for name in ("a", "b"):

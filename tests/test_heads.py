@@ -1,4 +1,4 @@
-"""A third head is a subclass of `Head` and a task's YAML: it trains, is judged, compared, packaged and scored."""
+"""A third head needs only a subclass of `Head` and a task's YAML to be trained, evaluated, compared and packaged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROWS = 60
 
 
 class Probability(Regression):
-    """One neuron whose value is squeezed between 0 and 1."""
+    """A regression head with an output between 0 and 1."""
 
     name = "probability"
     losses = ("mse",)
@@ -44,7 +44,7 @@ class Probability(Regression):
 
 @pytest.fixture
 def config(compose_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
-    """The config that `task=` a YAML of the new head gives, and a recipe, which no checkpoint has for it."""
+    """The config of a task with the new head, and hyperparameters, for which checkpoints have no recipe."""
     monkeypatch.setitem(HEADS, Probability.name, Probability())
     task = ["task.head=probability", "task.label_range=[0,1]", "task.metric=mse"]
     recipe = ["training.epochs=2", "training.batch_size=16", "training.learning_rate=1e-3"]
@@ -52,7 +52,7 @@ def config(compose_config: Callable[..., TrainConfig], monkeypatch: pytest.Monke
 
 
 def made_rows() -> pd.DataFrame:
-    """Pairs whose label is high where both have a dog."""
+    """Return sentence pairs; the label is high if both contain a dog."""
     random = np.random.default_rng(0)
     second = random.choice(["the dog", "she was"], ROWS)
     rows = pd.DataFrame({"id": [f"{place}" for place in range(ROWS)], "sentence1": "the dog", "sentence2": second})
@@ -61,7 +61,9 @@ def made_rows() -> pd.DataFrame:
 
 
 @pytest.mark.slow
-def test_a_third_head_needs_no_other_code(config: TrainConfig, tiny_folder: Path, tmp_path: Path) -> None:
+def test_third_head_is_trained_evaluated_packaged_and_scored(
+    config: TrainConfig, tiny_folder: Path, tmp_path: Path
+) -> None:
     task, head, rows, network = (
         config.task,
         config.task.head_kind,
@@ -100,7 +102,7 @@ def test_a_third_head_needs_no_other_code(config: TrainConfig, tiny_folder: Path
         ("stsb", [0, 2.6, 5, 5.1], [True, True, True, False], [0, 5, 9], ["0-1", "2-3", "4-5"]),
     ],
 )
-def test_labels_in_spark(
+def test_head_checks_bins_and_names_labels_in_spark(
     spark: SparkSession,
     compose_config: Callable[..., TrainConfig],
     task: str,
@@ -118,7 +120,7 @@ def test_labels_in_spark(
     assert [tuple(row) for row in found] == list(zip(strata, names, strict=True))
 
 
-def test_metrics_know_which_way_is_better() -> None:
+def test_metrics_rank_values_by_their_better_direction() -> None:
     mcc, mse = METRICS["mcc"], METRICS["mse"]
     assert mcc.better(0.2, 0.1) and not mcc.better(0.1, 0.2) and not mcc.better(0.1, 0.1)
     assert mse.better(0.1, 0.2) and not mse.better(0.2, 0.1) and not mse.better(0.1, 0.1)

@@ -1,4 +1,4 @@
-"""The hub's probe and files, against a fake hub on 127.0.0.1."""
+"""The hub's availability check and file downloads, against a fake hub on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REVISION = "a" * 40
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub cache of the test's own, and the network allowed."""
+    """An empty hub cache for each test, and the network allowed."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
@@ -28,7 +28,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A hub with one file of a model and one of a dataset."""
+    """A hub with one file of a model and one of a dataset; yields the folder that it serves."""
     for folder in ("hub/org/model", "hub/datasets/org/data/sub"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "hub/org/model/config.json").write_text("{}")
@@ -48,7 +48,7 @@ def test_files_are_fetched_once_and_then_cached(served: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_download_shows_its_bar_on_a_terminal_only(
+def test_download_shows_a_progress_bar_only_on_a_terminal(
     served: Path, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shown = io.StringIO()
@@ -58,18 +58,18 @@ def test_a_download_shows_its_bar_on_a_terminal_only(
     assert capfd.readouterr().err == ""
 
 
-def test_models_files_are_served_too(served: Path) -> None:
+def test_model_file_is_fetched(served: Path) -> None:
     assert hub.fetch_file("org/model", "config.json", REVISION).read_text() == "{}"
 
 
 @pytest.mark.parametrize("repository, file", [("org/model", "none.json"), ("org/none", "config.json")])
-def test_what_the_hub_lacks_is_named(served: Path, repository: str, file: str) -> None:
+def test_missing_file_or_repository_is_named_in_the_error(served: Path, repository: str, file: str) -> None:
     with pytest.raises(UserError, match=f"cannot fetch {repository}/{file} @ {REVISION} from http"):
         hub.fetch_file(repository, file, REVISION)
 
 
 @pytest.mark.slow
-def test_a_silent_hub_costs_less_than_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_that_does_not_answer_delays_less_than_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     with silent_hub() as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
         start = time.monotonic()
@@ -80,7 +80,7 @@ def test_a_silent_hub_costs_less_than_five_seconds(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_a_name_server_that_hangs_costs_less_than_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_server_that_hangs_delays_less_than_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://hangs.invalid")
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(60))
     start = time.monotonic()
@@ -88,7 +88,7 @@ def test_a_name_server_that_hangs_costs_less_than_five_seconds(monkeypatch: pyte
     assert time.monotonic() - start < 5
 
 
-def test_offline_is_honoured(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_makes_no_requests(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.hub_answers()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert not hub.hub_answers()

@@ -1,4 +1,4 @@
-"""Spark's JVM: what it is started with, whatever the machine's locale, and one line with the cause where it is not."""
+"""Spark's JVM: its options, independence of the locale, and one line of error if it cannot start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def local(compose_config: Composer) -> SparkConfig:
     return compose_config("model=tiny").spark
 
 
-# As a JVM, Spark or PySpark words it; tests/e2e/test_machine.py brings some of these about.
+# Messages of the JVM, Spark and PySpark; tests/e2e/test_machine.py causes some of them.
 @pytest.mark.parametrize(
     "text, kind, named",
     [
@@ -54,15 +54,19 @@ def local(compose_config: Composer) -> SparkConfig:
         ("# A fatal error has been detected by the Java Runtime Environment", WorkError, "the reason"),
     ],
 )
-def test_the_cause_is_named(local: SparkConfig, text: str, kind: type[Exception], named: str) -> None:
+def test_error_names_the_cause_of_a_failed_start(
+    local: SparkConfig, text: str, kind: type[Exception], named: str
+) -> None:
     error = explain(f"WARNING: Using incubator modules\n{text}\n\tat x.y", local, ValueError("the reason"))
     assert type(error) is kind
     assert named in str(error) and "\n" not in str(error)
 
 
 @pytest.mark.parametrize("master, kind", [("spark://127.0.0.1:1", WorkError), ("local[2]", UserError)])
-def test_only_a_cluster_can_be_away(local: SparkConfig, master: str, kind: type[Exception]) -> None:
-    """After a local JVM has died, PySpark's own connection to it is refused, too."""
+def test_refused_connection_is_blamed_on_the_cluster_only_if_there_is_one(
+    local: SparkConfig, master: str, kind: type[Exception]
+) -> None:
+    """When a local JVM dies, PySpark's connection to it is refused too."""
     text = "ERROR x: Failed to create any local dir.\n[Errno 111] Connection refused"
     error = explain(text, replace(local, master=master), ValueError("the reason"))
     assert type(error) is kind
@@ -70,7 +74,7 @@ def test_only_a_cluster_can_be_away(local: SparkConfig, master: str, kind: type[
 
 
 @pytest.mark.parametrize("side, first", [("driver", "-Djava.io.tmpdir="), ("executor", LANGUAGE)])
-def test_options_are_joined_with_those_that_are_given(side: str, first: str) -> None:
+def test_java_options_are_joined_with_those_of_the_user(side: str, first: str) -> None:
     plain, extra = f"spark.{side}.defaultJavaOptions", f"spark.{side}.extraJavaOptions"
     assert java_options({})[plain].strip('"').startswith(first)
     assert extra not in java_options({}), "what stands in spark-defaults.conf must stay"
@@ -85,7 +89,7 @@ def test_settings_of_the_user_are_not_changed(compose_config: Composer) -> None:
     assert "-Dx=y" in settings["spark.driver.extraJavaOptions"].split()
 
 
-# What a session of ours does with letters, file names and temporary files, in a process of its own.
+# Prints how a session treats letters, file names and temporary files, in a new process.
 WATCHED = """
 import json, os, sys
 from pathlib import Path
@@ -150,7 +154,7 @@ def test_letters_and_file_names_are_the_same_in_every_locale(
     assert restored == environment.get("LC_ALL")
 
 
-def test_executors_get_our_locale_too(local: SparkConfig) -> None:
+def test_executors_get_the_same_locale(local: SparkConfig) -> None:
     settings = _settings(local)
     assert settings["spark.executor.defaultJavaOptions"] == LANGUAGE
     assert settings["spark.executorEnv.LC_ALL"] == "C.UTF-8"

@@ -1,4 +1,4 @@
-"""The quickstart notebook runs, on models that were never trained."""
+"""The quickstart notebook runs, with untrained models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def store(
     saved: Callable[[str], Path],
     compose_config: Callable[..., TrainConfig],
 ) -> str:
-    """Two trainings of CoLA, the first of which has the champion; the first one's id."""
+    """A store with two trainings of CoLA; the champion is the first one's, whose run id is returned."""
     made, task = MadeStore(tmp_path), compose_config("task=cola", "model=tiny").task
     first, _ = (made.training(task, made_classifier(300, skill, 1), name=f"skill {skill}") for skill in (0.9, 0.6))
     made.client.create_registered_model("distilspark-cola")
@@ -48,7 +48,7 @@ def test_every_cell_of_the_quickstart_runs(store: str) -> None:
     assert len(table) == 2
 
 
-def test_the_quickstarts_outputs_name_no_folder() -> None:
+def test_quickstart_outputs_contain_no_local_paths() -> None:
     cells = json.loads(notebook.QUICKSTART.read_text(encoding="utf-8"))["cells"]
     outputs = json.dumps([cell["outputs"] for cell in cells if cell["cell_type"] == "code"])
     assert not [part for part in ("/tmp", "/home", "/root", "/work", "file:") if part in outputs]

@@ -1,4 +1,4 @@
-"""A relative path is the caller's, also where `mlflow run` starts the process in the project's folder."""
+"""Relative paths resolve against the caller's folder, also when `mlflow run` starts in the project's folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def caller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", [*WHOLE, "x.txt", "../x", "."])
-def test_paths_of_a_command_without_mlflow_run_stay(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_paths_are_unchanged_without_mlflow_run(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.delenv(CALLER, raising=False)
     assert from_caller(path) == path
 
@@ -42,12 +42,14 @@ def test_paths_of_a_command_without_mlflow_run_stay(monkeypatch: pytest.MonkeyPa
         ("a:b", "/the caller/a:b"),
     ],
 )
-def test_mlflow_run_has_relative_paths_from_its_own_folder(caller: None, path: str, expected: str) -> None:
+def test_relative_paths_resolve_against_the_folder_of_mlflow_run(caller: None, path: str, expected: str) -> None:
     assert from_caller(path) == expected
 
 
 @pytest.mark.parametrize("process", ["999999999", "x", "", "-1"])
-def test_only_relative_paths_need_a_folder_that_is_not_known(monkeypatch: pytest.MonkeyPatch, process: str) -> None:
+def test_relative_path_is_refused_if_the_callers_folder_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, process: str
+) -> None:
     monkeypatch.setenv(CALLER, "/stale")
     set_caller(process)
     assert [from_caller(path) for path in WHOLE] == WHOLE
@@ -55,7 +57,7 @@ def test_only_relative_paths_need_a_folder_that_is_not_known(monkeypatch: pytest
         from_caller("x.txt")
 
 
-def test_a_process_is_asked_for_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_callers_folder_is_read_from_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(CALLER, "")
     with subprocess.Popen([sys.executable, "-c", "input()"], cwd=tmp_path, stdin=subprocess.PIPE) as process:
         try:
@@ -65,7 +67,7 @@ def test_a_process_is_asked_for_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     assert os.environ[CALLER] == str(tmp_path)
 
 
-def test_every_place_in_a_config_is_the_callers(caller: None, compose_config: Composer) -> None:
+def test_all_paths_in_a_config_resolve_against_the_callers_folder(caller: None, compose_config: Composer) -> None:
     train = compose_config("data.path=a", "model.path=b", "training.checkpoints=c", "model=tiny")
     assert (train.data.path, train.model.path, train.training.checkpoints) == (
         "/the caller/a",
@@ -82,7 +84,7 @@ def test_every_place_in_a_config_is_the_callers(caller: None, compose_config: Co
     assert (compare.models, compare.output) == (["models:/a/1", "/the caller/b"], "/the caller/c")
 
 
-def test_hydras_folders_are_the_callers_too(caller: None) -> None:
+def test_hydras_output_folders_resolve_against_the_callers_folder(caller: None) -> None:
     given = ["hydra.run.dir=out", "--hydra.sweep.dir", "a b", "hydra.run.dir=${x}/y", "hydra.run.dir='q'", "input=x"]
     assert hydra_arguments(given) == [
         "hydra.run.dir=/the caller/out",
@@ -93,7 +95,7 @@ def test_hydras_folders_are_the_callers_too(caller: None) -> None:
     ]
 
 
-def test_the_argument_of_mlproject_is_no_override(
+def test_started_by_argument_of_mlproject_is_not_an_override(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(CALLER, "/stale")

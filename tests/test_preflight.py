@@ -1,4 +1,4 @@
-"""What is missing on the machine is said in one line, before anything heavy is imported."""
+"""Missing requirements of the machine are reported in one line before heavy packages are imported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distilspark.preflight import ROOM, check_java, check_spark_home, check_temp
 
 MAIN = ROOT / "src" / "distilspark" / "__main__.py"
 OLD_PYTHONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")
-# Says what was imported when the check failed.
+# Prints which heavy packages were imported when the check failed.
 WATCHED = """
 import runpy, sys
 sys.argv = ["distilspark", "train", "model=tiny"]
@@ -32,7 +32,7 @@ finally:
 
 
 def fake_java(folder: Path, answer: str, code: int = 0) -> Path:
-    """A `java` that answers `-version` like this, on standard error as the real one does."""
+    """Write a `java` that prints this answer to `-version` on standard error, like the real one."""
     folder.mkdir(parents=True, exist_ok=True)
     java = folder / "java"
     java.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{answer}\nEND\nexit {code}\n")
@@ -50,7 +50,9 @@ def fake_java(folder: Path, answer: str, code: int = 0) -> Path:
         ('openjdk version "25-ea" 2025-09-16', "25"),
     ],
 )
-def test_another_java_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, version: str) -> None:
+def test_unsupported_java_is_refused_with_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, version: str
+) -> None:
     java = fake_java(tmp_path, answer)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -65,28 +67,30 @@ def test_another_java_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     "answer", ['openjdk version "17.0.15" 2025-04-15', 'openjdk version "21" 2023-09-19', 'java version "17"']
 )
-def test_the_javas_of_spark_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+def test_java_17_and_21_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     fake_java(tmp_path, answer)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     check_java()
 
 
-def test_options_that_java_repeats_do_not_hide_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_version_is_found_after_a_line_about_java_tool_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_java(tmp_path, 'Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version "17.0.15" 2025-04-15')
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     check_java()
 
 
-def test_no_java_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"there is none on the PATH or in JAVA_HOME\. Install one: "):
         check_java()
 
 
-def test_java_home_goes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_home_takes_precedence_over_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_java(tmp_path / "path", 'openjdk version "17.0.1"')
     fake_java(tmp_path / "home" / "bin", 'openjdk version "11.0.1"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:{os.environ['PATH']}")
@@ -98,7 +102,7 @@ def test_java_home_goes_before_the_path(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("broken", ["nowhere", "silent", "not executable"])
-def test_a_java_that_does_not_work_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_broken_java_is_named_in_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     home = tmp_path / "jdk"
     if broken == "silent":
         fake_java(home / "bin", "Segmentation fault", code=139)
@@ -109,13 +113,15 @@ def test_a_java_that_does_not_work_is_named(tmp_path: Path, monkeypatch: pytest.
         check_java()
 
 
-def test_java_home_is_named_where_it_is_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_java_home_is_named_in_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
     with pytest.raises(UserError, match=rf"JAVA_HOME={tmp_path}/jdk\): No such file"):
         check_java()
 
 
-def test_options_that_java_refuses_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_tool_options_that_java_refuses_are_named_in_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_java(tmp_path, "Picked up JAVA_TOOL_OPTIONS: -Xbogus\nUnrecognized option: -Xbogus", code=1)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -125,7 +131,7 @@ def test_options_that_java_refuses_are_named(tmp_path: Path, monkeypatch: pytest
 
 
 def spark_home(folder: Path, version: str) -> Path:
-    """The parts of a Spark of that version that are checked."""
+    """Create the files of a Spark installation that are checked."""
     for file in (folder / "bin/spark-submit", folder / f"jars/spark-core_2.13-{version}.jar"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
@@ -133,7 +139,7 @@ def spark_home(folder: Path, version: str) -> Path:
 
 
 @pytest.mark.parametrize("case", ["nowhere", "empty", "old"])
-def test_another_spark_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+def test_missing_or_other_spark_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     home = tmp_path / case
     if case == "old":
         spark_home(home, "3.5.1")
@@ -144,7 +150,9 @@ def test_another_spark_home_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("ending", ["", "-vendor-0", ".99"])
-def test_a_spark_home_of_the_same_release_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+def test_spark_home_of_the_same_release_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
     version = importlib.metadata.version("pyspark")
     release = version.rpartition(".")[0] if ending.startswith(".") else version
     monkeypatch.setenv("SPARK_HOME", str(spark_home(tmp_path, release + ending)))
@@ -155,7 +163,7 @@ def test_a_spark_home_of_the_same_release_passes(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "TEMP"])
 @pytest.mark.parametrize("case", ["nowhere", "a file"])
-def test_a_temporary_folder_that_cannot_be_used_is_named(
+def test_unusable_temporary_folder_is_named_in_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, case: str
 ) -> None:
     (tmp_path / "a file").touch()
@@ -165,11 +173,11 @@ def test_a_temporary_folder_that_cannot_be_used_is_named(
         check_temporary_folder()
 
 
-def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_temporary_folder_is_named_in_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     check_temporary_folder()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM // 2, before[1]))  # a write comes to an end as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM // 2, before[1]))  # writes fail as on a full disk
     try:
         with pytest.raises(UserError, match=f"TMPDIR={tmp_path} cannot be written: it is full"):
             check_temporary_folder()
@@ -177,7 +185,7 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_user_without_a_name_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     check_user()
     monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
     with pytest.raises(UserError, match="3999999999 has no name and no home"):
@@ -185,7 +193,7 @@ def test_a_user_without_a_name_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("case", ["no java", "old java", "JAVA_HOME to nowhere"])
-def test_the_command_ends_with_2_before_anything_heavy(tmp_path: Path, case: str) -> None:
+def test_command_without_a_usable_java_exits_with_2_before_heavy_imports(tmp_path: Path, case: str) -> None:
     environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": str(tmp_path), "HOME": str(tmp_path)}
     if case == "old java":
         (tmp_path / "cat").symlink_to(str(shutil.which("cat")))
@@ -208,7 +216,7 @@ def test_the_command_ends_with_2_before_anything_heavy(tmp_path: Path, case: str
 
 
 def interpreter(version: str) -> Path | None:
-    """A Python of this version, from pyenv or the PATH, that runs."""
+    """Return a working Python of this version from pyenv or the PATH, or None."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     candidates = [*pyenv.glob(f"{version}.*/bin/python"), Path(shutil.which(f"python{version}") or "/nowhere")]
     for candidate in candidates:
@@ -221,7 +229,7 @@ def interpreter(version: str) -> Path | None:
 
 
 @pytest.mark.parametrize("version", OLD_PYTHONS)
-def test_an_old_python_is_told_so(version: str, tmp_path: Path) -> None:
+def test_old_python_is_refused_in_one_line(version: str, tmp_path: Path) -> None:
     python = interpreter(version)
     if python is None:
         pytest.skip(f"no Python {version} on this machine")
@@ -237,7 +245,7 @@ def test_an_old_python_is_told_so(version: str, tmp_path: Path) -> None:
     assert ended.stderr == f"distilspark: needs Python 3.11, 3.12 or 3.13; {python} is Python {version}\n"
 
 
-def test_the_version_check_is_in_old_syntax_and_before_other_imports() -> None:
+def test_version_check_has_old_syntax_and_precedes_other_imports() -> None:
     for file in (MAIN, MAIN.with_name("__init__.py")):
         tree = ast.parse(file.read_text(), feature_version=(3, 4))
         imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -247,7 +255,7 @@ def test_the_version_check_is_in_old_syntax_and_before_other_imports() -> None:
 
 
 @pytest.mark.parametrize("version", [(3, 10, 13), (3, 14, 0)])
-def test_other_versions_are_refused(
+def test_unsupported_python_versions_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], version: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(sys, "version_info", version)

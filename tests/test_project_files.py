@@ -1,4 +1,4 @@
-"""MLproject, environments, lock and Makefile agree with the code and with one another."""
+"""MLproject, environments, lock file and Makefile agree with the code and with each other."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def project() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def locked() -> dict[str, list[str]]:
-    """Each requirement of the lock with its hashes."""
+    """The requirements of the lock file with their hashes."""
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return {line[0]: [part for part in line if part.startswith("--hash=")] for line in lines}
 
 
 def tracked_files() -> list[Path]:
-    """The files that git has, or would add."""
+    """Return the files that git tracks or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -46,7 +46,7 @@ def tracked_files() -> list[Path]:
     return [ROOT / line for line in listed.splitlines() if (ROOT / line).is_file()]
 
 
-def test_entry_points_are_the_commands() -> None:
+def test_mlproject_entry_points_match_the_commands() -> None:
     entries = read_yaml("MLproject")["entry_points"]
     assert set(entries) >= {"main", *COMMANDS} - SERVICES
     assert entries["main"]["command"] == entries["train"]["command"]
@@ -59,23 +59,25 @@ def test_entry_points_are_the_commands() -> None:
         assert declared == set(entry.get("parameters", {})), name
 
 
-def test_both_environments_are_the_lock() -> None:
+def test_python_and_conda_environments_install_the_lock_file() -> None:
     assert read_yaml("MLproject")["python_env"] == "python_env.yaml"
     python_env = read_yaml("python_env.yaml")
-    assert python_env == {"dependencies": ["-r requirements.lock"]}  # with `python:` pyenv builds an interpreter
+    assert python_env == {
+        "dependencies": ["-r requirements.lock"]
+    }  # with a `python:` key, pyenv would build an interpreter
     conda = read_yaml("conda.yaml")["dependencies"]
     assert {"pip": ["-r requirements.lock"]} in conda
     assert "openjdk=17" in conda
 
 
-def test_pythons_fit_everywhere(project: dict[str, Any]) -> None:
+def test_python_versions_agree_in_all_files(project: dict[str, Any]) -> None:
     assert project["project"]["requires-python"] == ">=3.11,<3.14"
     (python,) = [item for item in read_yaml("conda.yaml")["dependencies"] if str(item).startswith("python=")]
     assert python.removeprefix("python=") in ("3.11", "3.12", "3.13")
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text()
 
 
-def test_the_lock_pins_everything_with_hashes_and_no_address(
+def test_lock_file_pins_all_dependencies_with_hashes_and_without_urls(
     locked: dict[str, list[str]], project: dict[str, Any]
 ) -> None:
     assert len(locked) > 100
@@ -91,9 +93,9 @@ def test_the_lock_pins_everything_with_hashes_and_no_address(
         assert re.split(r"[<>=;\[ ]", dependency)[0].lower() in names, dependency
 
 
-def test_what_src_imports_is_a_dependency(project: dict[str, Any]) -> None:
+def test_every_import_in_src_is_a_dependency(project: dict[str, Any]) -> None:
     modules = {"sklearn": "scikit-learn", "hydra": "hydra-core", "PIL": "pillow", "yaml": "pyyaml"}
-    modules["hydra_plugins"] = "hydra-joblib-launcher"  # whose part of that namespace we use
+    modules["hydra_plugins"] = "hydra-joblib-launcher"  # the part of that namespace that we use
     through = {
         "pillow": "matplotlib",
         "pyyaml": "omegaconf",
@@ -108,7 +110,7 @@ def test_what_src_imports_is_a_dependency(project: dict[str, Any]) -> None:
 
 
 def imported_packages(file: Path) -> set[str]:
-    """The packages at the root of what a module imports."""
+    """Return the top-level packages that a module imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -131,7 +133,7 @@ def test_make_help_lists_every_target() -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
-def test_make_refuses_a_python_that_does_not_fit(tmp_path: Path) -> None:
+def test_make_refuses_an_unsupported_python(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.lock").write_text("")
     (tmp_path / "old").write_text("#!/bin/sh\n[ $1 = --version ] && echo Python 3.9.1\nexit 1\n")
@@ -164,7 +166,7 @@ def test_make_never_clears_an_environment_behind_a_link(tmp_path: Path) -> None:
         ("ERROR: x: Dependency not found on PyPI", 1, "no advisory database answers for every package"),
     ],
 )
-def test_make_audit_passes_only_what_a_database_has_looked_up(tmp_path: Path, said: str, code: int, shown: str) -> None:
+def test_make_audit_fails_if_the_database_lacks_a_package(tmp_path: Path, said: str, code: int, shown: str) -> None:
     audit = tmp_path / ".audit"
     (audit / "bin").mkdir(parents=True)
     (audit / "bin" / "pip-audit").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
@@ -176,7 +178,7 @@ def test_make_audit_passes_only_what_a_database_has_looked_up(tmp_path: Path, sa
     assert shown in ended.stdout + ended.stderr
 
 
-def test_what_runs_leave_behind_is_ignored() -> None:
+def test_git_ignores_the_outputs_of_runs() -> None:
     produced = [
         ".venv/x",
         ".server/x",
@@ -192,7 +194,7 @@ def test_what_runs_leave_behind_is_ignored() -> None:
     assert ended.stdout.split() == produced
 
 
-def test_tracked_files_are_small_and_know_nothing_of_this_machine() -> None:
+def test_tracked_files_are_small_and_contain_no_local_paths() -> None:
     files = tracked_files()
     assert len(files) > 50
     home = str(Path.home())

@@ -1,4 +1,4 @@
-"""Secrets are shown nowhere, and nothing else is hidden."""
+"""Secrets are redacted everywhere, and other text is unchanged."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def known(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         ("sqlite:///C:/data/mlflow.db", "sqlite:///C:/data/mlflow.db"),
     ],
 )
-def test_passwords_are_not_shown(uri: str, shown: str) -> None:
+def test_passwords_in_uris_are_redacted(uri: str, shown: str) -> None:
     assert redact(uri) == shown
 
 
-def test_a_secret_is_hidden_wherever_it_turns_up(known: set[str], tmp_path: Path) -> None:
-    """By the name of its setting, or in a URI, as it is written there and as others decode it."""
+def test_known_secrets_are_redacted_in_any_text(known: set[str], tmp_path: Path) -> None:
+    """Secrets are learned from the names of settings and from URIs, as written and decoded."""
     there = tmp_path / "key.pem"
     there.touch()
     learn_secrets(
@@ -52,7 +52,7 @@ def test_a_secret_is_hidden_wherever_it_turns_up(known: set[str], tmp_path: Path
     assert redact("no wJalrXUt, p@ssw0rd or hunter22 with auto") == "no ***, *** or *** with auto"
 
 
-def test_logs_are_without_secrets(tmp_path: Path) -> None:
+def test_secrets_are_redacted_in_logs(tmp_path: Path) -> None:
     learn_secrets({"token": "wJalrXUt"})
     log = tmp_path / "train.log"
     log.write_bytes(b"the JVM wrote wJalrXUt \xff\n")

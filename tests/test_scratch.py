@@ -1,4 +1,4 @@
-"""Temporary files of a process go when it ends, or when the next one starts."""
+"""A process's temporary files are deleted when it ends, or at the next start if it was killed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_temporary_files_are_deleted_at_the_end(tmp_path: Path) -> None:
+def test_temporary_files_are_deleted_when_the_process_ends(tmp_path: Path) -> None:
     assert start(tmp_path).communicate() == ("True\n", None)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_next_start_deletes_those_of_a_killed_process_alone(tmp_path: Path) -> None:
+def test_next_start_deletes_only_the_temporary_files_of_killed_processes(tmp_path: Path) -> None:
     start(tmp_path, "killed").communicate()
     (left,) = tmp_path.iterdir()
     running = start(tmp_path, "wait")

@@ -27,7 +27,7 @@ def local(compose_config: Composer) -> SparkConfig:
     return compose_config("model=tiny").spark
 
 
-def test_settings_are_what_spark_reads(local: SparkConfig) -> None:
+def test_config_values_become_spark_settings(local: SparkConfig) -> None:
     settings = _settings(local)
     assert settings["spark.driver.memory"] == "4g"
     assert settings["spark.executor.cores"] == "1"
@@ -37,7 +37,7 @@ def test_settings_are_what_spark_reads(local: SparkConfig) -> None:
     assert settings["spark.sql.session.timeZone"] == "UTC"
 
 
-def test_own_settings_go_last_nested_or_dotted(compose_config: Composer) -> None:
+def test_spark_settings_of_the_user_override_others_nested_or_dotted(compose_config: Composer) -> None:
     dotted = compose_config("model=tiny", "+spark.settings={spark.ui.enabled: true, spark.task.cpus: 2}").spark
     nested = compose_config("model=tiny", "+spark.settings.spark.task.cpus=2", "+spark.settings.spark.x=y").spark
     assert _settings(dotted)["spark.ui.enabled"] == "true"
@@ -45,7 +45,7 @@ def test_own_settings_go_last_nested_or_dotted(compose_config: Composer) -> None
     assert _settings(nested)["spark.x"] == "y"
 
 
-def test_the_session_has_them_and_workers_run_this_python(spark: SparkSession) -> None:
+def test_session_has_the_settings_and_workers_run_this_python(spark: SparkSession) -> None:
     assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
     assert spark.conf.get("spark.sql.shuffle.partitions") == "2"
     assert spark.sparkContext.master == "local[2]"
@@ -55,7 +55,7 @@ def test_the_session_has_them_and_workers_run_this_python(spark: SparkSession) -
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_session_is_stopped_whatever_happens(
+def test_session_is_stopped_with_and_without_an_error(
     local: SparkConfig, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     events: list[str] = []
@@ -80,7 +80,7 @@ def test_a_session_is_stopped_whatever_happens(
 
 
 @pytest.mark.parametrize("name", ["standalone", "kubernetes", "yarn"])
-def test_workers_of_a_cluster_are_executors_that_stay(compose_config: Composer, name: str) -> None:
+def test_training_workers_of_a_cluster_are_static_executors(compose_config: Composer, name: str) -> None:
     config = compose_config("model=tiny", f"spark={name}").spark
     settings = _settings(for_workers(config, 3))
     assert settings["spark.dynamicAllocation.enabled"] == "false"
@@ -92,14 +92,14 @@ def test_workers_of_a_cluster_are_executors_that_stay(compose_config: Composer, 
 
 
 @pytest.mark.parametrize("master, there", [("local", 1), ("local[2]", 2), ("local[2,4]", 2)])
-def test_more_workers_than_this_machine_runs_are_refused(local: SparkConfig, master: str, there: int) -> None:
+def test_more_workers_than_local_tasks_are_refused(local: SparkConfig, master: str, there: int) -> None:
     assert for_workers(replace(local, master=master), there).master.startswith("local")
     with pytest.raises(UserError, match=rf"training\.workers=3: .* runs {there} tasks at once.*local\[3\]"):
         for_workers(replace(local, master=master), 3)
 
 
 @pytest.mark.slow
-def test_workers_of_a_scoring_have_the_models_imports(tmp_path: Path) -> None:
+def test_scoring_workers_have_imported_the_models_packages(tmp_path: Path) -> None:
     code = """
 import sys
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Jobs in processes of Spark tasks: what comes back, and what happens when one of the two processes dies."""
+"""Jobs in subprocesses of Spark tasks: their results, and what happens when either process dies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(function: object, *arguments: object, folder: Path, **environment: str) 
     return pickle.loads(run_in_process(cloudpickle.dumps((function, arguments)), environment, str(folder)))
 
 
-def test_the_answer_comes_back_from_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_returns_its_result_from_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYSPARK_PYTHON", "of this session")
 
     def job(number: int) -> object:
@@ -46,7 +46,7 @@ def test_the_answer_comes_back_from_another_process(tmp_path: Path, monkeypatch:
     assert process != os.getpid()
 
 
-def test_a_job_whose_process_dies_has_failed(tmp_path: Path) -> None:
+def test_job_whose_process_dies_fails(tmp_path: Path) -> None:
     def job() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -55,7 +55,7 @@ def test_a_job_whose_process_dies_has_failed(tmp_path: Path) -> None:
     assert isinstance(failure, WorkError) and "-9" in str(failure)
 
 
-def test_a_job_ends_with_its_task(tmp_path: Path) -> None:
+def test_job_process_ends_when_its_task_is_killed(tmp_path: Path) -> None:
     def job(started: Path) -> None:
         started.write_text(str(os.getpid()))
         signal.pause()

@@ -1,4 +1,4 @@
-"""What the sweepers make of a command line, and how a search asks and is told; nothing is trained."""
+"""How the sweepers plan jobs from a command line and search; nothing is trained."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def grid(*lines: str) -> Plan:
     return GridSweeper(params={}, resume=True, parent=None).plan(parse(*lines))
 
 
-def test_hydra_finds_them() -> None:
+def test_hydra_discovers_the_sweepers() -> None:
     found = {each.__name__ for each in Plugins.instance().discover(Sweeper)}
     assert {"GridSweeper", "OptunaSweeper"} <= found
 
 
-def test_a_grid_has_every_combination() -> None:
+def test_grid_has_every_combination() -> None:
     plan = grid("training.seed=1,2", "training.class_weights=balanced,off", "task=cola", "spark.master='local[2]'")
     assert plan.shared == ["task=cola", "spark.master='local[2]'"]
     assert plan.varied == ("training.class_weights", "training.seed")
@@ -73,7 +73,7 @@ def test_a_grid_refuses_an_interval() -> None:
         ("a=cls,null", CategoricalDistribution(["cls", "null"])),
     ],
 )
-def test_hydras_words_are_optunas_distributions(line: str, expected: Any) -> None:
+def test_hydra_sweeps_become_optuna_distributions(line: str, expected: Any) -> None:
     assert distribution(parse(line)[0]) == expected
 
 
@@ -83,7 +83,7 @@ def test_a_search_without_a_space_is_refused() -> None:
 
 
 def search(plan: Plan, objective: Callable[[str], float | None], metric: str = "mcc") -> list[str]:
-    """Launch the trials that have no result, as a sweep does; the labels of what was launched."""
+    """Launch the trials that have no result, like a sweep; return their labels."""
     return go_on(plan, objective, {}, metric=metric)
 
 
@@ -94,7 +94,7 @@ def go_on(
     stop_after: int = 99,
     metric: str = "mcc",
 ) -> list[str]:
-    """`search`, from what was reached before; adds to it."""
+    """Continue a search from the results in `reached`, and add to them."""
 
     def so_far() -> list[Any]:
         return [
@@ -115,11 +115,11 @@ def go_on(
 
 
 def likes_mean(label: str) -> float:
-    """Higher for mean pooling and for larger rates."""
+    """Return a score that is higher for mean pooling and larger learning rates."""
     return ("pooling=mean" in label) + float(label.rpartition("=")[2])
 
 
-def test_a_search_finds_what_is_better_and_is_seeded() -> None:
+def test_search_prefers_better_values_and_is_reproducible() -> None:
     plans = [plan_search(parse("task=cola", *SPACE), SearchConfig(16, 1, 4, seed)) for seed in (1, 1, 2)]
     first, again, other = (search(plan, likes_mean) for plan in plans)
     assert first == again != other
@@ -131,14 +131,14 @@ def test_a_search_finds_what_is_better_and_is_seeded() -> None:
     assert not plans[0].is_complete
 
 
-def test_a_search_for_a_low_error_finds_it() -> None:
+def test_search_minimizes_an_error_metric() -> None:
     by_score, by_error = (plan_search(parse("task=cola", *SPACE), SearchConfig(16, 1, 4, 1)) for _ in range(2))
     errors = search(by_error, lambda label: -likes_mean(label), metric="mse")
     assert errors == search(by_score, likes_mean)
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
-def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(parallel: int) -> None:
+def test_stopped_search_resumes_with_the_same_trials(parallel: int) -> None:
     def plan(trials: int = 10) -> Plan:
         return plan_search(parse(*SPACE), SearchConfig(trials, parallel, 3, 1))
 
@@ -151,12 +151,12 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(parallel: int) 
     assert go_on(plan(), likes_mean, reached) == []
 
 
-def test_a_trial_that_fails_does_not_end_the_search() -> None:
+def test_failed_trials_do_not_end_the_search() -> None:
     launched = search(plan_search(parse(*SPACE), SearchConfig(6, 1, 2, 1)), lambda label: None)
     assert len(launched) == 6
 
 
-def test_the_samples_of_a_search_reach_all_its_ends() -> None:
+def test_samples_of_a_search_include_the_ends_of_every_range() -> None:
     plan = plan_search(parse(*SPACE), SearchConfig(6, 1, 2, 1))
     said: Sequence[str] = [override for sample in plan.samples for override in sample]
     assert {"training.learning_rate=1e-05", "training.learning_rate=0.0003"} <= set(said)
@@ -164,6 +164,6 @@ def test_the_samples_of_a_search_reach_all_its_ends() -> None:
     assert {len(sample) for sample in plan.samples} == {2}
 
 
-def test_the_number_of_trials_is_no_part_of_a_search_s_identity() -> None:
+def test_number_of_trials_is_not_part_of_a_searchs_identity() -> None:
     plans = [plan_search(parse(*SPACE), SearchConfig(trials, 1, 2, seed)) for trials, seed in ((5, 1), (9, 1), (5, 2))]
     assert plans[0].settings == plans[1].settings != plans[2].settings
