@@ -1,4 +1,4 @@
-"""What an ablation found on the real data: the sentence, the table and the jobs' metrics of a sweep that has ended.
+"""The result of an ablation on the real data: the finding, the table and the jobs' metrics of a finished sweep.
 
 `python benchmarks/ablation.py --parent RUN_ID --name cola_class_weights` reads the sweep's parent run in the project's
 own MLflow store, and writes `results/ablation_cola_class_weights.json`.
@@ -22,7 +22,7 @@ PARAMS = ("task.name", "model.name", "data.source", "training.")
 
 
 def main() -> None:
-    """Read the sweep, and write it down."""
+    """Read the sweep and write its results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--parent", required=True, help="the id of the sweep's parent run")
     parser.add_argument("--name", required=True, help="of the file: ablation_NAME.json")

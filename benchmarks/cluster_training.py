@@ -1,8 +1,8 @@
-"""Training on two workers of one core each against one worker of one core, on paper on up to 64; a checkpoint's price.
+"""Training on two one-core workers against one, modelled for up to 64 workers; and the cost of a checkpoint.
 
-`make bench-cluster` runs it with MiniLM. Members are processes that each have a core of their own and rows of one
-length, so that only computing and the collective are measured, and neither Spark's start nor validation. Two cores of
-one machine slow one another down, which two machines do not: two processes that train alone at once tell how much.
+`make bench-cluster` runs it with MiniLM. Each member is a process with its own core and rows of one length, so that
+only computing and the collective are measured, without Spark's start and validation. Two cores of one machine slow
+each other down, unlike two machines: two processes that train independently at the same time show by how much.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from results_file import machine, write_results
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 NETWORKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}  # bytes a second
-LATENCY = 50e-6  # seconds: a message within a data centre
+LATENCY = 50e-6  # seconds for a message within a data centre
 
 
 def main() -> None:
-    """Measure, model, and write it down; or be a member."""
+    """Measure, model and write the results; with `--member`, run one member."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", type=int, default=32, help="rows of a global batch")
     parser.add_argument("--tokens", type=int, default=32, help="of a row")
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def run_members(arguments: argparse.Namespace, members: int, batch: int, alone: bool = False) -> dict[str, Any]:
-    """Start the members, each on a core of its own; the median seconds of a step and of the collective alone."""
+    """Start the members, each on its own core; return the median seconds of a step and of the collective alone."""
     addresses = [f"127.0.0.1:{find_free_port()}" for _ in range(members)]
     sizes = ["--batch", str(batch), "--tokens", str(arguments.tokens), "--steps", str(arguments.steps)]
     options = [*(["--alone"] if alone else []), "--addresses", *addresses]
@@ -79,7 +79,7 @@ def run_members(arguments: argparse.Namespace, members: int, batch: int, alone: 
 
 
 def be_member(arguments: argparse.Namespace) -> dict[str, float]:
-    """Train on made-up rows; one member alone needs no collective."""
+    """Train on made-up rows; a single member needs no collective."""
     os.sched_setaffinity(0, {arguments.member})
     members = len(arguments.addresses)
     import tensorflow as tf
@@ -130,7 +130,7 @@ def _training_step(strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable
 
 
 def _checkpoint(network: Any) -> tuple[float, int]:
-    """Seconds and bytes of a checkpoint: all variables, the optimizer's, and the best weights."""
+    """Return the seconds and bytes of a checkpoint: all variables, the optimizer's, and the best weights."""
     import numpy as np
 
     from distilspark.training.checkpoint.store import CheckpointFolder
@@ -153,12 +153,12 @@ def _median_seconds(call: Callable[[], Any], times: int) -> float:
 
 
 def on_paper(measured: dict[str, Any], batch: int) -> dict[str, Any]:
-    """A step takes a fixed time, a time for each row of a worker, and the ring's time.
+    """Model a step as a fixed time, a time for each row of a worker, and the time of the ring all-reduce.
 
-    The first two are a line through the steps of one worker; the ring of N moves 2 (N - 1) / N of the gradient in
-    2 (N - 1) messages (Patarasuk and Yuan 2009). A byte costs what the collective took for it here, where the two
-    members had no network between them, and the network's time. Checked against the two measured points with what two
-    cores of this machine cost one another.
+    The first two are a line through the steps of one worker. The ring of N workers moves 2 (N - 1) / N of the gradient
+    in 2 (N - 1) messages (Patarasuk and Yuan 2009). A byte costs the collective's time measured here, where the two
+    members had no network between them, plus the network's time. The model is checked against the two measured points,
+    with the slowdown of two cores on this machine.
     """
     whole, half = measured["one_worker"], measured["one_worker_half_the_batch"]
     row = (whole["step"] - half["step"]) / (whole["batch"] - half["batch"])

@@ -1,4 +1,4 @@
-"""The rows that the benchmarks run on: GLUE's files beside the project, else the sample corpus."""
+"""The rows for the benchmarks: GLUE's files beside the project, else the sample corpus."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NAME = "GLUE" if GLUE.is_dir() else "sample corpus"
 
 
 def read_cola(split: str) -> pd.DataFrame:
-    """`train` or `dev`: columns `source`, `label`, `mark`, `sentence`."""
+    """Read `train` or `dev` with the columns `source`, `label`, `mark`, `sentence`."""
     names = ["source", "label", "mark", "sentence"]
     file = _folder("cola", "CoLA") / f"{split}.tsv"
     return pd.read_csv(file, sep="\t", header=None, quoting=3, names=names, keep_default_na=False)
 
 
 def read_stsb(split: str) -> pd.DataFrame:
-    """`train` or `dev`: columns `sentence1`, `sentence2`, `label`."""
+    """Read `train` or `dev` with the columns `sentence1`, `sentence2`, `label`."""
     file, names = _folder("stsb", "STS-B") / f"{split}.csv", ["sentence1", "sentence2", "label"]
     return pd.read_csv(file, header=None, names=names, keep_default_na=False)
 

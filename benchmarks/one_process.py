@@ -1,4 +1,4 @@
-"""Rival without Spark: the package in one Python process, parquet in and out.
+"""Rival without Spark: the package in one Python process, with parquet input and output.
 
 `one_process.py INPUT OUTPUT PACKAGE THREADS` prints its seconds as JSON.
 """
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def score(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with what the package says about them."""
+    """Return the rows with the package's predictions."""
     return pd.concat([rows, scorer.predict(rows.rename(columns={"sentence": "sentence1"}))], axis=1)
 
 

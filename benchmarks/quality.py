@@ -1,8 +1,8 @@
-"""What a task reaches on the real data: `mlflow run` over several seeds, the mean and spread of its dev metrics.
+"""Quality on the real data: `mlflow run` over several seeds, and the mean and spread of the dev metrics.
 
 `python benchmarks/quality.py --task cola --seeds 1 2 3 -- model=minilm data=files data.path=../shared/glue/CoLA`
-writes `results/quality_cola.json`, or with `--name` another file, for other settings. The runs land in the project's
-own MLflow store. `--keep` trains only the seeds that the file lacks.
+writes `results/quality_cola.json`, or with `--name` another file, for other settings. The runs are in the project's own
+MLflow store. `--keep` trains only the seeds that the file lacks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEPT = ("dev/", "val/", "baseline/", "train/best_epoch", "time/")
 
 
 def main() -> None:
-    """Train once a seed, one after the other, and write the figures down."""
+    """Train once a seed, one after the other, and write the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--task", required=True)
     parser.add_argument("--name", help="of the file with the results: quality_NAME.json")
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
-    """One run, started as a user would start it; its metrics."""
+    """Run one training as a user would start it; return its metrics."""
     parameters = [f"task={task}", f"training.seed={seed}", *overrides]
     options = ["--env-manager", "local", "--experiment-name", f"distilspark-{task}"]
     command = ["mlflow", "run", ".", *options, *(word for each in parameters for word in ("-P", each))]
@@ -58,13 +58,13 @@ def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
 
 
 def known_runs(name: str) -> dict[int, dict[str, Any]]:
-    """The runs that the file has, by seed."""
+    """Return the runs in the results file, by seed."""
     file = RESULTS / f"quality_{name}.json"
     return {run["seed"]: run for run in json.loads(file.read_text(encoding="utf-8"))["runs"]} if file.is_file() else {}
 
 
 def check_settings(runs: list[dict[str, Any]]) -> None:
-    """Raise where runs differ in more than their seed: their spread would mean nothing."""
+    """Raise if runs differ in more than their seed, because their spread would be meaningless."""
     settings = [run["params"] | {"training.seed": None} for run in runs]
     if differing := {name for each in settings for name in each if each[name] != settings[0].get(name)}:
         raise SystemExit(f"the runs differ in {', '.join(sorted(differing))}: train all of them anew, without --keep")
@@ -76,7 +76,7 @@ def _settings(params: dict[str, str]) -> dict[str, str]:
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean, lowest, highest and, for several seeds, sample standard deviation of each dev metric."""
+    """Return mean, lowest, highest and, for several seeds, sample standard deviation of each dev metric."""
     names = [name for name in runs[0] if name.startswith("dev/") and not name.endswith(("_low", "_high"))]
     return {name: _spread([run[name] for run in runs]) for name in names}
 

@@ -1,4 +1,4 @@
-"""What every benchmark writes: the command, the commit, the machine, the versions, the figures."""
+"""The results file of a benchmark: command, commit, machine, versions and figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("keras", "keras-hub", "mlflow", "numpy", "onnxruntime", "pyspark", "
 
 
 def write_results(name: str, figures: dict[str, Any]) -> None:
-    """Write `results/NAME.json` and show it."""
+    """Write `results/NAME.json` and print it."""
     results = {
         "command": f"python {' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}",
         "commit": git("describe", "--always", "--dirty", "--abbrev=12"),
@@ -35,7 +35,7 @@ def write_results(name: str, figures: dict[str, Any]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores and memory; the load of the last minute tells whether the machine was quiet before."""
+    """Return processor, cores, memory, and the last minute's load, which shows whether the machine was idle."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -54,7 +54,7 @@ def _processor() -> str:
 
 
 def processor_flags() -> set[str]:
-    """All flags of the processor, where `/proc/cpuinfo` has them."""
+    """Return the processor's flags from `/proc/cpuinfo`, if it exists."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.is_file() else []
     return set(next((line for line in lines if line.startswith("flags")), "").split())

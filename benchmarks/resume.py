@@ -1,6 +1,6 @@
-"""A training that is killed (SIGKILL) at 30 % of an epoch and started again: are its weights those of an unbroken one?
+"""Does a training that is killed (SIGKILL) at 30 % of an epoch and restarted end with the weights of an unbroken one?
 
-`make bench-resume` asks this of distilspark and of Hugging Face's Trainer (transformers#11323), with the same tiny
+`make bench-resume` measures it for distilspark and Hugging Face's Trainer (transformers#11323), with the same tiny
 random DistilBERT, the same sentences, batch size and learning rate, and a checkpoint every five steps.
 """
 
@@ -37,7 +37,7 @@ TINY = ("spark.master=local[2]", "spark.driver_memory=1g", "spark.shuffle_partit
 
 
 def main() -> None:
-    """Train, kill, train on and compare, with both."""
+    """Train, kill, resume and compare, with both tools."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     before = machine()
     with tempfile.TemporaryDirectory(prefix="distilspark-resume-") as name:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure_ours(folder: Path) -> dict[str, Any]:
-    """Kill `train` in each of the first two epochs; the weights are compared by their sha256."""
+    """Kill `train` in each of the first two epochs; compare the weights by their sha256."""
     expected = _our_weights(folder, "unbroken", None)
     return {
         f"killed_in_epoch_{epoch + 1}": {"bit_equal": _our_weights(folder, f"killed-{epoch}", epoch) == expected}
@@ -125,14 +125,14 @@ def _train(folder: Path, name: str, checkpoints: Path) -> subprocess.Popen[str]:
 
 
 def _kill_within(process: subprocess.Popen[str], checkpoints: Path, epoch: int) -> None:
-    """Kill the process group once its newest checkpoint is from 30 % of that epoch (counted from 0) or later."""
+    """Kill the process group once its newest checkpoint is at 30 % of that epoch (counted from 0) or later."""
     steps = int(KILLED_AT * SETTINGS["rows"] * 0.8 / SETTINGS["batch_size"])  # a fifth of train is for validation
     while process.poll() is None:
         for file in sorted(checkpoints.glob("*/*.npz"))[-1:]:
             try:
                 with np.load(file) as content:
                     position = json.loads(str(content["state"]))["position"]
-            except OSError:  # deleted meanwhile
+            except OSError:  # the file has been deleted
                 continue
             if (position["epoch"], position["step"]) >= (epoch, steps):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -144,7 +144,7 @@ def _kill_within(process: subprocess.Popen[str], checkpoints: Path, epoch: int) 
 
 
 def measure_trainer(folder: Path, sampling: str) -> dict[str, Any]:
-    """Kill Trainer in each of the first two epochs; tensors are compared one by one."""
+    """Kill Trainer in each of the first two epochs; compare the weights tensor by tensor."""
     steps = SETTINGS["rows"] // SETTINGS["batch_size"]
     expected = _trainer_weights(folder, sampling, 0)
     again = _compare(_trainer_weights(folder, sampling, 0), expected)

@@ -1,10 +1,10 @@
-"""Scoring: `predict` against its rivals, each in a process of its own, one after the other; memory; a small cluster.
+"""Scoring speed: `predict` against its rivals, each in its own process, one after the other; memory; a small cluster.
 
-`make bench-predict` runs it with MiniLM on ../shared/glue; on a machine without that data it takes the sample corpus.
-Half an hour on two cores. `--only NAME ...` measures some anew and keeps the others that the file has.
+`make bench-predict` runs it with MiniLM on ../shared/glue, or on the sample corpus if that data is missing. It takes
+half an hour on two cores. `--only NAME ...` repeats some measurements and keeps the others of the file.
 
-`job_seconds` are those of reading, loading the model, scoring and writing in a session that runs; `process_seconds`
-those of the whole command. A rival is compared by its rows a second without its loading, which is to its advantage.
+`job_seconds` cover reading, loading the model, scoring and writing in a running session; `process_seconds` cover the
+whole command. A rival is compared by its rows a second without loading, which favours the rival.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ MEASUREMENTS: dict[str, Callable[[Material, argparse.Namespace], Figures]] = {
 
 
 def main() -> None:
-    """Run the measurements and write them down."""
+    """Run the measurements and write the results."""
     chosen = _arguments()
     before, file = machine(), RESULTS / "scoring.json"
     known = json.loads(file.read_text(encoding="utf-8"))["measurements"] if chosen.only and file.is_file() else {}
@@ -92,7 +92,7 @@ def _measure(name: str, material: Material, chosen: argparse.Namespace) -> Figur
 
 
 def measure_predict(material: Material, precision: str, rows: int, *overrides: str) -> Figures:
-    """The project's own command, in `local[2]` unless overridden."""
+    """Measure the project's own command, in `local[2]` unless overridden."""
     output = _new_output(material)
     started = time.perf_counter()
     subprocess.run(_predict_command(material, precision, rows, output, *overrides), check=True, **_place(material))
@@ -100,7 +100,7 @@ def measure_predict(material: Material, precision: str, rows: int, *overrides: s
 
 
 def measure_memory(material: Material, precision: str, rows: int) -> Figures:
-    """The same, scored in ten chunks: the MiB that the largest Python worker reached in each."""
+    """Measure scoring in ten chunks: the peak MiB of the largest Python worker in each."""
     output = _new_output(material)
     done = output.parent / f".{output.name}.staging" / "done"
     started = time.perf_counter()
@@ -114,12 +114,12 @@ def measure_memory(material: Material, precision: str, rows: int) -> Figures:
 
 
 def measure_one_process(material: Material, precision: str, rows: int) -> Figures:
-    """The package in one process without Spark, on as many threads as Spark has cores."""
+    """Measure the package in one process without Spark, with as many threads as Spark has cores."""
     return _measure_program(material, sys.executable, HERE / "one_process.py", rows, material.package(precision))
 
 
 def measure_rival(material: Material, name: str, rows: int) -> Figures:
-    """A program of `rivals/`, in the rivals' environment."""
+    """Measure a program of `rivals/`, in the rivals' environment."""
     script = HERE / "rivals" / f"{name}.py"
     figures = _measure_program(material, str(RIVALS_PYTHON), script, rows, material.network)
     loaded = rows / (figures["job_seconds"] - figures["load_seconds"])
@@ -128,7 +128,7 @@ def measure_rival(material: Material, name: str, rows: int) -> Figures:
 
 
 def measure_standalone(material: Material, precision: str, rows: int) -> Figures:
-    """Two workers of one core each against one core."""
+    """Measure two one-core workers against one core."""
     alone = measure_predict(material, precision, rows, "spark.master=local[1]")
     with standalone_cluster(_new_output(material), CORES, memory="2g") as cluster:
         resources = ["spark=standalone", "spark.executor_cores=1", "spark.executor_memory=1g"]
@@ -195,10 +195,10 @@ def _figures(material: Material, output: Path, rows: int, process_seconds: float
 
 
 def agreement(material: Material, output: Path, rows: int) -> Figures:
-    """Of the labels with the network's own in Keras, and the largest difference of a probability.
+    """Return the share of labels equal to the Keras network's, and the largest difference of a probability.
 
     Raises:
-        SystemExit: not every row came out, once.
+        SystemExit: the output does not have every row exactly once.
 
     """
     scored = pd.read_parquet(output, columns=["id", "prediction", "score"])
@@ -216,7 +216,7 @@ def _check(agreement: Figures, name: str) -> None:
 
 
 def compare(measurements: dict[str, Figures]) -> dict[str, dict[str, float]]:
-    """How many times as fast `predict` is, by its whole job."""
+    """Return how many times as fast `predict` is, for its whole job."""
     return {
         precision: {
             rival: round(measurements[own]["rows_a_second"] / _best_rate(measurements[rival]), 2)

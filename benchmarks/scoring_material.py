@@ -1,7 +1,7 @@
-"""What all ways of scoring get: the same sentences, and one network in the form that each of them reads.
+"""Shared input of all ways of scoring: the same sentences, and one network in the format that each of them reads.
 
-The network is MiniLM with a head that was not trained, which takes as long as one that was, and a stock
-`DistilBertForSequenceClassification` can hold it (its pooling is `cls`).
+The network is MiniLM with an untrained head, which is as slow as a trained one. Its pooling is `cls`, so that a stock
+`DistilBertForSequenceClassification` can hold it.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ REFERENCE_ROWS = 4000
 
 @dataclass(frozen=True)
 class Material:
-    """Where everything is."""
+    """The paths of the material."""
 
     folder: Path
     model_uris: dict[str, str]  # of the packages, by precision
 
     @property
     def store(self) -> str:
-        """The tracking URI of the store that holds the packages."""
+        """The tracking URI of the store with the packages."""
         return _store(self.folder)
 
     @property
     def network(self) -> Path:
-        """`network.keras`, and the same weights as a Hugging Face folder."""
+        """The folder of `network.keras` and of the same weights as a Hugging Face folder."""
         return self.folder / "network"
 
     def package(self, precision: str) -> Path:
-        """The folder that `distilspark.package.pyfunc.Scorer` loads."""
+        """Return the folder that `distilspark.package.pyfunc.Scorer` loads."""
         return self.folder / precision
 
     @property
     def reference(self) -> pd.DataFrame:
-        """What the network says in Keras about the first sentences: `id`, `prediction`, `score`."""
+        """The Keras network's answers for the first sentences: `id`, `prediction`, `score`."""
         return pd.read_parquet(self.folder / "reference.parquet")
 
     def sentences(self, rows: int) -> Path:
-        """A parquet file of `id` and `sentence`, drawn with replacement: fewer rows are the first ones of more."""
+        """Return a parquet file of `id` and `sentence`, drawn with replacement; fewer rows are a prefix of more."""
         file = self.folder / f"sentences_{rows}.parquet"
         if not file.exists():
             _draw(rows).to_parquet(file, index=False)
@@ -78,7 +78,7 @@ def _draw(rows: int) -> pd.DataFrame:
 
 
 def write_material(folder: Path, model: str) -> Material:
-    """Write everything but the sentences; `model` is a file of `conf/model/`."""
+    """Write everything except the sentences; `model` is the name of a file in `conf/model/`."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", ["task=cola", f"model={model}", "model.pooling=cls"])
     config = from_hydra(TrainConfig, composed)
@@ -96,7 +96,7 @@ def write_material(folder: Path, model: str) -> Material:
 
 
 def _balance_head(network: keras.Model, checkpoint: Path, sentences: list[str], max_length: int) -> np.ndarray:
-    """Give the head weights of a trained one's size, and both labels to half of the sentences; their probabilities."""
+    """Scale and shift the head so that it predicts each label for half of the sentences; return probabilities."""
     for name in ("pre_classifier", "classifier"):
         layer = network.get_layer(name)
         layer.kernel.assign(layer.kernel * 20)

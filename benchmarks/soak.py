@@ -1,7 +1,7 @@
-"""Kills (SIGKILL) at random moments of a scoring, a stream and a training, in a loop, each started again until done.
+"""Kill (SIGKILL) a scoring, a stream and a training at random moments, in a loop; restart each until it is done.
 
-`make soak MINUTES=30` runs it with a tiny random model. After each job it checks that every row came out once, that the
-weights are those of a training that nothing interrupted, that one run is finished and that no file is left over.
+`make soak MINUTES=30` runs it with a tiny random model. After each job it checks that every row is in the output once,
+that the weights equal those of an uninterrupted training, that one run is finished, and that no files are left over.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from distilspark.console import progress_bar
 from distilspark.paths import ROOT
 from results_file import machine, write_results
 
-FILES = 10  # of a stream
-MOST_KILLS = 3  # of one job
+FILES = 10  # files of a stream
+MOST_KILLS = 3  # kills of one job
 SPARK = ("spark.master=local[2]", "spark.driver_memory=1g", "spark.shuffle_partitions=2")
 TRAINING = (
     *("task=cola", "model=tiny", "data=sample", "data.sample_rows.train=2000", "data.sample_rows.dev=200"),
@@ -41,23 +41,23 @@ INHERITED = ("MLFLOW_", "HYDRA_", "SPARK_", "PYSPARK_")
 
 @dataclass
 class Soak:
-    """A store, a model and an input of its own; `tally` counts what happened to each kind of job."""
+    """A store, a model and an input; `tally` counts what happened to each kind of job."""
 
     folder: Path
     rows: int
     chance: random.Random
     tally: dict[str, Counter[str]] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)  # of a job that nothing interrupts
-    weights: str = ""  # the sha256 of the training that nothing interrupted
+    seconds: dict[str, float] = field(default_factory=dict)  # of an uninterrupted job
+    weights: str = ""  # the sha256 of the uninterrupted training's weights
     number: int = 0
 
     @property
     def client(self) -> MlflowClient:
-        """Of the store."""
+        """A client of the store."""
         return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own."""
+        """Start a command in its own process group."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(INHERITED)}
         own = {
             "PYTHONPATH": str(ROOT / "src"),
@@ -74,10 +74,10 @@ class Soak:
             )
 
     def run(self, kind: str, *arguments: str) -> None:
-        """Run a command to its end, however often it is killed on the way.
+        """Run a command to its end, with up to `MOST_KILLS` kills on the way.
 
         Raises:
-            RuntimeError: it fails by itself.
+            RuntimeError: the command fails without being killed.
 
         """
         tally, kills = self.tally.setdefault(kind, Counter()), self.chance.randint(1, MOST_KILLS)
@@ -96,7 +96,7 @@ class Soak:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
             said = (self.folder / "output.log").read_text()
-            if process.returncode == 2 and "is there already" in said:  # killed after it had published and cleaned up
+            if process.returncode == 2 and "is there already" in said:  # killed after publication and clean-up
                 tally["were_published_already"] += 1
             elif process.returncode:
                 raise RuntimeError(f"{kind} ended with {process.returncode}: {said}")
@@ -109,7 +109,7 @@ class Soak:
         self._score("scoring", self.folder / "rows")
 
     def stream(self) -> None:
-        """Score them as a stream, two files at a time."""
+        """Score all rows as a stream, two files at a time."""
         settings = ("predict.streaming=true", "predict.available_now=true", "predict.files_per_batch=2")
         self._score("stream", self.folder / "rows", *settings)
 
@@ -127,7 +127,7 @@ class Soak:
         self._count_running(kind, "distilspark-cola-scoring")
 
     def train(self) -> None:
-        """Train; the first one, which nothing interrupts, registers the model that scores."""
+        """Train; the first training is uninterrupted and registers the model for scoring."""
         name = f"soak-{self.number}" if self.number else "distilspark-cola"
         self.run("training", "train", *TRAINING, f"registry.name={name}")
         tally, experiment = self.tally["training"], self.client.get_experiment_by_name("distilspark-cola")
@@ -149,7 +149,7 @@ class Soak:
 
 
 def main() -> int:
-    """Kill until the time is up, and write down what came of it."""
+    """Repeat the jobs with kills until the time is up, and write the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rows", type=int, default=200_000, help="that each scoring and each stream has")
@@ -177,7 +177,7 @@ def main() -> int:
 
 
 def write_rows(folder: Path, rows: int) -> None:
-    """Write files of lines, all of them different."""
+    """Write files of distinct lines."""
     folder.mkdir()
     for file in range(FILES):
         lines = (f"The cat number {row} sleeps.\n" for row in range(file, rows, FILES))
@@ -185,7 +185,7 @@ def write_rows(folder: Path, rows: int) -> None:
 
 
 def minutes(limit: float) -> Iterator[None]:
-    """Yield until so many minutes are over, with a progress bar; twice at least, as the first round has no kills."""
+    """Yield for this many minutes with a progress bar; at least twice, as the first round has no kills."""
     started, rounds = time.monotonic(), 0
     with progress_bar() as progress:
         bar = progress.add_task("minutes", total=round(limit))

@@ -1,4 +1,4 @@
-"""A Spark standalone cluster on this machine, from the installed package; the tests use it too."""
+"""A local Spark standalone cluster from the installed package; the tests use it too."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ EXECUTOR = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
 
 @dataclass(frozen=True)
 class Cluster:
-    """A master and its workers, while they run."""
+    """A running master and its workers."""
 
     master: str  # its URL
     folder: Path  # with the logs, and a folder for each worker
     workers: list[int]  # their process ids
 
     def executors(self) -> list[psutil.Process]:
-        """The executors' JVMs of whatever runs now."""
+        """Return the executor JVMs that run now."""
         below = [child for worker in self.workers for child in psutil.Process(worker).children()]
         return [child for child in below if _is_executor(child)]
 
@@ -37,7 +37,7 @@ class Cluster:
 def _is_executor(process: psutil.Process) -> bool:
     try:
         return EXECUTOR in process.cmdline()
-    except psutil.NoSuchProcess:  # it has just ended
+    except psutil.NoSuchProcess:  # the process has ended
         return False
 
 
@@ -45,16 +45,16 @@ def _is_executor(process: psutil.Process) -> bool:
 def standalone_cluster(
     folder: Path, workers: int = 2, memory: str = "1g", environment: Mapping[str, str] | None = None
 ) -> Iterator[Cluster]:
-    """A master and workers of one core each, all of whose ends are the block's.
+    """Run a master and one-core workers for the duration of the block.
 
     Args:
-        folder: theirs, which is made.
-        workers: how many.
-        memory: that each has for executors.
-        environment: what the workers, and so their executors, have in theirs beside the caller's.
+        folder: the cluster's folder, which is created.
+        workers: the number of workers.
+        memory: each worker's memory for executors.
+        environment: variables for the workers and their executors, added to the caller's.
 
     Raises:
-        TimeoutError: they do not find one another.
+        TimeoutError: the master or its workers do not start in time.
 
     """
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Tables of the benchmarks' results as markdown, for the README and the documentation (`docs/generate/fill.py`)."""
+"""Markdown tables of the benchmarks' results, for the README and the documentation (`docs/generate/fill.py`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TITLES = {"mcc": "MCC", "pearson": "Pearson", "spearman": "Spearman", "accuracy"
 
 
 def results(name: str) -> Any:
-    """Read the file of a benchmark."""
+    """Read a benchmark's results file."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -33,7 +33,7 @@ def short(value: float, digits: int = 4) -> str:
 
 
 def quality() -> str:
-    """Write the scores on dev of each task, over its seeds."""
+    """Write each task's dev scores over its seeds."""
     rows = []
     for task, headline, others in (("cola", "mcc", ("accuracy",)), ("stsb", "pearson", ("spearman", "r2"))):
         found = results(f"quality_{task}")
@@ -50,7 +50,7 @@ def spread(summary: Mapping[str, float]) -> str:
 
 
 def scoring_speed() -> str:
-    """Write the rows a second of `predict`, and how many times as fast it is as other ways to score in Spark."""
+    """Write the rows a second of `predict`, and its speedup over other ways to score in Spark."""
     found = results("scoring")
     rows = []
     for precision in ("int8", "float32"):
@@ -110,7 +110,7 @@ def cluster_steps() -> str:
 
 
 def cluster_scaling() -> str:
-    """Write the speed of more workers, by the model of `benchmarks/cluster_training.py`."""
+    """Write the speed of more workers, as modelled in `benchmarks/cluster_training.py`."""
     rows = [
         (network, str(each["workers"]), f"{each['same_batch_speedup']:.2f}", f"{each['batch_grows_speedup']:.2f}")
         for network, points in results("cluster_training")["on_paper"]["scaling"].items()
@@ -120,7 +120,7 @@ def cluster_scaling() -> str:
 
 
 def cluster_fit() -> str:
-    """State what a step moves, and how far the model is from what was measured."""
+    """State the data moved in a step, and the model's deviation from the measurements."""
     found = results("cluster_training")
     paper, checks = found["on_paper"], found["on_paper"]["checks"].values()
     gradient = found["measured"]["one_worker"]["gradient_mb"]
@@ -133,7 +133,7 @@ def cluster_fit() -> str:
 
 
 def cluster_quality() -> str:
-    """Write the scores on STS-B of one worker and of two."""
+    """Write the STS-B scores of one worker and of two."""
     names = {"stsb": "one worker", "stsb_two_workers": "two workers"}
     return table(
         ("STS-B", "Pearson on dev, over three seeds"),
@@ -155,7 +155,7 @@ def class_weights() -> str:
 
 
 def resumed() -> str:
-    """Write whether a training that was killed and resumed ends with the weights of an unbroken one."""
+    """Write whether a training that was killed and resumed ends with the weights of an uninterrupted one."""
     names = {
         "distilspark": "distilspark",
         "trainer_random": "Trainer, random batches",
@@ -174,7 +174,7 @@ def _equality(found: Mapping[str, Any]) -> str:
 
 
 def sources() -> str:
-    """Write the command and machine behind each file of results."""
+    """Write the command and machine of each results file."""
     rows = []
     for file in sorted(RESULTS.glob("*.json")):
         found = results(file.stem)
@@ -200,7 +200,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 
 def fill(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """Write each table between its markers, in place of what stands there.
+    """Replace the text between each table's markers with the table.
 
     Raises:
         KeyError: a marker names no table.

@@ -1,7 +1,7 @@
-"""Some steps of a training in this project's way, or in the report's: Keras's Adam, every row padded to 64 tokens.
+"""Some training steps in this project's way, or in the report's: Keras's Adam, every row padded to 64 tokens.
 
-`train_steps.py WAY TASK MODEL ROWS BATCH STEPS` prints what `StepClock` measures, as JSON. ROWS is a parquet file of
-`sentence1`, perhaps `sentence2`, and `label`.
+`train_steps.py WAY TASK MODEL ROWS BATCH STEPS` prints the figures of `StepClock` as JSON. ROWS is a parquet file of
+`sentence1`, optionally `sentence2`, and `label`.
 """
 
 from __future__ import annotations

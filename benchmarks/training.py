@@ -1,6 +1,6 @@
 """Training: an epoch of CoLA in buckets against the same code padded to 64, and memory over ten epochs.
 
-`make bench` runs it with MiniLM on ../shared/glue; on a machine without that data it takes the sample corpus.
+`make bench` runs it with MiniLM on ../shared/glue, or on the sample corpus if that data is missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from results_file import machine, write_results
 
 
 def main() -> None:
-    """Run both measurements and write them down."""
+    """Run both measurements and write the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=6840, help="training rows in the measured epochs")
     parser.add_argument("--memory-rows", type=int, default=320, help="training rows in the ten epochs")
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measure_epochs(rows: int) -> dict[str, Any]:
-    """Seconds of the second epoch (the first one traces), bucket widths taken in turns, twice each; the best counts."""
+    """Return the best seconds of the second epoch (the first one traces) from two runs for each bucket width."""
     widths = {"bucketed": _config().training.bucket_width, "padded_to_64": 64}
     seconds: dict[str, list[float]] = {name: [] for name in widths}
     for _ in range(2):
@@ -55,7 +55,7 @@ def measure_epochs(rows: int) -> dict[str, Any]:
 
 
 def measure_memory(rows: int) -> dict[str, Any]:
-    """Resident memory after each of ten epochs, each with its validation predictions."""
+    """Return resident memory after each of ten epochs, each with validation predictions."""
     after = [round(epoch["memory_mib"]) for epoch in _train(rows, _config().training.bucket_width, epochs=10)]
     return {"rows": rows, "mib_after_epoch": after, "growth_from_epoch_2_to_10_mib": after[-1] - after[1]}
 

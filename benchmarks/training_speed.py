@@ -1,9 +1,8 @@
 """Training against Hugging Face's Trainer and the report's way: rows a second, processor time, memory.
 
-`make bench-train` runs it on ../shared/glue; on a machine without that data it takes the sample corpus. All ways train
-the same checkpoint on the same rows with the same batch size, each in a process of its own, in turns; medians count.
-The first 20 steps of a process are not measured. Trainer groups rows by length; in bf16 it is measured where the
-processor has instructions for it.
+`make bench-train` runs it on ../shared/glue, or on the sample corpus if that data is missing. All ways train the same
+checkpoint on the same rows with the same batch size, each in its own process, in turn; medians are compared. The first
+20 steps of a process are not timed. Trainer groups rows by length; bf16 is measured only if the processor supports it.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ WAYS = ["ours", "trainer_float32", *(["trainer_bfloat16"] if HAS_BFLOAT16 else [
 
 
 def main() -> None:
-    """Measure all ways in turns and write the figures down."""
+    """Measure all ways in turn and write the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--tasks", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
@@ -60,7 +59,7 @@ def main() -> None:
 
 
 def write_rows(folder: Path) -> dict[str, Path]:
-    """Write each task's training rows as all ways read them."""
+    """Write each task's training rows in the format that all ways read."""
     tables = {"cola": read_cola("train").rename(columns={"sentence": "sentence1"}), "stsb": read_stsb("train")}
     for task, table in tables.items():
         columns = [name for name in ("sentence1", "sentence2", "label") if name in table]
@@ -90,7 +89,7 @@ def fetch_checkpoint(model: str) -> Path:
 
 
 def compare(ways: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Return our median rows a second, divided by every other way's."""
+    """Return our median rows a second divided by that of each other way."""
     medians = {way: median(each["rows_per_second"] for each in measured) for way, measured in ways.items()}
     return {way: round(medians["ours"] / speed, 2) for way, speed in medians.items() if way != "ours"}
 

@@ -12,7 +12,7 @@ EVERY = 0.2  # seconds
 
 
 def watch_workers(driver: subprocess.Popen[str], progress: Callable[[], int]) -> list[float]:
-    """Wait for the driver to end; the MiB that the largest worker reached while `progress()` was 0, 1, 2, ..."""
+    """Wait for the driver to end; return the largest worker's peak MiB while `progress()` was 0, 1, 2, ..."""
     peaks: list[float] = []
     while driver.poll() is None:
         done = progress()
@@ -23,12 +23,12 @@ def watch_workers(driver: subprocess.Popen[str], progress: Callable[[], int]) ->
 
 
 def largest_worker(driver: int) -> float:
-    """MiB of the largest Python process below the driver's JVM."""
+    """Return the MiB of the largest Python process below the driver's JVM."""
     sizes = [0]
     for process in psutil.Process(driver).children(recursive=True):
         try:
             if any("pyspark.daemon" in word for word in process.cmdline()):
                 sizes.append(process.memory_info().rss)
-        except psutil.Error:  # it has ended
+        except psutil.Error:  # the process has ended
             continue
     return max(sizes) / 2**20

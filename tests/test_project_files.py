@@ -62,9 +62,8 @@ def test_mlproject_entry_points_match_the_commands() -> None:
 def test_python_and_conda_environments_install_the_lock_file() -> None:
     assert read_yaml("MLproject")["python_env"] == "python_env.yaml"
     python_env = read_yaml("python_env.yaml")
-    assert python_env == {
-        "dependencies": ["-r requirements.lock"]
-    }  # with a `python:` key, pyenv would build an interpreter
+    # with a `python:` key, pyenv would build an interpreter
+    assert python_env == {"dependencies": ["-r requirements.lock"]}
     conda = read_yaml("conda.yaml")["dependencies"]
     assert {"pip": ["-r requirements.lock"]} in conda
     assert "openjdk=17" in conda

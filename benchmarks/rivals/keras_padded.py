@@ -13,7 +13,7 @@ BATCH_SIZE = 8
 
 
 def load(folder: str) -> Predict:
-    """The network in one thread, compiled for its one shape."""
+    """Load the network with one thread, compiled for its only shape."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import keras
     import keras_hub  # noqa: F401 (knows the layers of the saved network)

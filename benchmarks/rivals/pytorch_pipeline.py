@@ -11,7 +11,7 @@ BATCH_SIZE = 32
 
 
 def load(folder: str) -> Predict:
-    """The pipeline in one thread."""
+    """Load the pipeline with one thread."""
     import torch
     from transformers import pipeline
 

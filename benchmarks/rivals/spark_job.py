@@ -1,4 +1,4 @@
-"""What the rivals that run in Spark share: read a parquet file, score it in a pandas UDF, write parquet."""
+"""The job shared by the rivals in Spark: read a parquet file, score it in a pandas UDF, write parquet."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Predict = Callable[[list[str]], pd.DataFrame]  # sentences -> prediction, score
 
 
 def run(load: Callable[[str], Predict]) -> None:
-    """Do `SCRIPT INPUT OUTPUT NETWORK CORES`, one task a core; print its seconds as JSON.
+    """Run `SCRIPT INPUT OUTPUT NETWORK CORES` with one task a core; print its seconds as JSON.
 
-    `load(network)` is called once a task, which is once a worker process; `load_seconds` is the mean of these calls.
+    `load(network)` is called once in each worker process; `load_seconds` is the mean of these calls.
     """
     source, target, network, cores = sys.argv[1:]
     spark = _session(int(cores))

@@ -1,7 +1,7 @@
-"""Rival: Hugging Face's Trainer on PyTorch, batches of like length.
+"""Rival: Hugging Face's Trainer on PyTorch, with rows grouped by length.
 
-`trainer.py CHECKPOINT ROWS OUTPUTS BATCH STEPS PRECISION` prints what `training_speed.StepClock` measures, as JSON.
-ROWS is a parquet file of `sentence1`, perhaps `sentence2`, and `label`; of OUTPUTS 1, a label is a number to predict.
+`trainer.py CHECKPOINT ROWS OUTPUTS BATCH STEPS PRECISION` prints the figures of `step_clock.StepClock` as JSON. ROWS is
+a parquet file of `sentence1`, optionally `sentence2`, and `label`; if OUTPUTS is 1, the labels are numbers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ClockCallback(TrainerCallback):  # type: ignore[misc]
 
 
 class Rows:
-    """Encoded rows as Trainer wants them: it reads `input_ids` to group them by length."""
+    """Encoded rows in the format of Trainer, which reads `input_ids` to group them by length."""
 
     def __init__(self, encoded: dict[str, list[list[int]]], labels: list[Any]) -> None:
         self.encoded, self.labels = encoded, labels

@@ -1,7 +1,7 @@
-"""Rival: Hugging Face's Trainer on PyTorch, killed within an epoch and started again.
+"""Rival: Hugging Face's Trainer on PyTorch, killed within an epoch and restarted.
 
-`trainer_resume.py CHECKPOINT ROWS OUTPUT SAMPLING KILL_AT` trains into OUTPUT, from its last checkpoint if any;
-it kills itself (SIGKILL) after step KILL_AT (0: never). `benchmarks/resume.py` runs it.
+`trainer_resume.py CHECKPOINT ROWS OUTPUT SAMPLING KILL_AT` trains into OUTPUT, from its last checkpoint if any; it
+kills itself (SIGKILL) after step KILL_AT (0: never). `benchmarks/resume.py` runs it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class KillCallback(TrainerCallback):  # type: ignore[misc]
 
 
 def main() -> None:
-    """Train with the settings that both tools have."""
+    """Train with the settings shared by both tools."""
     checkpoint, source, output, sampling, kill_at = sys.argv[1:]
     settings, rows = json.loads(SETTINGS.read_text()), json.loads(Path(source).read_text())
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)

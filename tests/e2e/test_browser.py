@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def swept(browser: Browser, request: pytest.FixtureRequest) -> Swept:
-    """The ablation to open: the newest in `--store`, else the session's."""
+    """The newest ablation in `--store`, or the session's own ablation."""
     if folder := request.config.getoption("--store"):
         place = Place(folder.absolute())
         sweeps = parents(place, "distilspark-cola")

@@ -49,7 +49,7 @@ def test_a_changed_package_is_refused_before_its_code_runs(
 
 
 def check_signed(place: Place, name: str) -> str:
-    """Return the URI of the newest version, which the key of this name has signed."""
+    """Check that the key of this name has signed the newest version; return the version's URI."""
     version, *_ = place.client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
     key, known_as = f"{place.keys / name}.pub.pem", (name, str(version.version), version.tags[DIGEST])
     assert is_signed([key], version.tags[SIGNATURE], *known_as)

@@ -29,7 +29,7 @@ API = "api/2.0/mlflow"
 
 @dataclass
 class Server:
-    """`python -m distilspark server` on a port of its own."""
+    """`python -m distilspark server` on its own port."""
 
     place: Place
     store: str

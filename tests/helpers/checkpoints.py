@@ -23,7 +23,7 @@ class Interrupting(CheckpointFolder):
 
 
 def flip_a_byte(file: Path) -> None:
-    """Change the last byte."""
+    """Flip a bit of the last byte."""
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)

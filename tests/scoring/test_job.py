@@ -469,9 +469,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     try:
         yield remount
     finally:
-        subprocess.run(
-            ["umount", "--lazy", str(disk)], check=True
-        )  # Spark may hold a file open that it could not write
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Spark may still hold a file open
 
 
 def test_unwritable_output_folder_is_refused(score: Scoring, mount: Callable[[str], Path]) -> None:

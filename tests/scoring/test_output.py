@@ -117,12 +117,8 @@ def test_csv_distinguishes_empty_text_from_null(spark: SparkSession, written: Ca
         ),
     )
     assert [list(row.values()) for row in table.select(NAMES).to_pylist()] == rows
-    options = {
-        "header": True,
-        "escape": '"',
-        "multiLine": True,
-        "nullValue": "\x02",
-    }  # by default Spark reads both as null
+    # by default Spark reads both as null
+    options = {"header": True, "escape": '"', "multiLine": True, "nullValue": "\x02"}
     again = spark.read.options(**options).csv(f"file:{file}").collect()
     assert [without_nul(list(row)[: len(NAMES)]) for row in again] == [without_nul(row) for row in rows]
 

@@ -68,9 +68,8 @@ def test_variants_of_a_sweep_are_in_order_with_their_seeds(store: MadeStore, col
     settings = compared.settings.set_index("setting")
     assert settings.loc["training.class_weights"].to_dict() == {"off": "off", "balanced": "balanced"}
     assert [len(each) for each in compared.histories.values()] == [2, 1]
-    store.client.set_tag(
-        parent, "sweep.baseline", "training.class_weights=balanced"
-    )  # the baseline may have started second
+    # the baseline may have started second
+    store.client.set_tag(parent, "sweep.baseline", "training.class_weights=balanced")
     assert [each.label for each in compared_sweep(parent).variants] == ["balanced", "off"]
 
 

@@ -105,7 +105,9 @@ def test_interrupted_part_continues(make: Callable[..., TrainingBatches]) -> Non
 
 
 @pytest.mark.parametrize("rows, size, count", [(1, 8, 1), (8, 8, 1), (9, 8, 2), (3, 1, 3)])
-def test_number_of_batches_of_a_small_set(toy_rows: Callable[..., Any], rows: int, size: int, count: int) -> None:
+def test_small_sets_have_the_expected_number_of_batches(
+    toy_rows: Callable[..., Any], rows: int, size: int, count: int
+) -> None:
     encoded, labels = toy_rows(rows)
     batches = TrainingBatches(encoded, labels.astype(np.float32), BatchSettings(size, 8, 0))
     assert len(batches) == len(list(batches)) == count

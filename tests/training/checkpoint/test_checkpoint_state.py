@@ -58,9 +58,8 @@ def test_resumed_training_equals_the_uninterrupted_one(
 ) -> None:
     """Interrupted in the first epoch, at an epoch's end and in a later one; once the newest checkpoint is damaged."""
     settings = (*CHANGED, option)
-    rows = (
-        {**turned, "validation": toy_rows(40, seed=1)} if option.endswith("soup") else turned
-    )  # otherwise the soup would have only one epoch
+    # with inverted labels the soup would have only one epoch
+    rows = {**turned, "validation": toy_rows(40, seed=1)} if option.endswith("soup") else turned
     network, whole, reported = train_toy(*settings, **rows)
     assert 3 <= len(whole.history) < 9, "it is to stop early, but not at once"
     assert whole.best_epoch < len(whole.history)
