@@ -127,7 +127,7 @@ def test_label_names_are_read_as_ids(
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_hub_files_are_the_datasets_own(task_of: Callable[[str], TaskConfig], name: str) -> None:
+def test_hub_files_have_the_names_of_the_dataset_repository(task_of: Callable[[str], TaskConfig], name: str) -> None:
     hub = task_of(name).hub
     dev = {"mnli": "validation_matched"}.get(name, "validation")
     assert hub == {"train": f"{name}/train-00000-of-00001.parquet", "dev": f"{name}/{dev}-00000-of-00001.parquet"}

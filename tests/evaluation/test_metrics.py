@@ -64,7 +64,7 @@ def test_almost_constant_predictions_do_not_warn() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_outputs_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_nan_or_infinite_outputs_and_labels_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="1 of 3 rows have NaN or infinite outputs or labels, first: 1"):
         REGRESSION.compute_metrics(np.arange(3.0), np.array([0, bad, 2]))
     with pytest.raises(ValueError, match="1 of 3 rows"):

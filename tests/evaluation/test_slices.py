@@ -81,7 +81,7 @@ def test_rows_of_equal_length_are_in_one_band(tokens: list[int], expected: dict[
     assert length_bands(np.array(tokens)).value_counts(sort=False).to_dict() == expected
 
 
-def test_half_of_colas_dev_rows_come_from_the_publications_of_train(cola: TaskConfig, glue: Path) -> None:
+def test_about_half_of_colas_dev_rows_are_in_domain(cola: TaskConfig, glue: Path) -> None:
     columns = ["source", "label", "mark", "sentence1"]
     train, dev = (
         pd.read_csv(glue / "CoLA" / f"{split}.tsv", sep="\t", names=columns, quoting=csv.QUOTE_NONE)

@@ -162,7 +162,7 @@ def test_invalid_bytes_of_plain_text_are_row_errors(score: Scoring) -> None:
     assert rows["sentence1"].tolist()[2:] == ["nul \0 byte", "🙂 emoji", "", "last without end"]
 
 
-def test_a_line_of_ten_megabytes(score: Scoring) -> None:
+def test_line_of_ten_megabytes_is_a_row_error(score: Scoring) -> None:
     long = "word " * 2_000_000
     rows = score(score.text(["before", long, "after"]), "predict.max_error_fraction=0.5")
     assert rows["error"].tolist() == ["", "sentence1 has 10000000 characters, more than 1000000", ""]
@@ -171,7 +171,7 @@ def test_a_line_of_ten_megabytes(score: Scoring) -> None:
 
 
 @pytest.mark.parametrize("name", ["rows.tsv", "rows.csv"])
-def test_nul_bytes_in_tables(score: Scoring, name: str) -> None:
+def test_nul_bytes_in_csv_and_tsv_are_kept_as_text(score: Scoring, name: str) -> None:
     end = "," if name.endswith("csv") else "\t"
     lines = [f"sentence{end}n", f"a\0b{end}1", f"\0first{end}2", f"last{end}3", f"one column too many{end}4{end}5"]
     rows = score(score.text(lines, name), "predict.max_error_fraction=1")

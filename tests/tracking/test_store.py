@@ -109,7 +109,7 @@ def test_store_error_is_a_user_error_only_for_denied_access(
         check_store()
 
 
-def test_few_retries_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_retries_restores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     monkeypatch.delenv(name, raising=False)
     with few_retries():
