@@ -88,7 +88,7 @@ def test_name_server_that_hangs_delays_less_than_five_seconds(monkeypatch: pytes
     assert time.monotonic() - start < 5
 
 
-def test_offline_mode_makes_no_requests(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_refuses_to_fetch(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.hub_answers()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert not hub.hub_answers()

@@ -117,7 +117,7 @@ def test_run_list_nests_the_jobs_under_the_sweep_run(ui: Ui, swept: Swept) -> No
         expect(link(ui, job)).to_be_visible()
 
 
-def test_results_view_lists_runs_sorted_by_the_metric(ui: Ui, results: tuple[str, Run]) -> None:
+def test_results_view_lists_runs_with_settings_and_metrics(ui: Ui, results: tuple[str, Run]) -> None:
     page, run = results
     ui.page.set_viewport_size({"width": 1760, "height": 520})
     ui.open(page)
