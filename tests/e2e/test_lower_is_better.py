@@ -38,6 +38,7 @@ def jobs(swept: Swept) -> Iterator[dict[str, Run]]:
 
 
 def test_best_epoch_has_the_lowest_error(swept: Swept, jobs: dict[str, Run]) -> None:
+    assert set(jobs) == {BETTER, HOPELESS}
     for run in jobs.values():
         history = swept.place.client.get_metric_history(run.info.run_id, "val/mse")
         assert run.data.metrics["val/kept_mse"] == min(point.value for point in history)

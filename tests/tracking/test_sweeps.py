@@ -132,7 +132,7 @@ def test_finished_jobs_of_an_interrupted_sweep_are_adopted(client: mlflow.Mlflow
     assert ids(children(now)) == ids([done])
     assert ids(children(earlier)) == ids([broken, lost])
     assert client.get_run(lost.info.run_id).info.status == "KILLED"
-    assert client.get_run(earlier.info.run_id).info.status == status or "KILLED"
+    assert client.get_run(earlier.info.run_id).info.status == (status or "KILLED")
     assert client.get_run(earlier.info.run_id).data.tags["sweep.continued_by"] == now.info.run_id
 
 
