@@ -34,7 +34,7 @@ def test_signal_during_training_ends_the_run_as_killed(place: Place, number: sig
         end_group(process)
     assert process.returncode == 130
     assert error == "distilspark: interrupted\n"
-    (run,) = [each for each in place.runs("distilspark-cola") if each.data.params["registry.name"] == name]
+    (run,) = [each for each in place.runs("distilspark-cola") if each.data.params.get("registry.name") == name]
     assert run.info.status == "KILLED"
     assert run.info.end_time
     history = place.client.get_metric_history(run.info.run_id, "val/mcc")
@@ -55,7 +55,7 @@ def test_missing_file_fails_the_run_and_is_named_in_the_error(place: Place) -> N
     assert ended.stderr.count("\n") == 1
     assert "/no/such place/$(touch PWNED)" in ended.stderr.replace("%20", " ")
     assert not Path(place.folder / "PWNED").exists()
-    (run,) = [each for each in place.runs("distilspark-cola") if each.data.params["data.path"] == wanted]
+    (run,) = [each for each in place.runs("distilspark-cola") if each.data.params.get("data.path") == wanted]
     assert run.info.status == "FAILED"
     assert run.data.tags["error"].startswith("UserError: ")
     assert run.info.start_time / 1000 >= started - 1

@@ -25,7 +25,7 @@ FULL = "No space left on device"
 
 
 def run_named(place: Place, name: str) -> Run:
-    (run,) = [run for run in place.runs("distilspark-cola") if run.data.params["registry.name"] == name]
+    (run,) = [run for run in place.runs("distilspark-cola") if run.data.params.get("registry.name") == name]
     return run
 
 

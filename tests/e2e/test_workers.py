@@ -33,7 +33,7 @@ TOGETHER = (
 
 
 def run_named(place: Place, name: str) -> Run:
-    (run,) = [run for run in place.runs("distilspark-cola") if run.data.params["registry.name"] == name]
+    (run,) = [run for run in place.runs("distilspark-cola") if run.data.params.get("registry.name") == name]
     return run
 
 

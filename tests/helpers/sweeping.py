@@ -35,4 +35,4 @@ def children(place: Place, parent: Run) -> list[Run]:
 def parents(place: Place, registry: str, experiment: str = EXPERIMENT) -> list[Run]:
     """Return the sweeps with this `registry.name`, the newest first."""
     runs = [run for run in place.runs(experiment) if run.data.tags.get("sweep.parent") == "true"]
-    return [run for run in runs if run.data.params["registry.name"] == registry]
+    return [run for run in runs if run.data.params.get("registry.name") == registry]
