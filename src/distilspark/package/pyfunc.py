@@ -69,7 +69,7 @@ class Scorer:
         Args:
             model_input: the task's text columns; others are not read.
             params: `max_characters`, more are an error; `batch_tokens`, padded tokens in one call of the network. At
-                most `HIGHEST`, but for a Spark job, whose own settings they are.
+                most `HIGHEST`, except in a Spark job, which sets its own.
 
         Raises:
             RequestError: a param is out of its range.

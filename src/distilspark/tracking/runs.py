@@ -179,7 +179,7 @@ def _take_over(before: Run, run: mlflow.ActiveRun) -> None:
 
 
 def end_interrupted(run_id: str | None, successor: str | None) -> None:
-    """End a run whose process was killed, and tag it with the run that continues its work; other runs stay unchanged."""
+    """End a run whose process was killed, and tag it with the run that continues it; leave other runs unchanged."""
     before = _unfinished(run_id)
     if before and successor and before.info.run_id != successor:
         client = mlflow.MlflowClient()
