@@ -320,7 +320,7 @@ def style(scene: Scene, rng: Random) -> Style:
 
 
 def restyle(scene: Scene, first: Style, rng: Random) -> Style:
-    """Draw a style for the second sentence: half of the time the first's synonyms, mostly its tense, a new construction."""
+    """Draw a style for the second sentence: half of the time with the first's synonyms, mostly in its tense."""
     fresh = style(scene, rng)
     register = first.register if rng.random() < 0.5 else fresh.register
     definite = first.definite if rng.random() < 0.6 else fresh.definite
