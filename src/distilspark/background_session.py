@@ -40,7 +40,7 @@ class BackgroundSession:
     def kill_stopped_workers(self) -> None:
         """Kill Python workers on this machine that stay stopped for longer than the timeout, until the session stops.
 
-        Spark sends SIGTERM to a worker that does not answer, which a stopped process (SIGSTOP, a debugger) cannot handle.
+        Spark sends SIGTERM to a worker that does not answer; a stopped process (SIGSTOP, a debugger) cannot handle it.
         """
         self._pool.submit(self._watch_workers)
 

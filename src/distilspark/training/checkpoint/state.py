@@ -82,7 +82,7 @@ class CheckpointTimer:
 
 
 class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
-    """A callback that writes checkpoints and restores the latest; must come last, as it saves other callbacks' state."""
+    """A callback that writes checkpoints and restores the latest; must come last, since it saves callbacks' state."""
 
     def __init__(
         self,

@@ -75,7 +75,7 @@ def all_reduce_rows(gradient: Any, world_size: int) -> Any:
 
 
 class AllReduceAdam(FusedAdam):
-    """`FusedAdam` on the mean of all workers' gradients; of embeddings, only the rows of their batches are exchanged."""
+    """`FusedAdam` on the mean of all workers' gradients; of embeddings, only the batches' rows are exchanged."""
 
     def __init__(self, *, world_size: int, **settings: Any) -> None:
         """`settings`: those of `FusedAdam`."""
