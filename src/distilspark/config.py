@@ -300,9 +300,7 @@ class RegistryConfig:
 class TrustConfig:
     """The models that may be loaded: `conf/registry/_trust.yaml`."""
 
-    trusted_keys: list[
-        Location
-    ]  # files with public Ed25519 keys, one of which must have signed; []: any model
+    trusted_keys: list[Location]  # files with public Ed25519 keys, one of which must have signed; []: any model
     require_digest: bool  # refuse a model that was not registered with the sha256 of its package
 
 
