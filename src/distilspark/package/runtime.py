@@ -17,7 +17,7 @@ PROVIDERS = ("CPUExecutionProvider",)
 TOKENS_A_THREAD = 512  # padded tokens a call: larger batches leave the processor's cache and are slower
 MAX_BATCH_TOKENS = 4096
 TOKEN_BYTES = 2**18  # a generous estimate of the memory for one padded token
-MEMORY_SHARE = 8  # a batch uses at most one part of so many of the available memory
+MEMORY_SHARE = 8  # a batch uses at most 1 / MEMORY_SHARE of the available memory
 CGROUP = Path("/sys/fs/cgroup")
 
 

@@ -149,7 +149,7 @@ def count_partitions(rows: int, cores: int) -> int:
 
 
 def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf, partitions: int = 1) -> DataFrame:
-    """Predict the rows that `read_inputs` returned, in so many partitions.
+    """Predict the rows that `read_inputs` returned, in `partitions` partitions.
 
     Returns:
         its columns `input`, `row` and `label` (as `truth`), then `prediction`, for classification `label` and `score`

@@ -29,7 +29,7 @@ CONNECT_SECONDS = 10
 def use_project_store() -> None:
     """Use the store of MLFLOW_TRACKING_URI, else MLflow's default one in the project's root.
 
-    A relative URI is relative to the caller's folder: `mlflow run` passes it on unchanged.
+    A relative SQLite URI starts from the caller's folder: `mlflow run` passes it on unchanged.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the log would contain its every step

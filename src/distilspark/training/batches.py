@@ -85,7 +85,7 @@ class TrainingBatches:
         return (self.start_of(part + 1)[1] or len(self)) - self.start_of(part)[1]
 
     def epochs_after(self, part: int) -> float:
-        """Return the number of epochs that so many parts make: an int if it is whole."""
+        """Return the number of epochs in the first `part` parts; an int if it is whole."""
         epochs, rest = divmod(part, self.settings.parts)
         return epochs + rest / self.settings.parts if rest else epochs
 

@@ -126,7 +126,7 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
 
 
 def check_tasks(configs: Sequence[TrainConfig]) -> None:
-    """Raise `UserError` if tasks or metrics differ, or if a task does not support pretraining or unlabelled text."""
+    """Raise `UserError` if tasks or metrics differ, or if a task lacks the generated rows that a job needs."""
     for config in configs:
         check_pretraining(config.task.name, config.training.pretraining.rows)
         check_unlabelled(config.task.name, config.data.unlabelled)
