@@ -36,7 +36,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant compared with the baseline, over `pairs` pairs of trainings; `p_value` is adjusted for all comparisons."""
+    """A variant compared with the baseline over pairs of trainings; `p_value` is adjusted for all comparisons."""
 
     variant: Variant
     difference: Difference
