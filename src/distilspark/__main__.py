@@ -1,6 +1,6 @@
 """`distilspark COMMAND [key=value ...]`, or `python -m distilspark COMMAND [key=value ...]`.
 
-The version check stands before every other import, in syntax that any Python 3 reads.
+The version check precedes all other imports, in syntax that any Python 3 reads.
 """
 
 import sys
@@ -22,7 +22,7 @@ def run():  # type: () -> None
     keep_standard_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     code = main(sys.argv[1:])
-    logging.disable()  # what libraries have to tell when the interpreter ends is no line of the command's
+    logging.disable()  # suppress what libraries log when the interpreter exits
     sys.exit(code)
 
 

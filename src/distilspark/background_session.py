@@ -1,4 +1,4 @@
-"""Spark's start, which takes seconds, while this process does other things."""
+"""Start Spark, which takes seconds, in the background."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BackgroundSession:
         self._stopped, self._ended = False, Event()
 
     def wait(self) -> SparkSession:
-        """Return the session once it has started; raise why it has not."""
+        """Return the session once it has started; raise the error if it failed to start."""
         return self._started.result()
 
     def warm_up(self, modules: Sequence[str]) -> None:
@@ -38,9 +38,9 @@ class BackgroundSession:
         self._warm = self._pool.submit(self._warm_up, modules)
 
     def kill_stopped_workers(self) -> None:
-        """Kill Python workers on this machine that are stopped for longer than the timeout, until the session stops.
+        """Kill Python workers on this machine that stay stopped for longer than the timeout, until the session stops.
 
-        Spark ends a worker that does not answer by SIGTERM, which a stopped process (SIGSTOP, a debugger) never gets.
+        Spark sends SIGTERM to a worker that does not answer; a stopped process (SIGSTOP, a debugger) cannot handle it.
         """
         self._pool.submit(self._watch_workers)
 
@@ -56,7 +56,7 @@ class BackgroundSession:
                         worker.kill()
 
     def stop(self) -> None:
-        """Let the session stop: the memory of its JVM is free for what follows."""
+        """Stop the session in the background, which frees the memory of its JVM."""
         self._ended.set()
         if self._warm:
             self._warm.cancel()
@@ -66,8 +66,8 @@ class BackgroundSession:
 
     def _warm_up(self, modules: Sequence[str]) -> None:
         spark = self.wait()
-        with suppress(Exception):  # the job does without it
-            if is_local(str(spark.sparkContext.master)):  # of a cluster's workers, this would reach one
+        with suppress(Exception):  # the job can do without it
+            if is_local(str(spark.sparkContext.master)):  # on a cluster, this would reach only one worker
                 spark.range(0, 1, 1, 1).mapInArrow(lambda batches: batches, "id long").collect()
         for module in modules:
             importlib.import_module(module)
@@ -81,7 +81,7 @@ def _is_stopped(process: psutil.Process) -> bool:
 
 @contextmanager
 def starting_session(config: SparkConfig, name: str) -> Iterator[BackgroundSession]:
-    """Start a session in the background; it is stopped at the end, also where nobody waited for it."""
+    """Start a session in the background, and stop it at the end, even if nobody waited for it."""
     with ThreadPoolExecutor(3, "spark") as pool:
         background = BackgroundSession(pool, config, name)
         try:

@@ -16,18 +16,18 @@ from distilspark.errors import UserError
 
 
 def cache_root() -> Path:
-    """`DISTILSPARK_CACHE`, else the platform's place for caches: on Linux `~/.cache/distilspark`, or XDG_CACHE_HOME."""
+    """Return `DISTILSPARK_CACHE`, else the platform's cache: on Linux `~/.cache/distilspark`, or XDG_CACHE_HOME."""
     chosen = os.environ.get("DISTILSPARK_CACHE") or user_cache_path("distilspark", appauthor=False)
     return Path(chosen).expanduser().absolute()
 
 
 def cached_folder(name: str, build: Callable[[Path], None], is_intact: Callable[[Path], bool] = Path.is_dir) -> Path:
-    """The cache's folder `name`, made by `build(empty_folder)` where it is missing, or not `is_intact`.
+    """Return the cache's folder `name`, made by `build(empty_folder)` if it is missing or not `is_intact`.
 
-    Two processes that ask for the same folder build it once: the second waits. A build that fails leaves nothing.
+    Two processes that need the same folder build it once: the second waits. A failed build leaves nothing.
 
     Raises:
-        UserError: the cache cannot be written (disk full, no permission); names the cache and the way out.
+        UserError: the cache cannot be written (disk full, no permission); the message names it and a remedy.
 
     """
     folder = cache_root() / name
@@ -52,7 +52,7 @@ def cached_folder(name: str, build: Callable[[Path], None], is_intact: Callable[
 def _build_whole(folder: Path, build: Callable[[Path], None]) -> None:
     prefix = f"{folder.name}.partial-"
     for left in folder.parent.iterdir():
-        if left.name.startswith(prefix):  # by a process that was killed: the lock is ours
+        if left.name.startswith(prefix):  # by a killed process, since we hold the lock
             shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     try:

@@ -1,8 +1,8 @@
-"""An archive of Spark's classes, which a JVM maps into memory instead of reading and checking them again.
+"""A CDS archive of Spark's classes, which a JVM maps into memory instead of reading and verifying them again.
 
-With it Spark starts, and runs its first jobs, in about half the time. It belongs to one Java and one set of jars, and
-so stands in this Python environment. `python -m distilspark.first_start` makes it; without that, the first command
-does: its JVM writes the archive as it exits, while nobody waits for it.
+It halves the time in which Spark starts and runs its first jobs. It depends on Java and the jars, and so is kept in
+this Python environment. `python -m distilspark.first_start` makes it; otherwise the JVM of the first command writes it
+as it exits, while nobody waits for it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 
 FOLDER = Path(sys.prefix) / "var" / "distilspark"
 COMPLETE = (0xF00BABA8).to_bytes(4, "little")  # the JVM writes the archive's first bytes last
-QUIET = "-Xlog:cds*=off"  # it warns of classes that it leaves out
+QUIET = "-Xlog:cds*=off"  # no warnings about classes that it leaves out
 
 
 def archive_options() -> list[str]:
-    """Return the JVM options that use the archive, or that write it where there is none; none where neither works."""
+    """Return the JVM options that use the archive, or that write it if there is none; none if neither works."""
     archive = FOLDER / f"spark-{_key()}.jsa"
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def archive_options() -> list[str]:
 
 
 def find_archive() -> Path | None:
-    """Return the archive, where there is one."""
+    """Return the archive, if there is one."""
     return next(FOLDER.glob("spark-*.jsa"), None)
 
 
@@ -52,7 +52,7 @@ def _key() -> str:
 
 
 def _adopt(archive: Path) -> None:
-    """Give an archive that a JVM has finished its name, and delete those of other jars."""
+    """Rename an archive that a JVM has finished to its final name, and delete those of other jars."""
     for file in FOLDER.glob("spark-*.jsa*"):
         if not file.name.startswith(archive.name):
             file.unlink(missing_ok=True)

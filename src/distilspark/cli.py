@@ -1,4 +1,4 @@
-"""From the command line to a Hydra job: arguments, exit codes, errors on one line."""
+"""The command line: arguments, the Hydra job, errors on one line, exit codes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HYDRA_FLAGS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; the exit code: 0 success, 1 the work failed, 2 a mistake of the caller's, 130 interrupted."""
+    """Run a command; return the exit code: 0 success, 1 the work failed, 2 a user error, 130 interrupted."""
     learn_from_environment()
     try:
         command, *rest = _without_caller(arguments) or ["--help"]
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _without_caller(arguments: Sequence[str]) -> list[str]:
-    """The arguments without the one that MLproject adds, which is heeded here."""
+    """Return the arguments without the one that MLproject adds, which is processed here."""
     if STARTED_BY not in arguments:
         return list(arguments)
     place = arguments.index(STARTED_BY)
@@ -63,10 +63,10 @@ def _without_caller(arguments: Sequence[str]) -> list[str]:
 
 
 def hydra_arguments(arguments: Sequence[str]) -> list[str]:
-    """Turn the `--key value` pairs that MLflow appends into Hydra's `key=value`; all else stays as it is.
+    """Convert the `--key value` pairs that MLflow appends to Hydra's `key=value`; leave all else unchanged.
 
     Empty ones are dropped. A value that Hydra's grammar cannot read is a plain string in both forms, and is quoted.
-    Overrides come first: Hydra does not take them on both sides of a flag.
+    Overrides come first: Hydra does not accept them on both sides of a flag.
 
     >>> hydra_arguments(["task=cola", "", "--training.epochs", "1", "--data.path", "a b$(id)", "--features.text", ""])
     ['task=cola', 'training.epochs=1', "data.path='a b$(id)'"]
@@ -98,13 +98,13 @@ def _override(key: str, value: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    if key in HYDRA_FOLDERS and value[:1] not in "$'\"":  # an interpolation, or what Hydra's grammar takes apart
+    if key in HYDRA_FOLDERS and value[:1] not in "$'\"":  # neither an interpolation nor quoted
         value = from_caller(value)
     with suppress(HydraException):
         OverridesParser.create().parse_override(f"{key}={value}")
         if value == value.strip():
             return f"{key}={value}"
-    # only before a quote does Hydra's grammar read a backslash as an escape
+    # Hydra's grammar reads a backslash as an escape only before a quote
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"{key}='{escaped}'"
 
@@ -119,18 +119,18 @@ def run_hydra(command: str, arguments: list[str]) -> None:
     job = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(_job(command, failures))
     try:
         job()
-    except (UserError, WorkError):  # a sweep's: it has all that its jobs noted
+    except (UserError, WorkError):  # from a sweep, with the failures of all its jobs
         raise
-    except Exception as error:  # the job keeps its own: what comes here, Hydra found in the arguments
+    except Exception as error:  # the job records its own errors: this is Hydra's, about the arguments
         raise UserError(f"{one_line(error)} (`python -m distilspark {command} --cfg job` shows all keys)") from error
     if failures:
         raise failures[0] if len(failures) == 1 else WorkError(_several(failures))
 
 
 def _job(command: str, failures: list[Exception]) -> Callable[[object], Exception | None]:
-    """The Hydra job. It notes its failure, so that the other jobs of a multirun go on and Hydra prints nothing.
+    """Return the Hydra job. It records its failure, so that other jobs of a multirun go on and Hydra prints nothing.
 
-    It returns the failure too: a launcher that has processes of its own brings back nothing else.
+    It returns the failure too, since launchers with their own processes pass back nothing else.
     """
 
     def job(composed: Any) -> Exception | None:
@@ -159,7 +159,7 @@ def _several(failures: list[Exception]) -> str:
 
 @contextmanager
 def _batch(log: Path) -> Iterator[None]:
-    """Surround a command that starts Spark and writes to a log."""
+    """Check the machine and redirect output to the log, for a command that starts Spark."""
     check_machine()
     use_scratch_folder()
     new_log(log)

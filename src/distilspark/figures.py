@@ -1,4 +1,4 @@
-"""How our figures look: colours that colour-blind people can tell apart, a title that says what was found."""
+"""The style of figures: a palette for colour-blind readers, and a title that states the finding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # matplotlib takes a second to import: only those wait for it who draw
+if TYPE_CHECKING:  # matplotlib takes a second to import: only when drawing
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -50,7 +50,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Our style for what is drawn inside; matplotlib's settings are as before afterwards."""
+    """Apply our style to figures that are drawn inside, and restore matplotlib's settings afterwards."""
     import matplotlib as mpl
     import seaborn as sns
 
@@ -60,7 +60,7 @@ def styled() -> Iterator[None]:
 
 
 def decimal(value: float, digits: int = 3) -> str:
-    """Three decimals, without a zero before the point.
+    """Format with three decimals, without a zero before the point.
 
     >>> decimal(0.4551), decimal(-0.0312), decimal(1.25), decimal(0.0312, 4)
     ('.455', '\N{MINUS SIGN}.031', '1.250', '.0312')
@@ -71,7 +71,7 @@ def decimal(value: float, digits: int = 3) -> str:
 
 
 def signed(value: float) -> str:
-    """Two decimals with a sign, for what can go either way.
+    """Format with two decimals and a sign.
 
     >>> signed(0.031), signed(-0.001)
     ('+0.03', '0.00')
@@ -80,7 +80,7 @@ def signed(value: float) -> str:
 
 
 def count_rows(count: int) -> str:
-    """The number of rows in words.
+    """Format a number of rows.
 
     >>> count_rows(1043), count_rows(1)
     ('1,043 rows', '1 row')
@@ -89,7 +89,7 @@ def count_rows(count: int) -> str:
 
 
 def percent(fraction: float, digits: int = 0) -> str:
-    """A fraction in percent.
+    """Format a fraction in percent.
 
     >>> percent(0.9154, 1) == "91.5\N{NO-BREAK SPACE}%"
     True
@@ -108,7 +108,7 @@ def with_interval(title: str, value: float, interval: tuple[float, float], confi
 
 
 def new_figure(title: str, caption: str, *, width: float = 7.2, height: float = 4.6) -> Figure:
-    """An empty figure (inches) with its finding on top and, in small print, what it was found on."""
+    """Return an empty figure (inches) with the finding as title and a caption in small print."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
@@ -120,7 +120,7 @@ def new_figure(title: str, caption: str, *, width: float = 7.2, height: float = 
 
 
 def label_line_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
-    """Write each line's name beside its last point (x, y, colour), moved apart where they would touch."""
+    """Write each line's name beside its last point (x, y, colour), moved apart if they would touch."""
     low, high = axes.get_ylim()
     gap, floor = 0.07 * (high - low), -float("inf")
     for name, (x, y, colour) in sorted(ends.items(), key=lambda end: end[1][1]):

@@ -1,4 +1,4 @@
-"""A first start of Spark, which leaves its classes in an archive: `python -m distilspark.first_start`."""
+"""Start Spark once to make the archive of its classes: `python -m distilspark.first_start`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distilspark.spark import session
 
 
 def make_archive() -> Path | None:
-    """Run a small job of the kinds that the commands run, and return the archive of its classes; None without one."""
+    """Run a small job with the commands' operations, and return the archive of its classes; None if there is none."""
     quiet = {"spark.log.level": "OFF"}
     config = SparkConfig("local[2]", "1g", "1g", 1, 2, False, 1800, quiet)  # type: ignore[call-arg]
     spark = session(config, "distilspark-class-archive")
@@ -35,7 +35,7 @@ def make_archive() -> Path | None:
     spark.stop()
     jvm.stdin.close()
     jvm.wait(120)
-    archive_options()  # finds what the JVM has written
+    archive_options()  # renames the archive that the JVM has written
     return find_archive()
 
 

@@ -1,8 +1,8 @@
 """The heads that a task can have, and everything that differs between them.
 
-No other module asks which head a task has: it calls `TaskConfig.head_kind`. A third head is a subclass of `Head`, an
-entry of `HEADS` and a file `conf/task/_NAME.yaml`. Packaged models travel with this module, which therefore imports
-NumPy alone; what needs Spark, SciPy or scikit-learn imports them where it is called.
+Other modules do not check which head a task has: they call `TaskConfig.head_kind`. A third head is a subclass of
+`Head`, an entry of `HEADS` and a file `conf/task/_NAME.yaml`. This module is packaged with models and therefore imports
+NumPy alone; methods that need Spark, SciPy or scikit-learn import them when they are called.
 
 In all methods `outputs` are as in `distilspark.evaluation.predictions.Predictions`, and `labels` are (n,): the ids of
 classes, or values.
@@ -30,7 +30,7 @@ class Task(Protocol):
 
     @property
     def labels(self) -> Sequence[str]:
-        """The names of the classes, in the order of their ids; empty where labels are values."""
+        """The names of the classes, in the order of their ids; empty if labels are values."""
 
     @property
     def label_values(self) -> Mapping[float, int]:
@@ -38,12 +38,12 @@ class Task(Protocol):
 
     @property
     def label_range(self) -> Sequence[float]:
-        """The lowest and the highest value; empty where labels are classes."""
+        """The lowest and the highest value; empty if labels are classes."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A column with which a model answers a row."""
+    """An output column of a model."""
 
     name: str
     type: str  # of `mlflow.types.DataType`
@@ -52,7 +52,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Bins:
-    """The answer whose distribution a profile keeps in bins from `low` to `high`, and its name there."""
+    """The answer that a profile counts in bins from `low` to `high`, and the name of its distribution."""
 
     answer: str
     low: float
@@ -61,17 +61,17 @@ class Bins:
 
 
 class Head(ABC):
-    """A kind of last layer: what it learns from, what it answers, and how the answers are judged and shown."""
+    """A kind of last layer: its labels, losses, answers, metrics and plots."""
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]  # names in `METRICS`, in the order in which they are shown
     losses: ClassVar[tuple[str, ...]]  # names in `distilspark.model.losses`
     has_classes: ClassVar[bool]  # labels are ids of classes, which can be weighted; else values, which can be scaled
-    dimensions: ClassVar[int]  # of outputs: 2 where each unit has its own column
+    dimensions: ClassVar[int]  # of outputs: 2 if each unit has its own column
     onnx_activation: ClassVar[tuple[str, Mapping[str, int]]]  # the graph's last operator and its attributes
     answers: ClassVar[tuple[Answer, ...]]
-    baseline: ClassVar[str]  # what the best constant answer is called
-    agreement: ClassVar[str]  # what `agree` measures
+    baseline: ClassVar[str]  # the name of the best constant prediction
+    agreement: ClassVar[str]  # the name of the measure in `agree`
     plots: ClassVar[tuple[str, ...]]  # names in `distilspark.evaluation.plots`
 
     @property
@@ -105,16 +105,16 @@ class Head(ABC):
 
     @abstractmethod
     def activate(self, raw: Array) -> Array:
-        """Turn what the last layer computes, (n, units), into outputs."""
+        """Convert the values of the last layer, (n, units), to outputs."""
 
     def shape(self, values: Array) -> Array:
-        """Give activated values, (n, units), the shape of outputs."""
+        """Reshape activated values, (n, units), to outputs."""
         return values if self.dimensions == 2 else values[:, 0]
 
     # Metrics
 
     def check_outputs(self, labels: Array, outputs: Array) -> None:
-        """Raise ValueError where metrics would mean nothing: no rows, wrong shapes, values that are not finite."""
+        """Raise ValueError if metrics would be meaningless: no rows, wrong shapes, values that are not finite."""
         if outputs.ndim != self.dimensions or labels.shape != outputs.shape[:1]:
             raise ValueError(
                 f"{self.name} takes outputs of {self.dimensions} dimensions: {labels.shape=}, {outputs.shape=}"
@@ -128,7 +128,7 @@ class Head(ABC):
             )
 
     def compute_metrics(self, labels: Array, outputs: Array, rows: Array | None = None) -> dict[str, float]:
-        """Compute all metrics of the head, where label i stands for `rows[i]` rows, or one. What is undefined is 0.
+        """Compute all metrics of the head; label i counts for `rows[i]` rows, by default one. Undefined metrics are 0.
 
         Undefined are precision without predictions of the class, MCC with a single label or prediction, correlations
         with constant values, and R² with constant labels.
@@ -144,9 +144,9 @@ class Head(ABC):
 
     @abstractmethod
     def weighted_metrics(self, labels: Array, models: Sequence[Array], weights: Array) -> dict[str, Array]:
-        """Compute all metrics of several models' outputs, (models, resamples), where rows have (resamples, n) weights.
+        """Compute all metrics of several models' outputs, (models, resamples), with (resamples, n) weights of rows.
 
-        Outputs and labels are as `check_outputs` leaves them.
+        Outputs and labels must have passed `check_outputs`.
         """
 
     @abstractmethod
@@ -155,7 +155,7 @@ class Head(ABC):
 
     @abstractmethod
     def baseline_outputs(self, training_labels: Array, n: int, classes: int) -> Array:
-        """Return the outputs for n rows of a model that knows the training labels and never reads the text.
+        """Return the outputs for n rows of a baseline that uses the training labels and does not read the text.
 
         Classes: the labels' frequencies in training, so that argmax is the majority class; values: their mean.
         """
@@ -164,29 +164,29 @@ class Head(ABC):
 
     @abstractmethod
     def order_examples(self, labels: Array, outputs: Array) -> tuple[Array, Array]:
-        """Return the positions of the rows that are predicted well and of those that are not, the most extreme first.
+        """Return the positions of the best and of the worst predicted rows, the most extreme first.
 
-        Classes: the most confident right rows, taking turns between the classes, and the most confident wrong ones.
+        Classes: the most confident right rows, alternating between the classes, and the most confident wrong ones.
         Values: by the absolute error, half of the rows each.
         """
 
     @abstractmethod
     def describe_rows(self, task: Task, labels: Array, outputs: Array) -> dict[str, Array]:
-        """Return the columns `label` and `prediction` of a table of rows, and how wrong each prediction is."""
+        """Return the columns `label` and `prediction` of a table of rows, and the error of each prediction."""
 
     @abstractmethod
     def text_report(self, task: Task, labels: Array, outputs: Array) -> str | None:
-        """Return a report on each class as text; None where there are none."""
+        """Return a report on each class as text; None if there are no classes."""
 
     # Comparisons
 
     @abstractmethod
     def agree(self, first: Array, second: Array) -> float:
-        """Measure how alike two models' outputs for the same rows are; 1 where they are the same."""
+        """Measure the agreement of two models' outputs for the same rows; 1 if they are equal."""
 
     @abstractmethod
     def mean_errors(self, labels: Array, models: Sequence[Array]) -> Array:
-        """Return how wrong several trainings of one setting are about each row: (n,)."""
+        """Return the error of several trainings of one setting for each row: (n,)."""
 
     @abstractmethod
     def is_right_alone(self, errors: Array, other_errors: Array) -> Array:
@@ -194,7 +194,7 @@ class Head(ABC):
 
     @abstractmethod
     def describe_predictions(self, task: Task, models: Sequence[Array]) -> Array:
-        """Return what several trainings of one setting predict for each row, for a table."""
+        """Return the predictions of several trainings of one setting for each row, for a table."""
 
     @abstractmethod
     def changed(self, before: Array, after: Array) -> float:
@@ -208,11 +208,11 @@ class Head(ABC):
 
     @abstractmethod
     def outputs_of(self, task: Task, predictions: Array) -> Array:
-        """Return outputs with the metrics that the answers `prediction` have."""
+        """Return outputs that have the same metrics as the answers `prediction`."""
 
     @abstractmethod
     def bins(self, task: Task) -> Bins:
-        """Return what a profile keeps in bins."""
+        """Return the answer that a profile counts in bins."""
 
 
 class Classification(Head):
@@ -230,7 +230,7 @@ class Classification(Head):
     plots = ("confusion_matrix", "metrics", "precision_recall", "calibration")
 
     def allowed_labels(self, task: Task) -> str:
-        if task.label_values:  # a number is a name then, and no id
+        if task.label_values:  # then a number is a name and no id
             return " or ".join(task.labels)
         return " or ".join(f"{place} ({name})" for place, name in enumerate(task.labels))
 
@@ -308,11 +308,11 @@ class Classification(Head):
         return np.mean([self.predicted(outputs) != labels for outputs in models], axis=0)
 
     def is_right_alone(self, errors: Array, other_errors: Array) -> Array:
-        """Return where most trainings of the one are right and most of the other wrong."""
+        """Return the rows for which most trainings of the one are right and most of the other wrong."""
         return (errors < 0.5) & (other_errors > 0.5)
 
     def describe_predictions(self, task: Task, models: Sequence[Array]) -> Array:
-        """Return the label that most trainings predict, and how many do where there are several."""
+        """Return the label that most trainings predict, with their number if there are several trainings."""
         predicted = np.stack([self.predicted(outputs) for outputs in models])
         votes = (predicted[:, :, None] == np.arange(len(task.labels))).sum(axis=0)
         names = np.array(task.labels, dtype=object)[votes.argmax(axis=1)]
@@ -408,7 +408,7 @@ class Regression(Head):
         return np.abs(np.mean(models, axis=0) - labels)
 
     def is_right_alone(self, errors: Array, other_errors: Array) -> Array:
-        """Return where the one is nearer to the label than the other."""
+        """Return the rows for which the one is nearer to the label than the other."""
         return errors < other_errors
 
     def describe_predictions(self, task: Task, models: Sequence[Array]) -> Array:

@@ -1,7 +1,7 @@
-"""The model hub: whether it answers, and its files through huggingface_hub's cache.
+"""The Hugging Face hub: a check that it answers, and its files through huggingface_hub's cache.
 
 huggingface_hub reads its environment once, when it is imported; here `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_HUB_CACHE`
-are read when they are needed. Its retries, and a name server that hangs, can take minutes: hence the probe.
+are read when they are needed. Its retries, and a name server that hangs, can take minutes, so we probe the hub first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROBE_SECONDS = 4.0
 
 
 class TerminalBar(tqdm):
-    """huggingface_hub's own progress bar, on the terminal: standard error is the log's."""
+    """huggingface_hub's progress bar on the terminal, since standard error goes to the log."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         file = moving_terminal()
@@ -33,12 +33,12 @@ class TerminalBar(tqdm):
 
 
 def hub_endpoint() -> str:
-    """The hub's address: `HF_ENDPOINT`, else huggingface_hub's own default."""
+    """Return the hub's address: `HF_ENDPOINT`, else huggingface_hub's own default."""
     return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
 
 
 def hub_cache() -> Path:
-    """The folder of huggingface_hub's cache: `HF_HUB_CACHE`, else `$HF_HOME/hub`, else its own default."""
+    """Return the folder of huggingface_hub's cache: `HF_HUB_CACHE`, else `$HF_HOME/hub`, else its own default."""
     if chosen := os.environ.get("HF_HUB_CACHE"):
         return Path(chosen).expanduser()
     if home := os.environ.get("HF_HOME"):
@@ -47,13 +47,13 @@ def hub_cache() -> Path:
 
 
 def is_offline() -> bool:
-    """Whether the user forbids the network: `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`."""
+    """Return whether the user forbids the network: `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`."""
     chosen = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return chosen.upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def hub_answers() -> bool:
-    """Whether the hub answers within four seconds, name resolution included; asked once a process and endpoint."""
+    """Return whether the hub answers within four seconds, including name resolution; cached by endpoint."""
     return not is_offline() and _answers(hub_endpoint())
 
 
@@ -64,7 +64,7 @@ def _answers(endpoint: str) -> bool:
     def probe() -> None:
         try:
             status = get_session().head(endpoint, timeout=PROBE_SECONDS).status_code
-        except Exception:  # whatever goes wrong on the way there, the hub does not answer
+        except Exception:  # any error means that the hub does not answer
             return
         answers.append(status < 500)
 
@@ -75,16 +75,16 @@ def _answers(endpoint: str) -> bool:
 
 
 def cached_file(repository: str, file: str, revision: str, kind: RepositoryType = "model") -> Path | None:
-    """The file in huggingface_hub's cache, or None; never touches the network."""
+    """Return the file in huggingface_hub's cache, or None; the network is not used."""
     found = try_to_load_from_cache(repository, file, cache_dir=hub_cache(), revision=revision, repo_type=kind)
     return Path(found) if isinstance(found, str) else None
 
 
 def fetch_file(repository: str, file: str, revision: str, kind: RepositoryType = "model") -> Path:
-    """The file from the cache, else from the hub.
+    """Return the file from the cache, else from the hub.
 
     Raises:
-        UserError: not cached, and the hub does not answer or does not have it; names the file, the hub and the cause.
+        UserError: not cached, and the hub does not answer or lacks it; the message names file, hub and cause.
 
     """
     if cached := cached_file(repository, file, revision, kind):
@@ -101,7 +101,7 @@ def fetch_file(repository: str, file: str, revision: str, kind: RepositoryType =
                 repo_type=kind,
                 cache_dir=hub_cache(),
                 endpoint=hub_endpoint(),
-                tqdm_class=TerminalBar if kind == "model" else None,  # data is read under a spinner
+                tqdm_class=TerminalBar if kind == "model" else None,  # data has a spinner
             )
         )
     except Exception as error:  # huggingface_hub, its HTTP client and the disk raise types of their own

@@ -1,4 +1,4 @@
-"""Options of Spark's JVM, and the cause where it does not start."""
+"""Options of Spark's JVM, and the cause if it does not start."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from distilspark.config import SparkConfig
 from distilspark.console import written_to_stderr
 from distilspark.errors import UserError, WorkError, one_line
 
-UTF8 = "C.UTF-8"  # the locale that systems with any UTF-8 locale have
+UTF8 = "C.UTF-8"  # a locale of all systems that have any UTF-8 locale
 LANGUAGE = "-Duser.language=en -Duser.country=US"
-# the second compiler takes half of a short job's CPU; a long job waits for Python
+# the second compiler (C2) takes half of a short job's CPU; a long job waits for Python
 FIRST_COMPILER = "-XX:TieredStopAtLevel=1"
 UNREACHABLE = re.compile(r"All masters are unresponsive|Failed to connect to master \S+|Connection refused[^\n]*")
 OPTIONS = "spark.settings, spark-defaults.conf, SPARK_SUBMIT_OPTS, PYSPARK_SUBMIT_ARGS and JAVA_TOOL_OPTIONS"
-# What the JVM writes, or raises, when it does not start: the first that is found is the cause. {0} is what was found,
-# {1} the pattern's group.
+# What the JVM writes, or raises, when it does not start; the first match is the cause. {0} is the match, {1} the
+# pattern's group.
 CAUSES = {
     r"java\.net\.UnknownHostException: ([^\s:]+)": "the host name {1} has no address: add it to /etc/hosts "
     "(`127.0.0.1 {1}`), or set SPARK_LOCAL_IP=127.0.0.1",
@@ -46,11 +46,11 @@ CAUSES = {
 
 
 def java_options(given: Mapping[str, str], *, local: bool = False) -> dict[str, str]:
-    """Settings for the options of the driver's and the executors' JVMs, joined with those that are given.
+    """Return settings for the options of the driver's and the executors' JVMs, joined with the given ones.
 
-    A driver without executors does without the second compiler, and takes its classes from an archive. Temporary files
-    go where Python's go. Letters are lower-cased as in English, last so that it holds. Options that stand in
-    `spark-defaults.conf` stay: where none are given, ours take the key that Spark puts before those.
+    A driver without executors does not use the second compiler, and reads its classes from an archive. Temporary files
+    go to Python's folder. Letters are lower-cased as in English; this option is last, so that it prevails. Options in
+    `spark-defaults.conf` are kept: if none are given, ours use the key that Spark puts before those.
     """
     settings = {}
     driver = " ".join(
@@ -65,10 +65,10 @@ def java_options(given: Mapping[str, str], *, local: bool = False) -> dict[str, 
 
 @contextmanager
 def starting_jvm(config: SparkConfig) -> Iterator[None]:
-    """Give the JVM that starts inside a UTF-8 locale, and turn what it fails with into an error with its cause.
+    """Set a UTF-8 locale for the JVM that starts inside, and convert its failure to an error with its cause.
 
     Raises:
-        UserError: the machine or the settings are not as Spark needs them; names which, and the way out.
+        UserError: the machine or the settings are unsuitable for Spark; the message names the problem and a remedy.
         WorkError: it did not start for another reason.
 
     """
@@ -80,7 +80,7 @@ def starting_jvm(config: SparkConfig) -> Iterator[None]:
 
 
 def explain(text: str, config: SparkConfig, error: Exception) -> Exception:
-    """Find the cause in what a JVM wrote and raised."""
+    """Return an error with the cause that is found in what a JVM wrote and raised."""
     is_elsewhere = not config.master.startswith("local") or "PYSPARK_GATEWAY_PORT" in os.environ
     if is_elsewhere and (found := UNREACHABLE.search(text)):
         return WorkError(
@@ -96,9 +96,9 @@ def explain(text: str, config: SparkConfig, error: Exception) -> Exception:
 
 @contextmanager
 def _utf8_locale() -> Iterator[None]:
-    """Set a UTF-8 locale where Python reads file names as UTF-8 and a JVM would not, as under `LC_ALL=C`.
+    """Set a UTF-8 locale if Python reads file names as UTF-8 and a JVM would not, as under `LC_ALL=C`.
 
-    A JVM takes the encoding of file names from its locale, and from nothing else.
+    A JVM takes the encoding of file names from its locale only.
     """
     if sys.getfilesystemencoding() != "utf-8" or locale.getencoding().lower() in ("utf-8", "utf8"):
         yield

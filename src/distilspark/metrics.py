@@ -1,4 +1,4 @@
-"""The metrics: how each is named, which way it is better, and its closed form over weighted rows.
+"""The metrics: names, directions, and closed forms over weighted rows.
 
 A resample of the bootstrap is the same rows with other weights, so one formula gives a metric and all its resamples.
 """
@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric by name, and everything that depends on which way it is better."""
+    """A metric, and everything that depends on its direction."""
 
     name: str  # in configs, MLflow and tables
-    title: str  # for people
+    title: str  # for display
     higher_is_better: bool = True
 
     @property
     def sign(self) -> int:
-        """1 where higher is better, else -1: `sign * value` grows as a model improves."""
+        """1 if higher is better, else -1: `sign * value` grows as a model improves."""
         return 1 if self.higher_is_better else -1
 
     @property
@@ -44,11 +44,11 @@ class Metric:
         return self.sign * value > self.sign * other
 
     def best(self, items: Iterable[T], value_of: Callable[[T], float]) -> T:
-        """Return the item with the best value, the first of several."""
+        """Return the item with the best value; of several, the first."""
         return max(items, key=lambda item: self.sign * value_of(item))
 
     def gain(self, difference: tuple[float, float]) -> tuple[float, float]:
-        """Turn the interval of a difference into that of an improvement, which is positive where it is better.
+        """Convert the interval of a difference to that of an improvement, which is positive for the better.
 
         >>> METRICS["mcc"].gain((-0.1, 0.2)), METRICS["mse"].gain((-0.1, 0.2))
         ((-0.1, 0.2), (-0.2, 0.1))
@@ -87,9 +87,9 @@ METRICS = {
 
 
 def classification_metrics(counts: Array) -> dict[str, Array]:
-    """Accuracy, precision, recall, F1 and MCC from confusion counts (..., true class, predicted class).
+    """Compute accuracy, precision, recall, F1 and MCC from confusion counts (..., true class, predicted class).
 
-    Precision, recall and F1 are those of label 1 where there are two classes, else the mean over the classes that
+    Precision, recall and F1 are those of label 1 if there are two classes, else the mean over the classes that
     occur in labels or predictions (macro). MCC as in Gorodkin (2004), which is Matthews' own formula for two classes.
     """
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
@@ -114,10 +114,9 @@ def _over_classes(scores: Array, occurs: Array) -> Array:
 
 
 def regression_metrics(weights: Array, labels: Array, predicted: Array) -> dict[str, Array]:
-    """Pearson, Spearman, MSE, MAE and R² of resamples in which row i occurs `weights[:, i]` times.
+    """Compute Pearson, Spearman, MSE, MAE and R² of resamples in which row i occurs `weights[:, i]` times.
 
-    Spearman is that of the resample itself: rows are ranked again in each resample, ties (and with them the copies of
-    one row) share their mean rank.
+    For Spearman, rows are ranked again in each resample; ties (including the copies of one row) share their mean rank.
 
     Args:
         weights: (resamples, n) whole numbers as floats; every row sums to the same total.
@@ -143,7 +142,7 @@ def _mean(weights: Array, values: Array) -> Array:
 
 
 def _deviations(weights: Array, values: Array) -> Array:
-    """Return each value's deviation from its resample's mean; exactly 0 where it is rounding."""
+    """Return each value's deviation from its resample's mean; exactly 0 if it is only rounding."""
     deviations = values - _mean(weights, values)[:, None]
     return np.where(np.abs(deviations) > 1e-12 * np.abs(values).max(), deviations, 0.0)
 

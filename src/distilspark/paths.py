@@ -11,16 +11,16 @@ from distilspark.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-CALLER = "DISTILSPARK_CALLER"  # a variable: where `mlflow run` was started, for all our processes; "": not known
+CALLER = "DISTILSPARK_CALLER"  # a variable: where `mlflow run` was started, for all our processes; "": unknown
 
 
 def set_caller(process: str) -> None:
-    """Note the folder in which `mlflow run` was started, from the id of its process.
+    """Record the folder in which `mlflow run` was started, from the id of its process.
 
-    MLflow starts an entry point in the project's folder and hands the caller's on in no way: the shell that it starts
-    sets PWD anew, and OLDPWD is the caller's own. So MLproject passes the shell's `$PPID`, and the operating system
-    knows that process's working directory (Linux, macOS and Windows do). Where it does not tell, only a relative path
-    is an error (`from_caller`).
+    MLflow starts an entry point in the project's folder and does not pass on the caller's: the shell that it starts
+    resets PWD, and OLDPWD is the caller's own. So MLproject passes the shell's `$PPID`, and the operating system
+    reports that process's working directory (Linux, macOS and Windows do). If it does not, only a relative path is an
+    error (`from_caller`).
     """
     import psutil
 
@@ -31,12 +31,12 @@ def set_caller(process: str) -> None:
 
 
 def from_caller(path: str) -> str:
-    """Make a relative path absolute where `mlflow run` started this process, from the folder in which that was started.
+    """Resolve a relative path against the folder where `mlflow run` was started, if that started this process.
 
-    A URI and an absolute path stay as they are, and so does everything where a person started the process.
+    URIs and absolute paths are returned unchanged, and so is every path if `mlflow run` did not start this process.
 
     Raises:
-        UserError: it is relative, and that folder is not known.
+        UserError: the path is relative, and that folder is unknown.
 
     """
     folder = os.environ.get(CALLER)

@@ -25,7 +25,7 @@ ROOM = 2**20  # bytes that must be free for temporary files
 
 
 def check_machine() -> None:
-    """Raise `UserError` where Spark cannot start here, as far as that can be known without starting it."""
+    """Raise `UserError` if Spark cannot start here, as far as this can be checked without starting it."""
     check_java()
     check_spark_home()
     check_user()
@@ -59,7 +59,7 @@ def _java() -> str | None:
 
 
 def _release_version(java: str) -> int | None:
-    """Read the feature release from the file beside a JDK's `bin`, which takes no start of Java."""
+    """Read the feature release from the file beside a JDK's `bin`, without starting Java."""
     try:
         text = (Path(java).resolve().parents[1] / "release").read_text(encoding="utf-8")
     except (OSError, ValueError, IndexError):
@@ -69,7 +69,7 @@ def _release_version(java: str) -> int | None:
 
 
 def _java_version(java: str) -> tuple[int | None, str]:
-    """The feature release (17 for 17.0.15, 8 for 1.8.0), None where `java -version` does not tell; its first line."""
+    """Return the feature release (17 for 17.0.15, 8 for 1.8.0; None if unknown) and first line of `java -version`."""
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
     except OSError as error:
@@ -82,7 +82,7 @@ def _java_version(java: str) -> tuple[int | None, str]:
 
 
 def check_spark_home() -> None:
-    """Raise `UserError` where SPARK_HOME, which PySpark prefers to its own Spark, does not hold the same version."""
+    """Raise `UserError` if SPARK_HOME, which PySpark prefers to its own Spark, does not have the same version."""
     home = os.environ.get("SPARK_HOME")
     if home is None:
         return
@@ -100,7 +100,7 @@ def _release(version: str) -> list[str]:
 
 
 def check_user() -> None:
-    """Raise `UserError` where the user has no name and no home: Java and MLflow do without neither."""
+    """Raise `UserError` if the user has no name and no home: Java and MLflow need both."""
     try:
         import pwd
     except ImportError:  # Windows, where every user has both
@@ -115,9 +115,9 @@ def check_user() -> None:
 
 
 def check_temporary_folder() -> None:
-    """Raise `UserError` where the folder for temporary files is missing, cannot be written or is full.
+    """Raise `UserError` if the folder for temporary files is missing, cannot be written or is full.
 
-    Python would take another one without a word.
+    Python would silently use another one.
     """
     name, folder = next(((name, os.environ[name]) for name in TEMPORARY if os.environ.get(name)), (TEMPORARY[0], ""))
     try:

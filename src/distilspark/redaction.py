@@ -1,4 +1,4 @@
-"""Texts without the secrets that this process was given."""
+"""Redaction of the secrets that this process was given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECRET_NAMES = re.compile(
 )
 IN_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s]*)@", re.I)  # a password may hold a slash or an @
 IN_QUERY = re.compile(r"[?&;]([\w.-]+)=([^&;\s]+)")
-LEAST = 6  # characters: a shorter secret is a part of too many words
+LEAST = 6  # characters: a shorter secret occurs in too many words
 known: set[str] = set()
 
 
@@ -32,7 +32,7 @@ def is_secret(name: str) -> bool:
 
 
 def learn_secrets(settings: Mapping[str, Any]) -> None:
-    """Remember the secrets among settings or variables: those that are named so, and passwords in URIs."""
+    """Remember the secrets among settings or variables: values with secret names, and passwords in URIs."""
     for name, value in settings.items():
         text = str(value)
         found = {text} if is_secret(name) and not os.access(text, os.F_OK) else set(_in_uri(text))
@@ -50,7 +50,7 @@ def _in_uri(text: str) -> list[str]:
 
 
 def redact(text: str) -> str:
-    """Replace every secret that is known, and every password in a URI.
+    """Replace every known secret, and every password in a URI.
 
     >>> redact("postgresql://ann:s3cr/et@db.example:5432/mlflow?sslpassword=abcd&sslmode=require")
     'postgresql://ann:***@db.example:5432/mlflow?sslpassword=***&sslmode=require'
@@ -63,17 +63,17 @@ def redact(text: str) -> str:
 
 
 def redact_file(file: Path) -> None:
-    """Replace the secrets in a log that others have written to as well; a file without any stays as it is."""
+    """Replace the secrets in a log to which others have written too; leave a file without any unchanged."""
     try:
         text = file.read_text(encoding="utf-8", errors="surrogateescape")
         if (shown := redact(text)) != text:
             file.write_text(shown, encoding="utf-8", errors="surrogateescape")
-    except OSError:  # it went, or cannot be written
+    except OSError:  # it was deleted, or cannot be written
         return
 
 
 class RedactingFormatter(logging.Formatter):
-    """A formatter whose lines and tracebacks hold no secret."""
+    """A formatter whose lines and tracebacks contain no secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the record without secrets."""

@@ -1,4 +1,4 @@
-"""A folder for all temporary files of a process, which does not outlive it for long, however the process ends."""
+"""A folder for all temporary files of a process, which is deleted however the process ends."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ held: list[FileLock] = []
 
 
 def use_scratch_folder() -> None:
-    """Put this process's temporary files, its JVM's and its children's, into one folder that is deleted at the end.
+    """Use one folder for the temporary files of this process, its JVM and its children, and delete it at the end.
 
-    Folders of processes that were killed before they could delete theirs are deleted too. Does nothing where it was
-    called before, or where the folder for temporary files cannot be written.
+    Folders that killed processes left are deleted too. Does nothing if it was called before, or if the folder for
+    temporary files cannot be written.
     """
     if held:
         return

@@ -20,10 +20,10 @@ from distilspark.redaction import is_secret, redact
 
 
 def session(config: SparkConfig, name: str) -> SparkSession:
-    """The Spark session with these resources; the one that runs already, where there is one.
+    """Return the running Spark session, if there is one, else a new one with these resources.
 
     Workers run this interpreter (`sys.executable`), so that they have the same packages. Letters are lower-cased as in
-    English, whatever the machine's locale: the packaged model does it that way, without Spark.
+    English, whatever the machine's locale: the packaged model does the same without Spark.
 
     Raises:
         UserError: the JVM does not start with these settings, or on this machine.
@@ -44,7 +44,7 @@ def session(config: SparkConfig, name: str) -> SparkSession:
 
 
 def _start_jvm(settings: Mapping[str, str]) -> None:
-    """Start the JVM with all settings but secrets: PySpark puts them on its command line, where `ps` shows them."""
+    """Start the JVM with all settings except secrets: PySpark puts them on its command line, where `ps` shows them."""
     shown = [(key, value) for key, value in settings.items() if not is_secret(key) and redact(value) == value]
     SparkContext._ensure_initialized(conf=SparkConf(loadDefaults=False).setAll(shown))
 
@@ -64,7 +64,7 @@ def _settings(config: SparkConfig) -> dict[str, str]:
         "spark.ui.showConsoleProgress": False,
         "spark.executorEnv.LC_ALL": UTF8,
         "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": config.worker_timeout,
-        "spark.sql.execution.pyspark.udf.killOnIdleTimeout": True,  # its task is tried again
+        "spark.sql.execution.pyspark.udf.killOnIdleTimeout": True,  # its task is retried
         **flatten(config.settings),
     }
     texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()}
@@ -81,13 +81,13 @@ def is_local(master: str) -> bool:
 
 
 def for_scoring(config: SparkConfig) -> SparkConfig:
-    """The same resources with retries, and on this machine with workers that have a model's slow imports already."""
+    """Return the same resources with retries and, on this machine, with workers that preload a model's slow imports."""
     daemon = {"spark.python.daemon.module": "distilspark.scoring.worker_daemon"} if is_local(config.master) else {}
     return replace(with_retries(config), settings={**daemon, **config.settings})  # type: ignore[type-var]
 
 
 def with_retries(config: SparkConfig, attempts: int = 4) -> SparkConfig:
-    """The same resources, with as many attempts at a task on this machine as a cluster makes; Spark makes only one.
+    """Return the same resources, with as many attempts at a task on this machine as on a cluster; Spark makes one.
 
     >>> local = SparkConfig("local[2]", "1g", "1g", 1, 8, False, 1800, {})
     >>> with_retries(local).master, with_retries(replace(local, master="yarn")).master
@@ -98,10 +98,10 @@ def with_retries(config: SparkConfig, attempts: int = 4) -> SparkConfig:
 
 
 def for_workers(config: SparkConfig, workers: int) -> SparkConfig:
-    """The same resources for a barrier stage: so many tasks at once, each with an executor's cores, tried again.
+    """Return the same resources for a barrier stage: `workers` tasks at once, each with an executor's cores, retried.
 
-    A barrier stage does not work with dynamic allocation. Every task has a Python process of its own, as TensorFlow's
-    collectives can be set up once in a process. With one worker nothing changes.
+    A barrier stage does not work with dynamic allocation. Every task has its own Python process, since TensorFlow's
+    collectives can be set up only once in a process. With one worker nothing changes.
 
     >>> local = for_workers(SparkConfig("local[2]", "1g", "1g", 1, 8, False, 1800, {}), 2)
     >>> local.master, local.settings["spark.python.worker.reuse"]
@@ -137,7 +137,7 @@ def _local_cores(master: str) -> int:
 
 @contextmanager
 def open_session(config: SparkConfig, name: str) -> Iterator[SparkSession]:
-    """A session that is stopped at the end, so that its JVM's memory is free for what follows."""
+    """Open a session, and stop it at the end to free its JVM's memory."""
     spark = session(config, name)
     try:
         yield spark

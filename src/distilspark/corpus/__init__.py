@@ -1,1 +1,1 @@
-"""Generated rows: words, templates, contrasts of acceptability, and scenes with graded similarity."""
+"""Generated rows: words, templates, minimal pairs of acceptability, and scenes with graded similarity."""

@@ -1,7 +1,7 @@
-"""Sentences that English accepts, and minimal violations of one rule each, by phenomenon.
+"""Acceptable English sentences, and minimal violations of one rule each, by phenomenon.
 
 A phenomenon is a list of templates (see `template.py`). An acceptable sentence and its violation come from the
-same template with the same fillers. The sample corpus takes one of the two; a first training may take both.
+same template with the same fillers. The sample corpus takes one of the two; pretraining may take both.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from distilspark.corpus.template import AFTER, WORD, choose, fill, literals, spe
 ACCEPTABLE_SHARE = 0.7
 EMBEDDED = 0.2  # of the statements
 REMARKED = 0.12
-PATIENCE = 1000  # draws in a row that give nothing new
+PATIENCE = 1000  # consecutive draws without a new sentence
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An acceptable sentence and its minimal violation; `phenomenon` says which rule."""
+    """An acceptable sentence and its minimal violation; `phenomenon` names the rule."""
 
     phenomenon: str
     acceptable: str
@@ -408,7 +408,7 @@ PHENOMENA = IN_DOMAIN | OUT_OF_DOMAIN
 
 
 def contrast(phenomenon: str, split: str, rng: Random) -> Pair:
-    """One minimal pair of the phenomenon, in words that the split (`train`, `dev`) owns."""
+    """Draw a minimal pair of the phenomenon, in words of the split (`train`, `dev`)."""
     about = PHENOMENA[phenomenon]
     template = choose(frame(rng.choice(about.templates), rng), rng)
     broken = rng.randint(1, violations(template))
@@ -418,10 +418,10 @@ def contrast(phenomenon: str, split: str, rng: Random) -> Pair:
 
 
 def frame(template: str, rng: Random) -> str:
-    """Put some of the statements into a larger sentence, and add a remark to some."""
+    """Embed some of the statements in a larger sentence, and add a remark to some."""
     if template.endswith("?"):
         return template
-    for own in "67":  # digits of its own for the fillers of each level
+    for own in "67":  # separate digits for the fillers of each level
         if rng.random() < EMBEDDED:
             template = rng.choice(EMBEDDINGS).replace("#", own).replace("CLAUSE", template)
     if rng.random() < REMARKED:
@@ -430,10 +430,10 @@ def frame(template: str, rng: Random) -> str:
 
 
 def judgements(split: str, rows: int, rng: Random) -> list[Judgement]:
-    """As many different sentences, 70 % of them acceptable, the phenomena evenly among them.
+    """Generate `rows` different sentences, 70 % of them acceptable, evenly distributed over phenomena.
 
-    Train has the in-domain phenomena alone; dev has them in its first half, and in its second those that train never
-    shows.
+    Train has only the in-domain phenomena; dev has them in its first half, and in its second half those that train
+    does not have.
 
     Raises:
         ValueError: the grammar has no more sentences to give.
@@ -456,9 +456,9 @@ def _draw(phenomena: list[str], split: str, rows: int, rng: Random, seen: set[st
 
 
 def minimal_pairs(split: str, rows: int, rng: Random) -> list[Judgement]:
-    """As many different sentences of all phenomena: each violation follows its acceptable sentence.
+    """Generate `rows` different sentences of all phenomena; each violation follows its acceptable sentence.
 
-    Further acceptable sentences make them 70 %.
+    Further acceptable sentences bring their share to 70 %.
 
     Raises:
         ValueError: the grammar has no more sentences to give.
@@ -473,7 +473,7 @@ def minimal_pairs(split: str, rows: int, rng: Random) -> list[Judgement]:
 
 
 def _judge(phenomenon: str, labels: list[int], split: str, rng: Random, seen: set[str]) -> list[Judgement]:
-    """The sentences of one contrast that have these labels, none of them seen before."""
+    """Return the sentences of one minimal pair that have these labels, none of them in `seen`."""
     for _ in range(PATIENCE):
         pair = contrast(phenomenon, split, rng)
         sentences = [pair.acceptable if label else pair.unacceptable for label in labels]
@@ -484,7 +484,7 @@ def _judge(phenomenon: str, labels: list[int], split: str, rng: Random, seen: se
 
 
 def words() -> Iterator[str]:
-    """The lower-case words of all sentences, with repetitions; apostrophes and marks split words."""
+    """Yield the lower-case words of all sentences, with repetitions; apostrophes and marks split words."""
     templates = [template for about in PHENOMENA.values() for template in about.templates]
     phrases = [phrase for after in AFTER.values() for phrase in after]
     yield "an"

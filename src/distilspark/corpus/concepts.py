@@ -1,6 +1,6 @@
 """The concepts of scenes with their synonyms, grouped by kind and domain.
 
-Nouns are partitioned between train and dev as in `lexicon.py`; actions, places and details are common to both.
+Nouns are partitioned between train and dev as in `lexicon.py`; actions, places and details are shared by both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ANIMATE = ("person", "animal")
 
 @dataclass(frozen=True)
 class Thing:
-    """Nouns that mean the same; `kind` is their hypernym."""
+    """Synonymous nouns; `kind` is their hypernym."""
 
     words: tuple[Noun, ...]
     kind: str
@@ -27,14 +27,14 @@ class Thing:
 
 @dataclass(frozen=True)
 class Detail:
-    """Words or phrases that mean the same: a place, a manner, a quality."""
+    """Synonymous words or phrases for a place, a manner or a quality."""
 
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Action:
-    """Verbs that mean the same; `patients` is the domain of their object, None where they take none."""
+    """Synonymous verbs; `patients` is the domain of their object, None if they take none."""
 
     words: tuple[Verb, ...]
     topic: str
@@ -148,7 +148,7 @@ def _action(entry: str, topic: str, agents: tuple[str, ...], patients: str | Non
 
 @cache
 def things(split: str) -> Mapping[str, Sequence[Thing]]:
-    """The split's own things by domain; `animate` is every person and animal."""
+    """Return the split's things by domain; `animate` has all persons and animals."""
     share = Share(split)
     own = {
         domain: share([_thing(entry, kind, domain) for kind, entries in kinds.items() for entry in entries.split()])
@@ -159,7 +159,7 @@ def things(split: str) -> Mapping[str, Sequence[Thing]]:
 
 @cache
 def actions() -> Sequence[Action]:
-    """Every action."""
+    """Return all actions."""
     return [
         _action(entry, topic, agents, patients)
         for topic, patients, agents, entries in ACTIONS
@@ -169,17 +169,17 @@ def actions() -> Sequence[Action]:
 
 @cache
 def places() -> Sequence[Detail]:
-    """Where a scene can be."""
+    """Return the places of scenes."""
     return _details(PLACES)
 
 
 @cache
 def manners() -> Sequence[Detail]:
-    """How something can be done."""
+    """Return the manners of actions."""
     return _details(MANNERS)
 
 
 @cache
 def qualities(domain: str) -> Sequence[Detail]:
-    """Return the qualities of a domain; all but persons and animals are described as objects."""
+    """Return the qualities of a domain; domains without their own have those of objects."""
     return _details(QUALITIES.get(domain, QUALITIES["object"]))

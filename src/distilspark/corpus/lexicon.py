@@ -1,8 +1,7 @@
-"""The words that templates are filled with, by class, and how train and dev share them out.
+"""The words that fill templates, by class, and their partition between train and dev.
 
-Nouns and names are partitioned: one in three belongs to dev alone, the others to train alone. Every template has a slot
-for one of them, so that no template is ever filled alike in two splits. Verbs, adjectives and grammatical words are
-common to both.
+Nouns and names are partitioned: one in three belongs only to dev, the others only to train. Every template has a slot
+for one of them, so that no sentence occurs in two splits. Verbs, adjectives and grammatical words are shared by both.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ PRONOUNS = "I/me/my/mine he/him/his/his she/her/her/hers we/us/our/ours they/the
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the nouns and names a split owns."""
+    """A split's part of the nouns and names."""
 
     split: str
 
@@ -124,14 +123,14 @@ def _entries(parse: Callable[[str], T], entries: str) -> list[T]:
 
 
 def shared_words() -> dict[str, list[Any]]:
-    """Word classes that every split uses."""
+    """Return the word classes that all splits share."""
     verbs = {kind: _entries(verb, entries) for kind, entries in VERBS.items()}
     words = {kind: _entries(Word, entries) for kind, entries in WORDS.items()}
     return {**verbs, **words, "tall": _entries(adjective, TALL), "pro": _entries(pronoun, PRONOUNS)}
 
 
 def own_words(split: str) -> dict[str, list[Any]]:
-    """Nouns and names that only this split uses."""
+    """Return the nouns and names that only this split uses."""
     share = Share(split)
     names: dict[str, list[Any]] = {kind: share(_entries(parse, entries)) for kind, (parse, entries) in NAMES.items()}
     nouns: dict[str, list[Noun]] = {kind: share(_entries(noun, entries)) for kind, entries in NOUNS.items()}
@@ -141,5 +140,5 @@ def own_words(split: str) -> dict[str, list[Any]]:
 
 @cache
 def lexicon(split: str) -> Lexicon:
-    """Everything that a template of this split (`train` or `dev`) can be filled with."""
+    """Return all words for templates of this split (`train` or `dev`)."""
     return {**shared_words(), **own_words(split)}

@@ -1,4 +1,4 @@
-"""English words with their forms; a template reaches each form as an attribute, e.g. `{person1.pl}`."""
+"""English words with their forms; a template refers to a form as an attribute, e.g. `{person1.pl}`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SILENT_H = ("honest", "hour")
 
 
 def with_article(phrase: str) -> str:
-    """The phrase after `a` or `an`.
+    """Return the phrase after `a` or `an`.
 
     >>> with_article("old lamp"), with_article("honest clerk"), with_article("uniform")
     ('an old lamp', 'an honest clerk', 'a uniform')
@@ -19,12 +19,12 @@ def with_article(phrase: str) -> str:
 
 
 def ends_in_consonant_y(stem: str) -> bool:
-    """Whether a final `y` turns into `i` before an ending."""
+    """Return whether a final `y` becomes `i` before an ending."""
     return stem.endswith("y") and stem[-2] not in "aeiou"
 
 
 def add_s(stem: str) -> str:
-    """The regular plural of a noun, or third person of a verb.
+    """Return the regular plural of a noun, or third person of a verb.
 
     >>> add_s("diary"), add_s("tray"), add_s("watch")
     ('diaries', 'trays', 'watches')
@@ -46,7 +46,7 @@ def add_e(stem: str, ending: str) -> str:
 
 
 def add_ing(stem: str) -> str:
-    """The regular present participle.
+    """Return the regular present participle.
 
     >>> add_ing("write"), add_ing("see"), add_ing("carry")
     ('writing', 'seeing', 'carrying')
@@ -56,7 +56,7 @@ def add_ing(stem: str) -> str:
 
 @dataclass(frozen=True)
 class Word:
-    """A word of one form."""
+    """A word with one form."""
 
     text: str
 
@@ -70,7 +70,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Adjective(Word):
-    """A gradable adjective; `er` and `est` are used of short ones only."""
+    """A gradable adjective; `er` and `est` are used for short ones only."""
 
     er: str
     est: str
@@ -78,7 +78,7 @@ class Adjective(Word):
 
 @dataclass(frozen=True)
 class Noun:
-    """A common noun, maybe with its modifiers around it."""
+    """A common noun, possibly with modifiers."""
 
     sg: str
     pl: str
@@ -90,7 +90,7 @@ class Noun:
 
 @dataclass(frozen=True)
 class Pronoun:
-    """Subject, object, determiner and independent possessive."""
+    """A pronoun: subject, object, determiner and independent possessive."""
 
     he: str
     him: str
@@ -115,7 +115,7 @@ class Name(Word):
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb's paradigm; `particle` is empty but for phrasal verbs."""
+    """A verb's paradigm; `particle` is empty except for phrasal verbs."""
 
     base: str
     s: str
@@ -126,13 +126,13 @@ class Verb:
 
 
 def noun(entry: str) -> Noun:
-    """`knife/knives`, or the singular alone."""
+    """Parse `knife/knives`, or the singular alone."""
     sg, *pl = entry.split("/")
     return Noun(sg, *pl or [add_s(sg)])
 
 
 def verb(entry: str) -> Verb:
-    """`base/past/participle/ing`, as many as are irregular, then `+particle`.
+    """Parse `base/past/participle/ing`, as many as are irregular, then `+particle`.
 
     >>> verb("write/wrote/written").ing, verb("pick+up").past, verb("find/found").participle
     ('writing', 'picked', 'found')
@@ -146,29 +146,29 @@ def verb(entry: str) -> Verb:
 
 
 def adjective(entry: str) -> Adjective:
-    """`red/redder/reddest`, or the positive alone."""
+    """Parse `red/redder/reddest`, or the positive alone."""
     text, *graded = entry.split("/")
     er, est = graded or (add_e(text, "er"), add_e(text, "est"))
     return Adjective(text, er, est)
 
 
 def man(name: str) -> Name:
-    """A name that `he` refers to."""
+    """Return a name that `he` refers to."""
     return Name(name, "he", "him", "his", "himself", "she", "herself")
 
 
 def woman(name: str) -> Name:
-    """A name that `she` refers to."""
+    """Return a name that `she` refers to."""
     return Name(name, "she", "her", "her", "herself", "he", "himself")
 
 
 def pronoun(entry: str) -> Pronoun:
-    """`he/him/his/his`: subject, object, determiner, independent."""
+    """Parse `he/him/his/his`: subject, object, determiner, independent."""
     return Pronoun(*entry.split("/"))
 
 
 def forms(word: object) -> list[str]:
-    """Every form of a word, each of which may hold several words."""
+    """Return all forms of a word; a form may have several words."""
     if isinstance(word, str):
         return [word]
     return [getattr(word, field.name) for field in fields(word)]  # type: ignore[arg-type]

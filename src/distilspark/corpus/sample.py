@@ -1,4 +1,4 @@
-"""The rows that our own seeded grammar generates: the sample corpus (`data=sample`), and those of a first training."""
+"""Rows that a seeded grammar generates: the sample corpus (`data=sample`), and rows for pretraining."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distilspark.corpus.lexicon import SPLITS
 from distilspark.corpus.similarity import scored_pairs
 from distilspark.errors import UserError
 
-GRAMMAR_VERSION = 1  # a change to what the grammar generates for the same seed raises it
+GRAMMAR_VERSION = 1  # raise it when the grammar generates other rows for the same seed
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,23 @@ _CORPORA = {
 
 
 def corpora() -> tuple[str, ...]:
-    """The tasks that have a sample corpus."""
+    """Return the tasks that have a sample corpus."""
     return tuple(_CORPORA)
 
 
 def vocabulary() -> list[str]:
-    """Every lower-case word that a corpus can hold, sorted: letters only, so `hasn't` is `hasn` and `t`."""
+    """Return all lower-case words of the corpora, sorted: letters only, so `hasn't` is `hasn` and `t`."""
     return sorted({*acceptability.words(), *similarity.words()})
 
 
 def check_pretraining(task: str, rows: int) -> None:
-    """Raise `UserError` where rows for a first training are asked for that the grammar does not have."""
+    """Raise `UserError` if pretraining is configured for a task that the grammar does not have."""
     if rows:
         _check_generated(task, f"training.pretraining.rows={rows}", "set training.pretraining.rows=0")
 
 
 def check_unlabelled(task: str, unlabelled: str | None) -> None:
-    """Raise `UserError` where `data.unlabelled` asks for rows that the grammar does not have."""
+    """Raise `UserError` if `data.unlabelled` needs generated rows of a task that the grammar does not have."""
     if unlabelled == "corpus":
         _check_generated(task, "data.unlabelled=corpus", "set data.unlabelled to a file of your own")
 
@@ -94,10 +94,10 @@ def _check_generated(task: str, setting: str, way_out: str) -> None:
 
 
 def pretraining_rows(task: str, rows: int, seed: int) -> GeneratedRows:
-    """Generate different rows for a first training, in the nouns and names of the sample corpus' train.
+    """Generate distinct rows for pretraining, with the nouns and names of the sample corpus's train.
 
-    cola: all phenomena, also those that the sample corpus keeps for its dev, as minimal pairs. The same arguments give
-    the same rows on every machine. No row of the sample corpus' dev is among them, since its words are others.
+    cola: all phenomena, also those that only the sample corpus's dev has, as minimal pairs. The same arguments give
+    the same rows on every machine. No row of the sample corpus's dev is among them, since it has other words.
 
     Raises:
         KeyError: the task is none of `corpora`.
@@ -144,7 +144,7 @@ def _write_split(path: Path, corpus: _Corpus, task: str, split: str, rows: int, 
 
 
 def sample_corpus(task: str, rows: Mapping[str, int], seed: int) -> Path:
-    """The folder of the task's corpus in the user's cache, generated where it is missing.
+    """Return the folder of the task's corpus in the user's cache, generated if it is missing.
 
     Raises:
         UserError: as `write_corpus`; the cache cannot be written.

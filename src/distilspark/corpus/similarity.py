@@ -1,13 +1,13 @@
-"""Pairs of sentences with a graded overlap of meaning.
+"""Pairs of sentences with graded similarity of meaning.
 
-A scene (who does what to whom, where and how) is edited into a second one; each is put into words of its own. The score
-is that of the scenes, never of the words:
+A scene (who does what to whom, where and how) is edited into a second one; each is expressed as a sentence. The score
+depends on the scenes, not on the words:
 
     share = sum(weight * agreement) / sum(weight)      over the roles that either scene fills (WEIGHTS)
-    score = 5 * share ** 2, times DENIAL where one of the scenes is negated and the other is not
+    score = 5 * share ** 2, times DENIAL if only one of the scenes is negated
 
-plus a judge's noise (JITTER), in steps of 0.2 from 0 to 5. A role agrees by 1 where both scenes hold
-the same concept, whatever the synonym; `agreement_*` say what else counts.
+plus a judge's noise (JITTER), in steps of 0.2 from 0 to 5. A role's agreement is 1 if both scenes have
+the same concept, whatever the synonym; `agreement_*` define partial agreement.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TOP = 5.0
 STEP = 0.2
 JITTER = 0.2  # standard deviation
 DENIAL = 0.35
-PATIENCE = 1000  # draws in a row that give nothing new
+PATIENCE = 1000  # consecutive draws without a new pair
 
 WEIGHTS = {
     "action": 4.0,
@@ -62,7 +62,7 @@ GRAMMAR_WORDS = "a an the some it there is are was were who that by not did bein
 
 @dataclass(frozen=True)
 class Mention:
-    """A thing as a scene shows it: how many, what it is like, and whether it is called by its hypernym."""
+    """A thing in a scene: its number, its quality, and whether it is called by its hypernym."""
 
     thing: Thing
     plural: bool = False
@@ -72,7 +72,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class Scene:
-    """Who does what to whom, where and how."""
+    """An event: who does what to whom, where and how."""
 
     agent: Mention
     action: Action
@@ -91,11 +91,11 @@ class ScoredPair:
     score: float
 
 
-Edit = Callable[[Scene, str, Random], Scene | None]  # None: the scene has nothing to apply the edit to
+Edit = Callable[[Scene, str, Random], Scene | None]  # None: the edit does not apply to the scene
 
 
 def agreement_of_things(one: Mention | None, other: Mention | None) -> float:
-    """1 for the same thing; less for another of its domain, another number, or a mere hypernym."""
+    """Return 1 for the same thing; less for another of its domain, another number, or a hypernym."""
     if one is None or other is None:
         return 0.0
     agreement = 1.0 if one.thing == other.thing else SAME_DOMAIN * (one.thing.domain == other.thing.domain)
@@ -104,19 +104,19 @@ def agreement_of_things(one: Mention | None, other: Mention | None) -> float:
 
 
 def agreement_of_actions(one: Action, other: Action) -> float:
-    """1 for the same action, whatever it is done to; less for another on the same topic."""
+    """Return 1 for the same action, whatever its object; less for another on the same topic."""
     if set(one.words) & set(other.words):
         return 1.0
     return SAME_TOPIC if one.topic == other.topic else 0.0
 
 
 def agreement_of_details(one: Detail | None, other: Detail | None) -> float:
-    """1 for the same detail, 0 for another, in between where one scene leaves it open."""
+    """Return 1 for the same detail, 0 for another, `UNMENTIONED` if a scene leaves it out."""
     return UNMENTIONED if one is None or other is None else float(one == other)
 
 
 def meaning(one: Scene, other: Scene) -> float:
-    """The score of two scenes by the module's formula, before the noise."""
+    """Return the score of two scenes by the module's formula, without noise."""
     agreements = {"action": agreement_of_actions(one.action, other.action)}
     agreements["agent"] = agreement_of_things(one.agent, other.agent)
     if one.patient or other.patient:
@@ -138,13 +138,13 @@ def _details(scene: Scene) -> dict[str, Detail | None]:
 
 
 def judge(one: Scene, other: Scene, rng: Random) -> float:
-    """A judge's score: `meaning` with noise, in steps of 0.2, from 0 to 5."""
+    """Return a judge's score: `meaning` with noise, in steps of 0.2, from 0 to 5."""
     noisy = round((meaning(one, other) + rng.gauss(0, JITTER)) / STEP) * STEP
     return round(min(TOP, max(0.0, noisy)), 1)
 
 
 def imagine(split: str, rng: Random) -> Scene:
-    """A scene of things that the split owns."""
+    """Draw a scene with things of the split."""
     action = rng.choice([known for known in actions() if known.patients or rng.random() < 0.5])
     agent = rng.choice([thing for domain in action.agents for thing in things(split)[domain]])
     patient = None
@@ -161,35 +161,35 @@ def _mention(thing: Thing, rng: Random) -> Mention:
 
 
 def keep(scene: Scene, split: str, rng: Random) -> Scene:
-    """The same scene: only its words will differ."""
+    """Return the same scene: only its words will differ."""
     return scene
 
 
 def unrelated(scene: Scene, split: str, rng: Random) -> Scene:
-    """Another scene, sometimes in the same place."""
+    """Return another scene, sometimes in the same place."""
     other = imagine(split, rng)
     return replace(other, place=scene.place) if rng.random() < 0.4 else other
 
 
 def negate(scene: Scene, split: str, rng: Random) -> Scene:
-    """It does not happen."""
+    """Negate the scene."""
     return replace(scene, negated=True)
 
 
 def swap_roles(scene: Scene, split: str, rng: Random) -> Scene | None:
-    """Whom it was done to does it."""
+    """Swap agent and patient, if the patient can be the agent."""
     if not scene.patient or scene.patient.thing.domain not in scene.action.agents:
         return None
     return replace(scene, agent=scene.patient, patient=scene.agent)
 
 
 def change_number(scene: Scene, split: str, rng: Random) -> Scene:
-    """One becomes several, or several one."""
+    """Change singular to plural or vice versa, for one thing."""
     return _edit_mention(scene, rng, lambda mention: replace(mention, plural=not mention.plural))
 
 
 def generalize(scene: Scene, split: str, rng: Random) -> Scene | None:
-    """One of two things is called by its hypernym; the other keeps the sentence in its split."""
+    """Call one of two things by its hypernym; the other keeps the sentence in its split."""
     return _edit_mention(scene, rng, lambda mention: replace(mention, general=True)) if scene.patient else None
 
 
@@ -200,13 +200,13 @@ def _edit_mention(scene: Scene, rng: Random, edit: Callable[[Mention], Mention])
 
 
 def drop_detail(scene: Scene, split: str, rng: Random) -> Scene | None:
-    """One detail is left out."""
+    """Drop one detail."""
     present = [role for role, detail in _details(scene).items() if detail]
     return _with_detail(scene, rng.choice(present), None) if present else None
 
 
 def change_detail(scene: Scene, split: str, rng: Random) -> Scene | None:
-    """Another place, manner or quality."""
+    """Change a place, manner or quality."""
     present = [role for role, detail in _details(scene).items() if detail]
     if not present:
         return None
@@ -230,12 +230,12 @@ def _with_detail(scene: Scene, role: str, detail: Detail | None) -> Scene:
 
 
 def change_agent(scene: Scene, split: str, rng: Random) -> Scene:
-    """Another of the same domain does it."""
+    """Replace the agent by another of the same domain."""
     return replace(scene, agent=_another(scene.agent, scene, split, rng))
 
 
 def change_patient(scene: Scene, split: str, rng: Random) -> Scene | None:
-    """It is done to another of the same domain."""
+    """Replace the patient by another of the same domain."""
     return replace(scene, patient=_another(scene.patient, scene, split, rng)) if scene.patient else None
 
 
@@ -246,7 +246,7 @@ def _another(mention: Mention, scene: Scene, split: str, rng: Random) -> Mention
 
 
 def change_action(scene: Scene, split: str, rng: Random) -> Scene | None:
-    """The same agent does something else, to the same patient if there is one."""
+    """Change the action, with the same agent and patient."""
     fitting = [
         other
         for other in actions()
@@ -258,14 +258,14 @@ def change_action(scene: Scene, split: str, rng: Random) -> Scene | None:
 
 
 def change_event(scene: Scene, split: str, rng: Random) -> Scene | None:
-    """The same agent in the same place, in another event."""
+    """Draw another event with the same agent and place."""
     other = imagine(split, rng)
     fits = scene.agent.thing.domain in other.action.agents and other.action.topic != scene.action.topic
     clashes = other.patient is not None and other.patient.thing == scene.agent.thing
     return replace(other, agent=scene.agent, place=scene.place) if fits and not clashes else None
 
 
-# how often, and which edits one after another
+# frequency, and edits in order
 PLANS: Sequence[tuple[float, Sequence[Edit]]] = (
     (11, (keep,)),
     (8, (drop_detail,)),
@@ -290,7 +290,7 @@ PLANS: Sequence[tuple[float, Sequence[Edit]]] = (
 
 
 def derive(scene: Scene, edits: Sequence[Edit], split: str, rng: Random) -> Scene | None:
-    """The scene after all edits, or None where one of them does not apply."""
+    """Return the scene after all edits, or None if one of them does not apply."""
     for edit in edits:
         edited = edit(scene, split, rng)
         if edited is None:
@@ -301,16 +301,16 @@ def derive(scene: Scene, edits: Sequence[Edit], split: str, rng: Random) -> Scen
 
 @dataclass(frozen=True)
 class Style:
-    """How a scene is put into words: which synonyms, which article, which tense, which construction."""
+    """The wording of a scene: synonyms, article, tense, construction."""
 
-    register: int  # which of a concept's synonyms, counted round
+    register: int  # index of a concept's synonym, modulo their number
     definite: bool
     past: bool
     construction: str
 
 
 def style(scene: Scene, rng: Random) -> Style:
-    """A style that suits the scene."""
+    """Draw a style that suits the scene."""
     constructions = ["active", "active", "active"]
     if scene.patient:
         constructions += ["passive"]
@@ -320,7 +320,7 @@ def style(scene: Scene, rng: Random) -> Style:
 
 
 def restyle(scene: Scene, first: Style, rng: Random) -> Style:
-    """A style for the second sentence: half of the time its words, mostly its tense, seldom its construction."""
+    """Draw a style for the second sentence: half of the time with the first's synonyms, mostly in its tense."""
     fresh = style(scene, rng)
     register = first.register if rng.random() < 0.5 else fresh.register
     definite = first.definite if rng.random() < 0.6 else fresh.definite
@@ -328,7 +328,7 @@ def restyle(scene: Scene, first: Style, rng: Random) -> Style:
 
 
 def express(scene: Scene, chosen: Style) -> str:
-    """The scene as a sentence."""
+    """Return the scene as a sentence."""
     words = _passive(scene, chosen) if chosen.construction == "passive" else _active(scene, chosen)
     place = _detail(scene.place, chosen)
     words = f"{place}, {words}" if place and chosen.construction == "fronted" else _join(words, place)
@@ -383,7 +383,7 @@ def _pick(words: Sequence[T], chosen: Style) -> T:
 
 
 def scored_pair(split: str, rng: Random) -> ScoredPair:
-    """One pair in words that the split (`train`, `dev`) owns."""
+    """Draw a pair in words of the split (`train`, `dev`)."""
     edits = rng.choices([edits for _, edits in PLANS], [weight for weight, _ in PLANS])[0]
     scene = imagine(split, rng)
     while (other := derive(scene, edits, split, rng)) is None:
@@ -396,7 +396,7 @@ def scored_pair(split: str, rng: Random) -> ScoredPair:
 
 
 def scored_pairs(split: str, rows: int, rng: Random) -> list[ScoredPair]:
-    """As many different pairs of different sentences.
+    """Generate `rows` distinct pairs of different sentences.
 
     Raises:
         ValueError: the grammar has no more pairs to give.
@@ -416,7 +416,7 @@ def scored_pairs(split: str, rows: int, rng: Random) -> list[ScoredPair]:
 
 
 def words() -> Iterator[str]:
-    """The lower-case words of all sentences, with repetitions; hyphens and marks split words."""
+    """Yield the lower-case words of all sentences, with repetitions; hyphens and marks split words."""
     texts = [GRAMMAR_WORDS, PLACES, MANNERS, *QUALITIES.values()]
     texts += [form for kinds in NOUNS.values() for kind in kinds for form in forms(noun(kind))]
     nouns = [word for split in SPLITS for domain in things(split).values() for thing in domain for word in thing.words]

@@ -1,8 +1,8 @@
 """Templates: sentences with slots, free choices and one contrast.
 
 `{person1.pl}` is a slot: a word class, a digit that tells fillers apart, a form. `(near|behind)` is a free choice.
-`[is|are]` is the contrast: what stands first makes the sentence acceptable, each of the others breaks it. Several
-contrasts in a template go together: all take their first, or all their second, alternative.
+`[is|are]` is the contrast: its first alternative makes the sentence acceptable, each of the others violates the rule.
+Several contrasts in a template are coupled: all take their first, or all their second, alternative.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ AFTER = {
 
 
 def choose(template: str, rng: Random) -> str:
-    """Settle the free choices."""
+    """Make the free choices."""
     return CHOICE.sub(lambda found: rng.choice(BAR.split(found[1])), template)
 
 
 def violations(template: str) -> int:
-    """How many ways to break the sentence the template offers."""
+    """Return the number of violations that the template offers."""
     return min(contrast.count("|") for contrast in CONTRAST.findall(template))
 
 
 def take(template: str, alternative: int) -> str:
-    """Settle the contrasts: 0 is the acceptable sentence."""
+    """Take an alternative of the contrasts; 0 gives the acceptable sentence."""
     return CONTRAST.sub(lambda found: found[1].split("|")[alternative], template)
 
 
 def fill(template: str, lexicon: Lexicon, rng: Random, plain: bool) -> dict[str, Any]:
-    """A different word for every slot; some common nouns get a modifier unless `plain`."""
+    """Draw a different word for every slot; some common nouns get a modifier unless `plain`."""
     fillers: dict[str, Any] = {}
     for key in dict.fromkeys(SLOT_KEY.findall(template)):
         kind = key[:-1]
@@ -60,14 +60,14 @@ def fill(template: str, lexicon: Lexicon, rng: Random, plain: bool) -> dict[str,
 
 
 def draw(lexicon: Lexicon, kind: str, rng: Random, used: dict[str, Any]) -> Any:
-    """A word of the class that is not in use yet."""
+    """Draw a word of the class that is not used yet."""
     while (word := rng.choice(lexicon[kind])) in used.values():
         pass
     return word
 
 
 def modify(bare: Noun, kind: str, lexicon: Lexicon, rng: Random, used: dict[str, Any]) -> Noun:
-    """The noun with an adjective before it, or a phrase or clause after it."""
+    """Return the noun with an adjective before it, or a phrase or clause after it."""
     if kind not in AFTER or rng.random() < 0.6:
         adjective = rng.choice(lexicon[BEFORE[kind]])
         return Noun(f"{adjective} {bare.sg}", f"{adjective} {bare.pl}")
@@ -82,12 +82,12 @@ def modify(bare: Noun, kind: str, lexicon: Lexicon, rng: Random, used: dict[str,
 
 
 def spell(template: str, fillers: dict[str, Any]) -> str:
-    """The finished sentence: fillers in place, one space between words, a capital and a final mark."""
+    """Return the finished sentence: with fillers, one space between words, a capital and a final mark."""
     words = " ".join(template.format_map(fillers).split())
     words = re.sub(r" ([,?])", r"\1", words)
     return words[0].upper() + words[1:] + ("" if words.endswith("?") else ".")
 
 
 def literals(template: str) -> Iterator[str]:
-    """The lower-case words that stand in the template itself."""
+    """Yield the lower-case words of the template itself."""
     yield from WORD.findall(re.sub(r"\{[^{}]*\}", " ", template).lower())

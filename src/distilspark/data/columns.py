@@ -1,4 +1,4 @@
-"""The columns of rows that were read: `input`, the struct of a row's own columns, and columns by their exact names."""
+"""Columns of the rows that were read: `input`, a struct of the row's own columns, and columns by their exact names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def file_of_row() -> Column:
 
 
 def with_the_same_columns(parts: list[DataFrame]) -> list[DataFrame]:
-    """Give all parts the columns of all, by name; a column that has several types becomes the text of its values."""
+    """Give all parts the union of their columns, by name; different types become a common type or text."""
     if len(parts) == 1:
         return parts
     types: dict[str, set[DataType]] = {}

@@ -1,4 +1,4 @@
-"""Files where Spark sees them: local paths and any URI that its Hadoop file systems know."""
+"""Files as Spark sees them: local paths and the URIs that its Hadoop file systems support."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from distilspark.errors import UserError, WorkError
 from distilspark.paths import SCHEME
 
 SPARK_ERRORS = (Py4JJavaError, PySparkException)
-BUFFER = 1 << 20  # bytes that one call to the JVM brings
+BUFFER = 1 << 20  # bytes read by one call to the JVM
 
 
 def to_uri(path: str) -> str:
-    """A path as Spark must see it: a URI as it is, anything else as a local file, relative to the current folder.
+    """Return a path as a URI: a URI unchanged, anything else as a local file, relative to the current folder.
 
     >>> to_uri("s3a://bucket/glue"), to_uri("/data/CoLA/../SST 2/")
     ('s3a://bucket/glue', 'file:/data/SST 2')
@@ -36,13 +36,13 @@ def to_uri(path: str) -> str:
 
 
 def to_spark(uris: str | Sequence[str]) -> list[str]:
-    """URIs for `spark.read`, which takes `*`, `?`, brackets and braces in a name for patterns."""
+    """Escape URIs for `spark.read`, which reads `*`, `?`, brackets and braces as patterns."""
     every = [uris] if isinstance(uris, str) else uris
     return [re.sub(r"([*?{}\[\]\\])", r"\\\1", uri) for uri in every]
 
 
 def name_of(uri: str) -> str:
-    """The last part of a URI.
+    """Return the last part of a URI.
 
     >>> name_of("file:/data/glue/train.tsv/")
     'train.tsv'
@@ -62,7 +62,7 @@ def local_path(uri: str) -> Path | None:
 
 @contextmanager
 def reading(uri: str) -> Iterator[None]:
-    """Turn what Spark, Hadoop or Java raise while they read `uri` into a `UserError` with its cause."""
+    """Convert an exception of Spark, Hadoop or Java while reading `uri` to a `UserError` with its cause."""
     try:
         yield
     except (*SPARK_ERRORS, OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
@@ -78,7 +78,7 @@ def _way_out(error: Exception) -> str:
 
 @contextmanager
 def writing(uri: str) -> Iterator[None]:
-    """Turn what Hadoop or Java raise while they change something at `uri` into a `WorkError` with its cause."""
+    """Convert an exception of Hadoop or Java while changing `uri` to a `WorkError` with its cause."""
     try:
         yield
     except (*SPARK_ERRORS, OSError) as error:
@@ -99,7 +99,7 @@ def cause_of(error: Exception) -> str:
 
 
 def _raised_in_python(text: str) -> str:
-    r"""The last line of a Python worker's traceback, before those of Java; empty where there is none.
+    r"""Return the last line of a Python worker's traceback, before those of Java; empty if there is none.
 
     >>> _raised_in_python("A worker:\nTraceback (most recent call last):\n  at x\nValueError: no\n\tat java")
     'ValueError: no'
@@ -110,13 +110,13 @@ def _raised_in_python(text: str) -> str:
 
 
 def is_folder(spark: SparkSession, uri: str) -> bool:
-    """Whether the URI is a folder; a `UserError` where there is nothing."""
+    """Return whether the URI is a folder; raise `UserError` if it does not exist."""
     with reading(uri):
         return filesystem_of(spark, uri).getFileStatus(hadoop_path(spark, uri)).isDirectory()
 
 
 def list_folder(spark: SparkSession, uri: str) -> list[tuple[str, bool]]:
-    """A folder's visible entries, sorted, as (URI, whether it is a folder); `_SUCCESS` and the like are not."""
+    """List a folder's visible entries, sorted, as (URI, whether it is a folder); `_SUCCESS` and the like are hidden."""
     with reading(uri):
         statuses = filesystem_of(spark, uri).listStatus(hadoop_path(spark, uri))
     entries = sorted((status.getPath().getName(), status.isDirectory()) for status in statuses)
@@ -135,14 +135,14 @@ def read_all(spark: SparkSession, uri: str) -> bytes:
 
 
 def open_file(spark: SparkSession, uri: str) -> IO[bytes]:
-    """Open a file for reading, wherever Spark can read it. Errors are those of Python, Hadoop or Java (`reading`)."""
+    """Open any file that Spark can read. Errors are those of Python, Hadoop or Java (`reading`)."""
     if path := local_path(uri):
         return path.open("rb")
     return io.BufferedReader(_HadoopFile(spark, uri), BUFFER)
 
 
 class _HadoopFile(io.RawIOBase):
-    """A file of a Hadoop file system that can be read and sought in."""
+    """A readable and seekable file of a Hadoop file system."""
 
     def __init__(self, spark: SparkSession, uri: str) -> None:
         filesystem, path = filesystem_of(spark, uri), hadoop_path(spark, uri)
@@ -177,7 +177,7 @@ class _HadoopFile(io.RawIOBase):
 
 
 def exists(spark: SparkSession, uri: str) -> bool:
-    """Return whether there is anything."""
+    """Return whether the URI exists."""
     if path := local_path(uri):
         return path.exists()
     with reading(uri):
@@ -185,17 +185,17 @@ def exists(spark: SparkSession, uri: str) -> bool:
 
 
 def read_text(spark: SparkSession, uri: str) -> str:
-    """A small file's text."""
+    """Read a small file's text."""
     return read_head(spark, uri, 2**31 - 1).decode("utf-8")
 
 
 def write_text(spark: SparkSession, uri: str, text: str) -> None:
-    """Write a small file and the folders above it; it appears whole or not at all.
+    """Write a small file and its parent folders; it appears whole or not at all.
 
-    On a local disk one that is there is replaced in one step; elsewhere it is gone for a moment.
+    An existing file is replaced atomically on a local disk; elsewhere it is missing for a moment.
     """
     folder, _, name = uri.rpartition("/")
-    partial = f"{folder}/.{name}.{uuid4().hex[:12]}.partial"  # hidden: a killed process leaves it
+    partial = f"{folder}/.{name}.{uuid4().hex[:12]}.partial"  # hidden, as a killed process leaves it
     if (path := local_path(uri)) and (whole := local_path(partial)):
         with writing(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,13 +216,13 @@ def write_text(spark: SparkSession, uri: str, text: str) -> None:
 
 
 def rename(spark: SparkSession, source: str, target: str) -> None:
-    """Give a file or folder another name, which nothing may have yet; atomic on local disks and HDFS.
+    """Rename a file or folder to a name that does not exist yet; atomic on local disks and HDFS.
 
     Raises:
-        WorkError: something has that name, or the file system refuses.
+        WorkError: the name exists, or the file system refuses.
 
     """
-    if exists(spark, target):  # Hadoop would move a folder into one that is there
+    if exists(spark, target):  # Hadoop would move a folder into an existing one
         raise WorkError(f"{target} has appeared meanwhile, and stays. {source} stays too. Move one of them away")
     local, to = local_path(source), local_path(target)
     with writing(target):
@@ -235,13 +235,13 @@ def rename(spark: SparkSession, source: str, target: str) -> None:
 
 
 def delete(spark: SparkSession, uri: str) -> None:
-    """Delete a file, or a folder with all in it; nothing where there is nothing."""
+    """Delete a file, or a folder with its content; do nothing if it does not exist."""
     with writing(uri):
         filesystem_of(spark, uri).delete(hadoop_path(spark, uri), True)
 
 
 def make_folder(spark: SparkSession, uri: str) -> None:
-    """Make a folder and those above it."""
+    """Make a folder and its parents."""
     with writing(uri):
         made = filesystem_of(spark, uri).mkdirs(hadoop_path(spark, uri))
     if not made:

@@ -1,4 +1,4 @@
-"""Rows known by a hash of their texts, so that two data sets can be compared where only one of them is at hand."""
+"""Hashes of rows' texts, to compare two data sets when only one of them is available."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Hashes = NDArray[np.int64]
 
 
 def text_hashes(rows: pd.DataFrame) -> Hashes:
-    """(n,): the first 64 bits of the sha256 of each row's `sentence1` and `sentence2`, without white space around them.
+    """Return (n,): the first 64 bits of the sha256 of each row's stripped `sentence1` and `sentence2`.
 
     >>> text_hashes(pd.DataFrame({"sentence1": ["It is.", " It is. "], "sentence2": [None, None]}))
     array([-6350937101649526369, -6350937101649526369])
@@ -28,17 +28,17 @@ def text_hashes(rows: pd.DataFrame) -> Hashes:
 
 
 def distinct_text_hashes(rows: DataFrame) -> Hashes:
-    """`text_hashes` of a Spark DataFrame's rows, each once, sorted; only the hashes leave Spark."""
+    """Return the distinct `text_hashes` of a Spark DataFrame's rows, sorted; only the hashes leave Spark."""
     digest = F.sha2(joined(_stripped("sentence1"), _stripped("sentence2")), 256)
     signed = F.conv(F.substring(digest, 1, 16), 16, -10).cast("long")
     return np.sort(rows.select(signed.alias("hash")).distinct().toPandas()["hash"].to_numpy(np.int64))
 
 
 def _stripped(column: str) -> Column:
-    """Without what Python's `str.strip` takes for white space."""
+    """Strip the white space that Python's `str.strip` strips."""
     return F.regexp_replace(column, r"(?U)^[\s\x1c-\x1f]+|[\s\x1c-\x1f]+$", "")
 
 
 def overlap(rows: pd.DataFrame, known: Hashes) -> int:
-    """How many of the rows are among those of which `known` are the hashes."""
+    """Count the rows whose text hashes are in `known`."""
     return int(np.isin(text_hashes(rows), known).sum())

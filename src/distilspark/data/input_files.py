@@ -1,4 +1,4 @@
-"""Find the files that a path stands for, each once, or refuse the path by name."""
+"""Find the files that a path stands for, each once, or raise an error that names the path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DOWNLOADED = ("http:/", "https:/", "ftp:/")
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file as it stood when it was listed."""
+    """A file, with its size and time when it was listed."""
 
     uri: str
     size: int  # bytes
@@ -60,13 +60,13 @@ def folder_keys(uri: str, base: str) -> dict[str, str | None]:
 
 
 def find_files(spark: SparkSession, path: str) -> list[InputFile]:
-    """Return the files that a file, a folder (with all below it) or a glob stand for, sorted, hidden ones left out.
+    """Return the files of a file, a folder (recursively) or a glob, sorted, without hidden ones.
 
     A file is listed once, however many links lead to it.
 
     Raises:
-        UserError: nothing is there, or what is there is no file of rows: a pipe, a device, a link to nothing, or a
-            table format with a transaction log (Delta, Iceberg, Hudi).
+        UserError: the path does not exist or is no file of rows: a pipe, a device, a broken link, or a table format
+            with a transaction log (Delta, Iceberg, Hudi).
 
     """
     uri = to_uri(path)
@@ -89,7 +89,7 @@ def find_files(spark: SparkSession, path: str) -> list[InputFile]:
 
 
 def _roots(spark: SparkSession, uri: str) -> tuple[list[str], str]:
-    """Return the path itself where it is there, whatever its name, else what fits it as a glob; and the base folder."""
+    """Return the path itself if it exists, else the matches of its glob; and the base folder."""
     path = local_path(uri)
     if os.path.lexists(path) if path else exists(spark, uri):
         return [uri.rstrip("/") or uri], uri
@@ -101,7 +101,7 @@ def _roots(spark: SparkSession, uri: str) -> tuple[list[str], str]:
 
 
 def _local_files(root: str, base: str) -> Iterator[tuple[str, InputFile]]:
-    """Walk a local folder, and the links in it; yield each file with what identifies it."""
+    """Walk a local folder, following links; yield each file with its identity."""
     path = local_path(root)
     assert path
     yield from _walk(path, base, {}, is_root=True)
@@ -117,7 +117,7 @@ def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -
         identity = _identity(status) if status.st_nlink > 1 else real
         yield identity, InputFile(f"file:{path}", status.st_size, status.st_mtime_ns // 1_000_000, base)
         return
-    if real in seen:  # a loop, or a folder that two links lead to
+    if real in seen:  # a loop, or a folder with two links
         return
     seen[real] = None
     names = sorted(entry.name for entry in path.iterdir())
@@ -129,7 +129,7 @@ def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -
 
 
 def linked_identity(file: InputFile) -> str | None:
-    """Identify a local file below its base folder that links lead to; None for a file with a single path there."""
+    """Return the identity of a local file that is linked below its base folder; None for a file with a single path."""
     path, base = local_path(file.uri), local_path(file.base)
     if path is None or base is None or not path.exists():
         return None
@@ -162,7 +162,7 @@ def _hadoop_files(spark: SparkSession, root: str, base: str) -> Iterator[tuple[s
 
 
 def _refuse(folder: str, table: str | None) -> None:
-    """Raise `UserError` for a folder whose own log says which of its files count."""
+    """Raise `UserError` for a folder whose log determines which of its files are valid."""
     if table:
         raise UserError(
             f"{folder} is {table}, some of whose files may have been replaced or deleted. Read it with its own reader, "
@@ -177,7 +177,7 @@ def _table_of(names: Iterable[str], metadata: Iterable[str]) -> str | None:
 
 
 def refuse_table(spark: SparkSession, folder: str) -> None:
-    """Raise `UserError` where a folder is a table with a transaction log, or a part of one."""
+    """Raise `UserError` if a folder is a table with a transaction log, or a part of one."""
     folder = folder.rstrip("/")
     while folder.count("/") > 1:
         names = [name for name in TABLES if exists(spark, f"{folder}/{name}")]

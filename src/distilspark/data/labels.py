@@ -1,4 +1,4 @@
-"""Labels: from a file's text to a number that the task takes."""
+"""Convert labels from a file's text to the task's numbers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pyspark.sql import functions as F
 
 from distilspark.config import TaskConfig
 
-HIDDEN = -1  # the hub's label where it is kept secret
+HIDDEN = -1  # the hub's value of a hidden label
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 def label_value(label: Column, task: TaskConfig) -> Column:
     """Return a label's text as a number: a label's name as its id, else the number itself; null for anything else.
 
-    Where names are numbers ("1" to "5"), a number is a name and never an id: it is compared by its value.
+    If names are numbers ("1" to "5"), a number is a name, compared by value, and never an id.
     """
     text = F.trim(label)
     number = F.when(text.rlike(NUMBER), text.try_cast("double"))
@@ -32,12 +32,12 @@ def _lookup(key: Column, ids: dict[str, int] | dict[float, int]) -> Column:
 
 
 def is_allowed(task: TaskConfig, label: Column) -> Column:
-    """Return whether a label's number is one that the task takes; null stays null."""
+    """Return whether the task allows a label's number; null stays null."""
     return task.head_kind.is_allowed(task, label)
 
 
 def label_problem(task: TaskConfig, text: Column, label: Column) -> Column:
-    """Return the reason not to take a row's label, or null; `text` as it stands in the file, `label` its number."""
+    """Return the reason to reject a row's label, or null; `text`: as in the file; `label`: its number."""
     allowed = task.head_kind.allowed_labels(task)
     return F.coalesce(
         F.when(F.coalesce(F.trim(text), F.lit("")) == "", "label is empty"),

@@ -1,4 +1,4 @@
-"""From a config to checked, split, canonical rows."""
+"""Load the rows that a config describes: checked, split, in canonical columns."""
 
 from __future__ import annotations
 
@@ -50,27 +50,27 @@ class Datasets:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many rows each of them has."""
+        """The number of rows in each split."""
         return {name: self.counts[f"data/{name}"] for name in self.splits}
 
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """A task's rows to evaluate on: those of dev."""
+    """A task's rows to evaluate on: the dev split, or a file."""
 
-    rows: DataFrame  # as those of `Datasets`
+    rows: DataFrame  # with the columns of `Datasets`
     bad_rows: int
     source: str
     file: str
-    digest: str  # that of dev in `Datasets`, where the rows are the same
+    digest: str  # equals that of dev in `Datasets` if the rows are the same
 
 
 def load_datasets(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_rows_file: Path) -> Datasets:
     """Locate, read, check, sample and split a task's data.
 
     Raises:
-        UserError: the data cannot be had, read or recognised, too many rows are bad (`bad_rows_file` has them), or a
-            split stays empty.
+        UserError: the data cannot be fetched, read or recognised, too many rows are bad (`bad_rows_file` has them), or
+            a split is empty.
 
     """
     located = locate(spark, task, data)
@@ -96,7 +96,7 @@ def load_datasets(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_r
 
 
 def load_labelled(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_rows_file: Path) -> LabelledRows:
-    """Locate, read and check a task's dev, or what stands for it: `data.path` may be one file, too.
+    """Locate, read and check a task's dev split; `data.path` may also be a single file.
 
     Raises:
         UserError: as `load_datasets`.
@@ -117,8 +117,8 @@ def load_unlabelled(
 ) -> tuple[DataFrame, int]:
     """Read or generate the text that `data.unlabelled` names.
 
-    Returns rows of the split `unlabelled`, whose label is null, and the number of bad rows. Each text stands once;
-    those of the task's `own` rows are left out. At most `data.unlabelled_rows` of the others are taken, by hash.
+    Return rows of the split `unlabelled`, whose label is null, and the number of bad rows. Each text occurs once, and
+    texts of the task's `own` rows are left out. At most `data.unlabelled_rows` of the others are chosen, by hash.
 
     Raises:
         UserError: it cannot be read, too many rows are bad, or nothing is left.
@@ -148,7 +148,7 @@ def load_unlabelled(
 
 
 def _generate(spark: SparkSession, task: TaskConfig, data: DataConfig) -> DataFrame:
-    """Generate rows as `read_rows` reads them."""
+    """Generate rows in the columns of `read_rows`."""
     rows = pretraining_rows(task.name, data.unlabelled_rows, data.seed)
     second: Sequence[str | None] = rows.sentence2 or [None] * len(rows.sentence1)
     schema = "sentence1 string, sentence2 string"
@@ -167,7 +167,7 @@ def _read(spark: SparkSession, task: TaskConfig, located: Located, max_character
 
 
 def _bad_rows(read: DataFrame, located: Located) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The bad rows, and how many rows each split has; the first action, which finds out what cannot be read."""
+    """Return the bad rows and each split's number of rows; the first action, which fails on unreadable files."""
     with reading(" and ".join(located.files.values())):
         bad_rows = F.collect_list(F.when(F.col("problem").isNotNull(), F.struct("row", "problem")))
         splits = read.groupBy("split").agg(F.count("*").alias("rows"), bad_rows.alias("bad")).collect()

@@ -1,4 +1,4 @@
-"""Read parquet files, and decide about the types that Spark does not have."""
+"""Read parquet files, and convert or refuse types that Spark does not have."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from distilspark.data.input_files import InputFile
 from distilspark.data.records import CANONICAL, RAW_CHARACTERS, Format
 from distilspark.errors import UserError
 
-FILE = "the file of a row"  # a column's name that no file has
+FILE = "the file of a row"  # a column name that does not occur in files
 MOST_DIGITS = 38  # of Spark's decimals
 
 
@@ -36,7 +36,7 @@ def read_parquet(spark: SparkSession, files: list[InputFile], known: Format, all
     """Read parquet files of one schema; the columns are those of `distilspark.data.read.read_files`.
 
     Raises:
-        UserError: Spark has no type for a column that is to be kept.
+        UserError: Spark has no type for a needed column.
 
     """
     schema = read_schema(spark, files[0].uri, known.gzipped)
@@ -75,13 +75,13 @@ def _open(
             tables.append(_with_constants(table, file.keys, known.keys))
         return spark.createDataFrame(pyarrow.concat_tables(tables))
     reader = spark.read
-    if not all_columns:  # Spark looks at no other column then, whatever its type
+    if not all_columns:  # Spark then ignores other columns, whatever their types
         reader = reader.schema(StructType([StructField(field.name, _spark_type(field.type)) for field in kept]))
     return _with_keys(spark, reader.parquet(*to_spark([file.uri for file in files])), files, known.keys)
 
 
 def _spark_type(dtype: pyarrow.DataType) -> DataType:
-    """Return the type as which Spark reads a column of labels, texts or ids."""
+    """Return the type in which Spark reads a column of labels, texts or ids."""
     if pyarrow.types.is_dictionary(dtype):
         return _spark_type(dtype.value_type)
     if pyarrow.types.is_unsigned_integer(dtype):
@@ -103,13 +103,13 @@ def _is_beyond_spark(dtype: pyarrow.DataType, is_nested: bool = False) -> bool:
 
 
 def _timestamp(nanos: Column, has_zone: bool) -> Column:
-    """Return nanoseconds since 1970, as which Spark reads such timestamps, as a timestamp."""
+    """Convert nanoseconds since 1970, in which Spark reads such timestamps, to a timestamp."""
     moment = F.timestamp_micros(F.call_function("div", nanos - F.pmod(nanos, F.lit(1000)), F.lit(1000)))
     return moment if has_zone else moment.cast("timestamp_ntz")
 
 
 def _with_keys(spark: SparkSession, rows: DataFrame, files: list[InputFile], keys: Sequence[str]) -> DataFrame:
-    """Add the columns that the files' folders give."""
+    """Add the columns from the files' `key=value` folders."""
     if not keys:
         return rows
     values = [(file.uri, *(file.keys[key] for key in keys)) for file in files]
@@ -133,5 +133,5 @@ def read_schema(spark: SparkSession, uri: str, gzipped: bool) -> pyarrow.Schema:
 
 
 def unpacked(spark: SparkSession, uri: str) -> io.BytesIO:
-    """Unpack a gzipped file. Gzip round parquet, which compresses by itself, is for small files."""
+    """Unpack a gzipped file in memory: parquet is compressed itself, so gzipped parquet should be rare and small."""
     return io.BytesIO(gzip.decompress(read_all(spark, uri)))

@@ -1,4 +1,4 @@
-"""Read every record of the files that a path stands for: the reader of training, evaluation, scoring and streams."""
+"""Read every record of the files that a path stands for, for training, evaluation, scoring and streams."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from distilspark.data.survey import Survey, complete, join_surveys, survey_lines
 from distilspark.data.text_rules import MAX_CHARACTERS, text_problem_column
 from distilspark.errors import UserError
 
-GZIP_RATIO = 16  # of text, at most in earnest
-LOCAL_BYTES = 16 << 20  # so much text is read by the driver itself, which takes less time than a Spark job
+GZIP_RATIO = 16  # an upper estimate for text
+LOCAL_BYTES = 16 << 20  # up to this size the driver reads text itself, which is faster than a Spark job
 for module in (records, survey):  # a cluster's workers do not have this project
     cloudpickle.register_pickle_by_value(module)
 
@@ -59,10 +59,10 @@ class Inputs:
 def find_inputs(
     spark: SparkSession, task: TaskConfig, path: str, require_label: bool = False, plain_text: bool = True
 ) -> Inputs:
-    """Find a path's files, recognise each by itself, and survey those of text; files without a character have no rows.
+    """Find a path's files, recognise the format of each, and survey text files; empty files have no rows.
 
     Raises:
-        UserError: nothing is there, everything is empty, or a file cannot be read without a loss.
+        UserError: the path does not exist, all files are empty, or a file cannot be read without loss.
 
     """
     inputs = group_files(spark, task, find_files(spark, path), require_label, plain_text)
@@ -78,7 +78,7 @@ def group_files(
     require_label: bool = False,
     plain_text: bool = True,
 ) -> Inputs:
-    """Group files by their formats; no group at all where none has a row. Errors as `find_inputs`."""
+    """Group files by format; without groups if no file has rows. Errors as `find_inputs`."""
     found: list[tuple[InputFile, Format]] = []
     for file in files:
         with suppress(EmptyFileError):
@@ -89,7 +89,7 @@ def group_files(
 
 
 def _by_format(found: Sequence[tuple[InputFile, Format]]) -> list[tuple[Format, list[tuple[InputFile, Format]]]]:
-    """JSON Lines that differ in their keys only are of one format, which has the keys of all."""
+    """Group files by format; JSON Lines files that differ only in their keys form one group with the keys of all."""
     groups: list[tuple[Format, list[tuple[InputFile, Format]]]] = []
     for file, known in found:
         for place, (other, files) in enumerate(groups):
@@ -119,7 +119,7 @@ def _check_parts(found: Sequence[tuple[InputFile, Format]]) -> None:
 
 
 def _surveyed(spark: SparkSession, group: Group) -> Iterator[Group]:
-    """Complete a text format by what a look at all lines shows; files that differ in it become groups of their own."""
+    """Complete a text format from a survey of all lines; files with different results become separate groups."""
     if group.format.kind in ("parquet", "text"):
         yield group
         return
@@ -176,7 +176,7 @@ def _unpacked(raw: IO[bytes], gzipped: bool) -> IO[bytes]:
 
 
 def _spark_lines(spark: SparkSession, group: Group, in_order: bool) -> DataFrame:
-    """Read lines as `file` (URI), `start` (byte at which their block begins) and `value`; a file in order if asked."""
+    """Read lines as `file` (URI), `start` (byte at which their block begins) and `value`; in order if `in_order`."""
     lines = spark.read.text(to_spark(group.uris), lineSep="\n").select(
         file_of_row().alias("file"),
         F.col("_metadata.file_block_start").alias("start"),
@@ -192,12 +192,12 @@ def read_files(spark: SparkSession, inputs: Inputs, all_columns: bool) -> DataFr
     """Read every record once. No action runs.
 
     Returns:
-        `input`, a struct of the record's own columns (of parquet just those that play a role, without `all_columns`);
-        `id`, `sentence1`, `sentence2`, `label`, `source` (strings; null where the file has none); `raw`, the record's
+        `input`, a struct of the record's own columns (of parquet only those with a role, unless `all_columns`);
+        `id`, `sentence1`, `sentence2`, `label`, `source` (strings; null if the file has none); `raw`, the record's
         text, shortened; `problem`, the reason why it cannot be read, null for a good one.
 
     Raises:
-        UserError: a file cannot be read, or a column cannot be kept; names both.
+        UserError: a file cannot be read, or a column cannot be kept; the message names both.
 
     """
     parts = []
@@ -218,13 +218,13 @@ def read_rows(
     max_characters: int = MAX_CHARACTERS,
     plain_text: bool = False,
 ) -> DataFrame:
-    """Read every row of a file or folder in canonical columns, the bad ones with their reason.
+    """Read every row of a file or folder in canonical columns, bad rows with their reason.
 
-    `plain_text`: a file without columns is one of sentences, one a line.
+    `plain_text`: read a file without columns as one sentence a line.
 
     Returns:
-        `id` (the file's index column, null where it has none), `sentence1`, `sentence2` (null for single sentences),
-        `label` (double, null where it is missing or none of the task's), `source`, `row` (the row's text, shortened)
+        `id` (the file's index column, null if it has none), `sentence1`, `sentence2` (null for single sentences),
+        `label` (double, null if it is missing or none of the task's), `source`, `row` (the row's text, shortened)
         and `problem` (null for a good row). No action runs.
 
     Raises:
@@ -252,7 +252,7 @@ def read_inputs(spark: SparkSession, task: TaskConfig, inputs: Inputs) -> DataFr
     """Read every row to score.
 
     Returns:
-        `input`, a struct of the row's own columns; the task's text columns; `label` (double, null where there is none
+        `input`, a struct of the row's own columns; the task's text columns; `label` (double, null if it is missing
         or none of the task's); `problem`, the reason why the row cannot be read, null for a good one. No action runs.
 
     Raises:

@@ -28,7 +28,7 @@ from distilspark.data.text_rules import CONTROLS, REPLACEMENT
 from distilspark.errors import UserError
 
 HEAD_BYTES = 1 << 16
-MOST_HEAD_BYTES = 1 << 26  # of a first line
+MOST_HEAD_BYTES = 1 << 26  # at most, to read a long first line
 FIRST_ROWS = 50
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 PLAIN_ENDINGS = (".txt", ".text", ".txt.gz", ".text.gz")
@@ -51,18 +51,18 @@ class _Head:
     def as_format(
         self, gzipped: bool, has_header: bool, columns: tuple[str, ...], roles: dict[str, str], keys: tuple[str, ...]
     ) -> Format:
-        """Return the format of a file that begins so."""
+        """Return the format of a file with this beginning."""
         return Format(self.kind, gzipped, has_header, columns, roles, keys, self.escape)
 
 
 def recognise(
     spark: SparkSession, task: TaskConfig, file: InputFile, require_label: bool, plain_text: bool = False
 ) -> Format:
-    """Recognise a file from its first bytes; `plain_text` takes a `.txt` file as a text a line, if nothing else fits.
+    """Recognise a file from its first bytes; with `plain_text`, a `.txt` file has one text a line if nothing else fits.
 
     Raises:
-        UserError: it cannot be read, is empty, or is not this task's data: names the file, what was seen and what was
-            expected.
+        UserError: it cannot be read, is empty, or is not this task's data; the message names the file, what was seen
+            and what was expected.
 
     """
     head, gzipped, is_whole = _read_beginning(spark, file.uri)
@@ -86,7 +86,7 @@ def recognise(
 
 
 def _read_beginning(spark: SparkSession, uri: str) -> tuple[bytes, bool, bool]:
-    """Return the first bytes of a file, unpacked, with its first line whole; whether it is gzip, and all of it."""
+    """Return a file's first bytes, unpacked, with its first line whole; whether it is gzip; whether that is all."""
     size = HEAD_BYTES
     while True:
         raw = read_head(spark, uri, size)
@@ -106,7 +106,7 @@ def _gunzip(raw: bytes, size: int) -> bytes:
 
 
 def _check_encoding(task: TaskConfig, uri: str, head: bytes, require_label: bool) -> None:
-    """Raise `UserError` for what is no UTF-8 text: UTF-16 and UTF-32, with a mark or without, and binary content."""
+    """Raise `UserError` if the file is UTF-16 or UTF-32, with or without a byte order mark, or binary."""
     encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), None) or _unmarked(head)
     if encoding:
         raise UserError(
@@ -123,7 +123,7 @@ def _check_encoding(task: TaskConfig, uri: str, head: bytes, require_label: bool
 
 
 def _unmarked(head: bytes) -> str | None:
-    """Name UTF-16 or UTF-32 by the zero bytes that most of their characters have in the same place."""
+    """Detect UTF-16 or UTF-32 by zero bytes, which most of their characters have in the same place."""
     sample = head[:4096]
     sample = sample[: len(sample) // 4 * 4]
     zeros = [sample[place::4].count(0) / max(1, len(sample) // 4) for place in range(4)]
@@ -180,7 +180,7 @@ def _recognise_text(
 
 
 def _heads(lines: list[str]) -> Iterable[_Head]:
-    """Split the first lines in every way that may fit, the likeliest first."""
+    """Split the first lines in every possible way, the most likely first."""
     if "\t" in lines[0]:
         yield _Head("tsv", [line.split("\t") for line in lines[:FIRST_ROWS]])
         if lines[0].startswith('"'):
@@ -189,7 +189,7 @@ def _heads(lines: list[str]) -> Iterable[_Head]:
 
 
 def _split(lines: list[str], kind: Kind) -> list[list[str]]:
-    """Split by the rules of quoting; a line that breaks them, or goes on after the last one, ends the rows."""
+    """Split by the rules of quoting; stop at a line that breaks them, or at a record without an end."""
     splitter, rows = Splitter(SEPARATORS[kind], DOUBLED), []
     for line in lines:
         try:
@@ -206,7 +206,7 @@ def _split(lines: list[str], kind: Kind) -> list[list[str]]:
 def _recognise_json(
     task: TaskConfig, file: InputFile, lines: list[str], gzipped: bool, require_label: bool
 ) -> Format | None:
-    """JSON Lines' keys are its columns, in the order in which they first appear."""
+    """Recognise JSON Lines; the columns are the keys, in the order in which they first appear."""
     keys: dict[str, None] = {}
     for line in lines:
         try:
@@ -230,7 +230,7 @@ def _roles(names: Iterable[str], task: TaskConfig) -> dict[str, str]:
 
 
 def _with_keys(roles: dict[str, str], task: TaskConfig, file: InputFile) -> dict[str, str]:
-    """Let `key=value` folders play the roles that no column plays."""
+    """Let keys of `key=value` folders fill the roles that no column fills."""
     return _roles(file.keys, task) | roles
 
 
@@ -244,7 +244,7 @@ def _is_complete(roles: dict[str, str], task: TaskConfig, require_label: bool) -
 
 
 def _fits(rows: list[list[str]], layout: list[str], task: TaskConfig) -> bool:
-    """Return whether most rows have the layout's width, and something like a label in its place."""
+    """Return whether most rows have the layout's width and a possible label in the label's place."""
     wide = [row for row in rows if len(row) == len(layout)]
     labelled = [row for row in wide if _is_like_label(row[layout.index("label")], task)]
     return 2 * len(wide) > len(rows) and 2 * len(labelled) > len(wide)
@@ -265,7 +265,7 @@ def _unrecognised(task: TaskConfig, file: str, seen: str, require_label: bool) -
 
 
 def _describe(lines: list[str], head: str) -> str:
-    """Describe a text file that has the wrong columns, with a hint for JSON that is no JSON Lines."""
+    """Describe a text file that has the wrong columns, with a hint if it is JSON but not JSON Lines."""
     if head.lstrip().startswith("["):
         return "a JSON array, where JSON Lines has an object a line. Convert it: jq -c '.[]' FILE > FILE.jsonl"
     if lines[0].lstrip().startswith("{") and not lines[0].rstrip().endswith("}"):

@@ -1,7 +1,7 @@
 """Split the lines of text files into records: plain text, TSV, CSV and JSON Lines.
 
-Works on iterables of lines (bytes without their line feed), so that the driver and Spark's workers run the same code.
-Workers get this module by value: it imports nothing of the project.
+The functions take iterables of lines (bytes without their line feed), so that the driver and Spark's workers run the
+same code. Spark pickles this module by value, so it imports nothing from the project.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import pyarrow  # type: ignore[import-untyped]
 Kind = Literal["text", "tsv", "csv", "jsonl", "parquet"]
 Type = Literal["string", "long", "double", "boolean", "json"]
 SEPARATORS = {"tsv": "\t", "csv": ","}
-DOUBLED, BACKSLASH = '"', "\\"  # how a quote stands within quotes: twice (RFC 4180), or after a backslash (Spark)
+DOUBLED, BACKSLASH = '"', "\\"  # how a quote within quotes is escaped: doubled (RFC 4180), or by a backslash (Spark)
 BYTE_ORDER_MARK = "\ufeff"
 REPLACEMENT = "\ufffd"
 CANONICAL = ("id", "sentence1", "sentence2", "label", "source")
-RAW_CHARACTERS = 200  # of a record's text that are kept for messages
+RAW_CHARACTERS = 200  # of a record's text, kept for messages
 ROWS_A_BATCH = 1000  # of Arrow
 BYTES_A_BATCH = 1 << 24
 SURROGATES = re.compile("[\ud800-\udfff]")
@@ -36,11 +36,11 @@ class Format:
     kind: Kind
     gzipped: bool
     has_header: bool  # TSV and CSV
-    columns: tuple[str, ...]  # the file's own names in its own order; the canonical ones where it has none
+    columns: tuple[str, ...]  # the file's own names, in order; the canonical ones if it has none
     roles: dict[str, str]  # canonical column -> the file's column, or a folder's key
     keys: tuple[str, ...] = ()  # of the `key=value` folders that the file is in, which are columns too
     escape: str | None = None  # TSV and CSV: DOUBLED, BACKSLASH or None for a file without quoting
-    has_breaks: bool = False  # TSV and CSV: a record may go on over several lines
+    has_breaks: bool = False  # TSV and CSV: a record may span several lines
     types: tuple[str, ...] = ()  # of the columns; JSON Lines: each a `Type`, parquet: Arrow's name of it
 
     @property
@@ -71,29 +71,29 @@ def unique_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 class Splitter:
-    """Splits the lines of one file into fields, strictly; `escape` as in `Format`.
+    """A strict splitter of one file's lines into fields; `escape` as in `Format`.
 
     Within quotes, separators and line breaks are text. A field that begins with a quote ends with one.
     """
 
     def __init__(self, separator: str, escape: str | None) -> None:
         self.separator, self.escape = separator, escape
-        self.line = 0  # that was fed last, from 1
-        self.first = 0  # line of the record that was completed last, or is open
-        self.quoted: list[str] = []  # between the quotes, in the record that was completed last
+        self.line = 0  # the last one fed, from 1
+        self.first = 0  # first line of the last complete record, or of the open one
+        self.quoted: list[str] = []  # texts between quotes in the last complete record
         content = r'((?:[^"\\]++|\\.|\\$)*+)"' if escape == BACKSLASH else r'((?:[^"]++|"")*+)"'
         self._close = re.compile(content)
         self._fields: list[str | None] = []
         self._raw: list[str] = []
-        self._open: list[str] | None = None  # the lines of a quoted field that goes on
+        self._open: list[str] | None = None  # the lines of an unfinished quoted field
 
     def feed(self, line: str) -> tuple[list[str | None], str] | None:
-        """Take a line; return the fields of the record that it completes and the record itself, if it completes one.
+        """Process a line; return the fields and text of the record that it completes, if any.
 
         An empty field is None in a file with quoting and "" in one without.
 
         Raises:
-            UnreadableError: the line breaks the rules of quoting, or has a carriage return that ends no line.
+            UnreadableError: the line breaks the rules of quoting, or has a stray carriage return.
 
         """
         self.line += 1
@@ -129,7 +129,7 @@ class Splitter:
             position += 1
 
     def finish(self) -> None:
-        """Raise `UnreadableError` where a quote is still open."""
+        """Raise `UnreadableError` if a quote is still open."""
         if self._open is not None:
             raise UnreadableError(f"line {self.first}: a quote is opened and never closed")
 
@@ -158,7 +158,7 @@ class Splitter:
 
 
 def decode(lines: Iterable[bytes], starts_file: bool) -> Iterator[tuple[str, bool]]:
-    """Decode lines; yield each with whether it is UTF-8. A byte order mark at the file's start is left out."""
+    """Decode lines; yield each with whether it is UTF-8. A byte order mark at the file's start is removed."""
     for line in lines:
         try:
             text, valid = line.decode(), True
@@ -181,7 +181,7 @@ def read_records(lines: Iterable[bytes], known: Format, starts_file: bool) -> It
 
 
 def _plain_records(lines: Iterator[tuple[str, bool]], known: Format, starts_file: bool) -> Iterator[Record]:
-    """A record for each line, blank ones too, so that lines can be counted."""
+    """Yield a record for each line, also for blank ones, so that lines can be counted."""
     for line, _ in lines:
         text = line.removesuffix("\r")
         yield Record([text], {"sentence1": text}, text, STRAY_RETURN if "\r" in text else None)
@@ -210,7 +210,7 @@ def _delimited_records(lines: Iterator[tuple[str, bool]], known: Format, starts_
 
 
 def is_blank(raw: str, width: int, before_header: bool) -> bool:
-    """Return whether a line holds no record. In a file of one column white space may be one."""
+    """Return whether a line holds no record. In a file with one column, white space is a record."""
     if before_header:
         return not raw.strip()
     return not (raw.strip(" ") if width > 1 else raw)
@@ -233,7 +233,7 @@ def _delimited_problem(
 
 
 def _undecoded(values: dict[str, Any], known: Format) -> str | None:
-    """Name a column that is not UTF-8; the text columns have a rule for that."""
+    """Name a column that is not UTF-8, except text columns, which have their own rule."""
     broken = [name for name, value in values.items() if isinstance(value, str) and REPLACEMENT in value]
     return next((f"{name} is not valid UTF-8" for name in broken if name not in known.texts), None)
 
@@ -255,20 +255,20 @@ def _json_records(lines: Iterator[tuple[str, bool]], known: Format, starts_file:
 
 
 def _without_surrogates(found: dict[str, Any], valid: bool) -> tuple[dict[str, Any], bool]:
-    """Replace lone surrogates, which no UTF-8 has, in an object's strings."""
+    """Replace lone surrogates, which UTF-8 does not have, in an object's strings."""
     text = json.dumps(found, ensure_ascii=False)
     clean = SURROGATES.sub(REPLACEMENT, text)
     return (found, valid) if clean == text else (json.loads(clean), False)
 
 
 def _wrong_type(found: dict[str, Any], known: Format) -> str | None:
-    """Name the first text column that is no text: numbers, lists and objects are not read as text."""
+    """Name the first text column whose value is a number, boolean, list or object, which are not read as text."""
     wrong = {role: found[name] for name, role in known.texts.items() if not isinstance(found.get(name), str | None)}
     return next((f"{role} is not text but {_noun(wrong[role])}" for role in sorted(wrong)), None)
 
 
 def parse_object(line: str) -> dict[str, Any] | None:
-    """Parse a line of JSON Lines; None where it is no JSON object."""
+    """Parse a line of JSON Lines; None if it is no JSON object."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -280,7 +280,7 @@ def _json_value(value: Any, kind: str) -> Any:
     if kind == "json" and value is not None:
         try:
             return json.dumps(value, ensure_ascii=False, allow_nan=False)
-        except ValueError:  # NaN and Infinity, which are no JSON
+        except ValueError:  # NaN and Infinity are not JSON
             return json.dumps(json.dumps(value, ensure_ascii=False))
     return float(value) if kind == "double" and value is not None else value
 
@@ -300,7 +300,7 @@ def _noun(value: Any) -> str:
 def split_by_file(
     batches: Iterable[pyarrow.RecordBatch], by_block: bool
 ) -> Iterator[tuple[str, bool, Iterator[bytes]]]:
-    """Split batches of `file`, `start` and `value` (lines) by their files, or by the blocks that Spark reads of them.
+    """Split batches of `file`, `start` and `value` (lines) by file, or by the blocks that Spark reads.
 
     Yields:
         the file's URI, whether the lines start the file, the lines.
@@ -316,7 +316,7 @@ def split_by_file(
 
 
 def arrow_schema(known: Format) -> pyarrow.Schema:
-    """Return the columns of `to_batches`."""
+    """Return the schema of `to_batches`."""
     types = map(_ARROW_TYPES.__getitem__, known.types or ["string"] * len(known.columns))
     fields = list(zip(known.columns, types, strict=True))
     keys = [(name, pyarrow.string()) for name in known.keys]
@@ -334,7 +334,7 @@ _ARROW_TYPES: dict[str, Any] = {
 
 
 def to_batches(records: Iterable[Record], known: Format, keys: dict[str, str | None]) -> Iterator[pyarrow.RecordBatch]:
-    """Put records into Arrow batches, with the columns that their file's folders give.
+    """Convert records to Arrow batches, with the columns from their file's folders.
 
     Columns: `input`, a struct of the own columns; the canonical ones, as strings; `raw`, shortened; `problem`.
     """
@@ -356,7 +356,7 @@ def to_batches(records: Iterable[Record], known: Format, keys: dict[str, str | N
 
 
 def _take_batch(records: Iterator[Record]) -> list[Record]:
-    """Take so many records that their texts fit in a batch; long ones make small batches."""
+    """Take as many records as fit into a batch; long ones make small batches."""
     rows: list[Record] = []
     size = 0
     for record in islice(records, ROWS_A_BATCH):

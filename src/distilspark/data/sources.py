@@ -1,4 +1,4 @@
-"""Where a task's rows come from: the hub, the caller's own files, or the sample corpus that the project generates."""
+"""Sources of a task's rows: the hub, the user's files, or the generated sample corpus."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from distilspark.errors import UserError
 from distilspark.hub import cached_file, fetch_file, hub_answers, hub_endpoint
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", "dev")  # what a source has
+SPLITS = ("train", "dev")  # of a source
 ENDINGS = r"(-\d+-of-\d+)?(\.(tsv|csv|txt|jsonl|ndjson|json|parquet|pq))?(\.gz)?"
 
 
 @dataclass(frozen=True)
 class Located:
-    """The source that was chosen and the URI of each split."""
+    """The chosen source and the URI of each split."""
 
     source: str  # hub | files | sample
     files: dict[str, str]
 
 
 def locate(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequence[str] = SPLITS) -> Located:
-    """Find the splits' files; `auto` takes the hub where it is cached or answers, else the sample.
+    """Find the splits' files; `auto` takes the hub if it is cached or answers, else the sample.
 
-    A split that is asked for alone may be a file of its own (`data=files data.path=FILE`).
+    A split that is requested alone may be a single file (`data=files data.path=FILE`).
 
     Raises:
-        UserError: an explicit choice cannot be had; names it and the way out.
+        UserError: an explicitly chosen source is not available; the message names it and a remedy.
 
     """
     locators: dict[str, Callable[[SparkSession, TaskConfig, DataConfig, Sequence[str]], Located]] = {
@@ -85,10 +85,10 @@ def _files(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequ
 
 
 def find_splits(spark: SparkSession, task: TaskConfig, path: str, splits: Sequence[str] = SPLITS) -> dict[str, str]:
-    """The file or folder of each split in a folder, by the names in `task.splits`, earlier names first.
+    """Find the file or folder of each split in a folder, by the names in `task.splits`, earlier names first.
 
     Raises:
-        UserError: not a folder, a split is missing, or two entries could be it.
+        UserError: not a folder, or a split is missing or ambiguous.
 
     """
     uri = to_uri(path)

@@ -1,4 +1,4 @@
-"""Stable ids, the sample and the validation split: functions of the rows and the seed, never of order or partitions."""
+"""Stable ids, the sample and the validation split: they depend on the rows and the seed, not on order or partitions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SEPARATOR = "\x1f"
 
 
 def with_ids(rows: DataFrame) -> DataFrame:
-    """Give every row of a split an id of its own.
+    """Give every row of a split a unique id.
 
-    It is the file's index where there is one, else 16 hex digits of the texts' sha256; the k-th repetition of an id,
+    It is the file's index if there is one, else 16 hex digits of the texts' sha256; the k-th repetition of an id,
     k from 1, gets the suffix `-k`, in the order of text and label.
     """
     base = F.coalesce("id", F.substring(F.sha2(joined("sentence1", "sentence2"), 256), 1, ID_DIGITS))
@@ -27,7 +27,7 @@ def with_ids(rows: DataFrame) -> DataFrame:
 def split_train(
     train: DataFrame, task: TaskConfig, validation_fraction: float, sample_fraction: float, seed: int
 ) -> DataFrame:
-    """Send each row of train to `split` train or validation, then keep `sample_fraction` of both.
+    """Assign each row of train to `split` train or validation, then keep `sample_fraction` of both.
 
     Both cuts are stratified by label (regression: by ten equal bins of the score) and within half a row of their
     fraction of every stratum, except that rows of equal text stay together (texts with several labels are strata of
@@ -47,7 +47,7 @@ def split_train(
 
 
 def _is_first(fraction: float, *stratum: str) -> Column:
-    """Whether the middle of a group of equal `_rank` lies in the first `fraction` of its stratum, in order of rank."""
+    """Return whether the middle of a group of equal `_rank` is in the first `fraction` of its stratum, by rank."""
     whole = Window.partitionBy(*stratum)
     ordered = whole.orderBy("_rank")
     start = F.rank().over(ordered) - 1
@@ -56,7 +56,7 @@ def _is_first(fraction: float, *stratum: str) -> Column:
 
 
 def digests_and_counts(rows: DataFrame) -> dict[str, tuple[str, int]]:
-    """For each split the first 36 hex digits of a sha256 over its sorted texts and labels, and its rows.
+    """Return for each split 36 hex digits of a sha256 over its sorted texts and labels, and its number of rows.
 
     Ids and sources are left out, so that the same data has the same digest in every format.
     """
@@ -67,5 +67,5 @@ def digests_and_counts(rows: DataFrame) -> dict[str, tuple[str, int]]:
 
 
 def joined(*parts: Column | str) -> Column:
-    """The parts in one string; a null counts as empty, so that every row has as many separators."""
+    """Join the parts into one string; null counts as empty, so that every row has equally many separators."""
     return F.concat_ws(SEPARATOR, *(F.coalesce(part, F.lit("")) for part in parts))

@@ -1,6 +1,6 @@
-"""Read a text file once before its rows are used: find its way of quoting, or the reason why it cannot be read.
+"""Survey a text file before its rows are read: find its way of quoting, or the reason why it cannot be read.
 
-Like `distilspark.data.records` it works on lines, and travels to Spark's workers by value.
+Like `distilspark.data.records` it works on lines, and Spark pickles it by value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from distilspark.data.records import (
 
 SPARKS_PART = re.compile(r"/part-\d{5}-[^/]*$")
 BACKSLASHES = re.compile(r'\\([\\"]?)')
-EXACT_INTEGERS = 2**53  # a double has all of them
+EXACT_INTEGERS = 2**53  # a double represents all of them exactly
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Survey:
     refusal: str | None = None  # ends a sentence that begins with the file's name
     escape: str | None = None  # as in `Format`
     has_breaks: bool = False
-    may_be_sparks: bool = False  # every backslash between quotes is one of two, as Spark writes a single one
+    may_be_sparks: bool = False  # every backslash between quotes is part of an escape, as Spark writes it
     header: list[str] = field(default_factory=list)  # TSV and CSV with one: its fields
     kinds: dict[str, list[str]] = field(default_factory=dict)  # JSON Lines: kinds of values of each key
 
@@ -47,7 +47,7 @@ class Survey:
 
 
 def survey_lines(lines: Iterable[bytes], known: Format) -> Survey:
-    """Survey all lines of a file; of JSON Lines, any part of a file."""
+    """Survey all lines of a file, or a part of a JSON Lines file."""
     if known.kind == "jsonl":
         return Survey(kinds=_kinds_by_key(lines))
     return _survey_quoting(lines, known)
@@ -60,15 +60,15 @@ class _Trial:
         self.known, self.splitter = known, Splitter(SEPARATORS[known.kind], escape)
         self.failure: str | None = None
         self.wrong_widths = False
-        self.breaks: list[tuple[int, int]] = []  # first and last line of the records that go over several
-        self.quoted = self.needless = self.bare = 0  # fields: in quotes, in quotes without need, texts without quotes
+        self.breaks: list[tuple[int, int]] = []  # first and last line of records that span several
+        self.quoted = self.needless = self.bare = 0  # number of fields: quoted, needlessly quoted, unquoted texts
         self.escapes = False  # a backslash before a quote was seen
-        self.backslashes: set[int] = set()  # by how many a backslash between quotes stands for: 1 or 2
+        self.backslashes: set[int] = set()  # lengths between quotes: 1 for a lone backslash, 2 for an escape
         self.before_header, self.header = known.has_header, list[str]()
-        self.numeric = set(range(len(known.columns)))  # places of columns whose every field is a number
+        self.numeric = set(range(len(known.columns)))  # places of columns with numbers only
 
     def feed(self, line: str) -> None:
-        """Take a line."""
+        """Process a line."""
         if self.failure:
             return
         try:
@@ -80,7 +80,7 @@ class _Trial:
             self._note(*found)
 
     def finish(self) -> None:
-        """Take the end of the file."""
+        """Process the end of the file."""
         if not self.failure:
             try:
                 self.splitter.finish()
@@ -139,15 +139,15 @@ def _survey_quoting(lines: Iterable[bytes], known: Format) -> Survey:
 
 
 def _choose_quoted(plain: _Trial, doubled: _Trial, backslash: _Trial) -> _Trial:
-    """Take quotes by RFC 4180, or as Spark's writer escapes them where only that fits."""
+    """Read quotes by RFC 4180, or as Spark's writer escapes them if only that fits."""
     fits_better = doubled.failure or (doubled.wrong_widths and not backslash.wrong_widths)
     return backslash if fits_better and not backslash.failure and backslash.escapes else doubled
 
 
 def _choose_for_tsv(plain: _Trial, doubled: _Trial, backslash: _Trial) -> _Trial:
-    """Take quotes as text, as GLUE's TSV has them, unless the file was written with quoting.
+    """Read quotes as text, as in GLUE's TSV, unless the file was written with quoting.
 
-    A writer that quotes does so either for every text, or for just those fields that need it; its records are whole.
+    A writer with quoting quotes either every text or only the fields that need it; its records are complete.
     """
     for trial in (doubled, backslash):
         signs = trial.quoted and (trial.splitter.escape == DOUBLED or trial.escapes)
@@ -159,9 +159,9 @@ def _choose_for_tsv(plain: _Trial, doubled: _Trial, backslash: _Trial) -> _Trial
 
 
 def _joined_by_stray_quotes(plain: _Trial, chosen: _Trial) -> str | None:
-    """Find records that a quote at a field's start joined by mistake.
+    """Describe the first record that a stray quote at a field's start joined from several, if any.
 
-    Each of their lines is a record by itself: as wide as the header, with a number wherever all others have one.
+    Each of its lines is a record by itself: as wide as the header, with numbers where all other records have them.
     """
     if not chosen.breaks or plain.wrong_widths or not plain.numeric or len(plain.known.columns) < 2:
         return None
@@ -186,7 +186,7 @@ def _kind(value: Any) -> str:
 
 
 def type_of(kinds: Iterable[str]) -> Type:
-    """Return the type that holds all kinds of a key's values without a loss; `json` for mixed and nested ones.
+    """Return the type that holds all kinds of a key's values without loss; `json` for mixed and nested ones.
 
     >>> type_of(["long", "null"]), type_of(["double", "long"]), type_of(["long", "string"]), type_of(["null"])
     ('long', 'double', 'json', 'string')
@@ -207,7 +207,7 @@ _TYPES: dict[Type, set[str]] = {
 
 
 def complete(known: Format, surveys: Iterable[Survey]) -> Format:
-    """Complete a format of JSON Lines by the keys of all lines, the first lines' keys first, and their types."""
+    """Complete a JSON Lines format with the keys of all lines, known keys first, and their types."""
     kinds: dict[str, set[str]] = {name: set() for name in known.columns}
     for survey in surveys:
         for key in sorted(survey.kinds):
@@ -216,9 +216,9 @@ def complete(known: Format, surveys: Iterable[Survey]) -> Format:
 
 
 def with_quoting(known: Format, survey: Survey, uri: str) -> Format:
-    """Complete a format of TSV or CSV by its way of quoting, which the names in its header may have too.
+    """Complete a TSV or CSV format with its way of quoting, which also applies to the header.
 
-    Backslashes that all come in pairs fit both ways of quoting: the file's name decides then.
+    If all backslashes come in pairs, both ways of quoting fit, and the file's name decides.
     """
     is_sparks = survey.escape == DOUBLED and survey.may_be_sparks and SPARKS_PART.search(uri)
     escape = BACKSLASH if is_sparks else survey.escape

@@ -1,7 +1,7 @@
-"""The rules that a text must keep to be read by a model, each once for Python and once for Spark.
+"""The rules for texts that a model can read, each in Python and in Spark SQL.
 
 Training, evaluation and scoring in Spark use the SQL conditions; the packaged model uses the Python predicates. This
-module travels with the model and imports nothing of the project.
+module is packaged with the model and imports nothing from the project.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
-MAX_CHARACTERS = 1_000_000  # of a text, unless a config gives another bound
-REPLACEMENT = "\ufffd"  # stands for bytes that are not UTF-8
+MAX_CHARACTERS = 1_000_000  # of a text, unless configured otherwise
+REPLACEMENT = "\ufffd"  # replaces bytes that are not UTF-8
 CONTROLS = re.compile("[\x00-\x08\x0e-\x1f]")
 
 
 @dataclass(frozen=True)
 class TextRule:
-    """A reason not to read a text, and the same condition in Python (of a string) and in SQL (of `{text}`)."""
+    """A reason to reject a text, with its condition in Python (on a string) and in SQL (on `{text}`)."""
 
     reason: str
     applies: Callable[[str], bool]
@@ -45,7 +45,7 @@ RULES = (
 
 
 def text_problem(value: Any, max_characters: int = MAX_CHARACTERS) -> str:
-    """Return the reason not to read one value, as the end of a sentence; empty for a text that can be read.
+    """Return the reason to reject a value, as the end of a sentence; empty for a text that can be read.
 
     >>> text_problem("It is.", 6), text_problem("It is!!", 6), text_problem(" ", 6), text_problem(None)
     ('', 'has 7 characters, more than 6', 'is empty', 'is missing')
@@ -58,7 +58,7 @@ def text_problem(value: Any, max_characters: int = MAX_CHARACTERS) -> str:
 
 
 def find_text_problems(rows: pd.DataFrame, columns: list[str], max_characters: int) -> NDArray[Any]:
-    """(n,) strings: the first reason not to read each row, with its column's name; empty for a good row."""
+    """Return (n,) strings: the first reason to reject each row, with the column's name; empty for a good row."""
     problems = np.full(len(rows), "", dtype=object)
     for column in reversed(columns):
         for row, value in enumerate(rows[column].tolist()):

@@ -1,4 +1,4 @@
-"""Report bad rows, and count those that stand twice."""
+"""Report bad rows, and count duplicates."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 def check_bad_rows(bad: pd.DataFrame, rows_read: dict[str, int], max_fraction: float, file: Path) -> None:
-    """Write the bad rows (`split, file, row, reason`) to a CSV file and log how many there are.
+    """Write the bad rows (`split, file, row, reason`) to a CSV file and log their number.
 
     Raises:
-        UserError: a split has more bad rows than `max_fraction`; gives counts by reason, two rows and the file.
+        UserError: a split has more bad rows than `max_fraction`; the message has counts by reason, two rows and a file.
 
     """
     if bad.empty:
@@ -37,16 +37,16 @@ def check_bad_rows(bad: pd.DataFrame, rows_read: dict[str, int], max_fraction: f
 
 
 def _count_reasons(bad: pd.DataFrame) -> str:
-    """For example `3 rows: label is empty; 1 row: …`."""
+    """Return, for example, `3 rows: label is empty; 1 row: …`."""
     counts = bad["reason"].value_counts()
     return "; ".join(f"{count} row{'s' * (count > 1)}: {reason}" for reason, count in counts.items())
 
 
 def count_duplicates(rows: DataFrame, keys: Sequence[str]) -> dict[str, int]:
-    """How often the same text stands twice in canonical rows of the splits `train` (whole) and `dev`.
+    """Count repeated texts in canonical rows of the splits `train` (before splitting) and `dev`.
 
     Returns:
-        `data/duplicates_train_dev`: dev rows whose text stands in train too; `data/duplicates_train`: repeated rows of
+        `data/duplicates_train_dev`: dev rows whose text is also in train; `data/duplicates_train`: repeated rows of
         train; `data/contradictions_train`: texts of train with more than one label.
 
     """

@@ -1,1 +1,1 @@
-"""Distributions of scored rows, and how far they are from those that a model was validated on."""
+"""Distributions of scored rows, and their drift from the rows that a model was validated on."""

@@ -1,4 +1,4 @@
-"""Drift between the rows that were scored and those that the model was validated on."""
+"""Drift between scored rows and the rows that the model was validated on."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Verdict = Literal["none", "moved", "drifted"]
 
 @dataclass(frozen=True)
 class Shift:
-    """One distribution beside its reference."""
+    """A distribution compared with its reference."""
 
-    counts: pd.DataFrame  # columns `reference`, `now`; index: the values, numbers where they are ordered, else names
+    counts: pd.DataFrame  # columns `reference`, `now`; index: the values, numbers if they are ordered, else names
     psi: float
     bound: float  # as `chance_bound`
 
     @property
     def verdict(self) -> Verdict:
-        """`moved` above .1 and `drifted` above .25, but only where the PSI is above the bound, too."""
+        """`moved` above .1 and `drifted` above .25, but only if the PSI is also above the bound."""
         if self.psi <= max(MOVED, self.bound):
             return "none"
         return "drifted" if self.psi > DRIFTED else "moved"
@@ -39,9 +39,9 @@ Drift = Mapping[str, Shift]  # `tokens`, `unknown_share`, `predictions` and, for
 
 
 def measure_drift(reference: Mapping[str, Any] | None, profile: Mapping[str, Any]) -> Drift:
-    """Compare each distribution of a profile with the reference's, both as `profile_of`; none where either has no rows.
+    """Compare each distribution of a profile with the reference's, both as `profile_of`; empty if either has no rows.
 
-    Tokens of a row are not independent: to chance, each row is a single token, which errs towards no drift.
+    Tokens of a row are not independent: the bound counts each row as a single token, which errs towards no drift.
     """
     if not reference or not reference["rows"] or not profile["rows"]:
         return {}
@@ -81,7 +81,7 @@ def _shift(counts: pd.DataFrame, *rows: int) -> Shift:
 def quantile_bins(reference: Array) -> Array:
     """Return the bin of each value of an ordered distribution, given its counts: values of one decile share a bin.
 
-    A value that has a tenth of the rows by itself has a bin to itself, so that what lies on either side of it shows.
+    A value with a tenth of the rows has its own bin, so that changes on either side of it show.
 
     >>> quantile_bins(np.array([5, 4, 50, 0, 3, 35, 3])).tolist()
     [0, 0, 1, 2, 2, 3, 4]
@@ -95,9 +95,9 @@ def quantile_bins(reference: Array) -> Array:
 def population_stability(reference: Array, now: Array) -> float:
     """Compute the population stability index of counts by bin: the sum of (p - q) ln(p / q) over their shares.
 
-    Siddiqi (2006); statistics knows it as Jeffreys' divergence. Every bin counts half a row more on both sides
-    (Jeffreys' prior): an empty one is finite, and small samples keep to `chance_bound`, which they exceed up to twice
-    as often without.
+    Siddiqi (2006); in statistics, Jeffreys' divergence. Half a row is added to every bin on both sides (Jeffreys'
+    prior): an empty bin stays finite, and small samples respect `chance_bound`, which they would otherwise exceed up to
+    twice as often.
 
     >>> round(population_stability(np.array([4, 4]), np.array([4, 1])), 4)  # 1/2, 1/2 and 3/4, 1/4
     0.2747
@@ -109,7 +109,7 @@ def population_stability(reference: Array, now: Array) -> float:
 def chance_bound(bins: int, *rows: int) -> float:
     """Return the 95th percentile of PSI under the null hypothesis of no drift, for samples of so many rows.
 
-    About the sum of 1/rows times a chi-square of one degree of freedom less than there are bins: Yurdakul, Statistical
+    Approximately the sum of 1/rows, times a chi-square quantile with bins - 1 degrees of freedom: Yurdakul, Statistical
     Properties of Population Stability Index (2018).
     """
     quantile = special.chdtri(max(1, bins - 1), 1 - CONFIDENCE)  # scipy.stats takes a second to import
@@ -123,7 +123,7 @@ def worst(drift: Drift) -> Verdict:
 
 
 def describe_drift(drift: Drift) -> str:
-    """List what drifted or moved, the farthest first; `none` where nothing did."""
+    """List the distributions that drifted or moved, the highest PSI first; `none` if there are none."""
     found = sorted((item for item in drift.items() if item[1].verdict != "none"), key=lambda item: -item[1].psi)
     return (
         ", ".join(f"{name.replace('_', ' ')} {shift.verdict} (PSI {decimal(shift.psi)})" for name, shift in found)

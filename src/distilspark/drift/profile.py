@@ -1,4 +1,4 @@
-"""Distributions of the rows that were scored: lengths, unknown tokens and predictions."""
+"""Distributions of scored rows: lengths, unknown tokens and predictions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def profile_of(summary: Summary, task: TaskConfig) -> dict[str, Any]:
-    """Build the profile of the rows that were scored, as JSON takes it.
+    """Build the profile of scored rows, as JSON values.
 
     Returns:
         `rows`; `tokens`: rows by their number of tokens before cutting; `unknown_share`: of all tokens;
-        `predictions`: rows by label, or by predicted value; `scores` (classification): rows by probability. What has
-        bins is `{"edges": [...], "rows": [...]}`; values outside are in the first or last one.
+        `predictions`: rows by label, or by predicted value; `scores` (classification): rows by probability. Bins
+        are `{"edges": [...], "rows": [...]}`; values outside are in the first or last one.
 
     """
     return {
@@ -34,7 +34,7 @@ def profile_of(summary: Summary, task: TaskConfig) -> dict[str, Any]:
 
 
 def profile_of_outputs(encoded: Encoded, outputs: NDArray[Any], task: TaskConfig) -> dict[str, Any]:
-    """Build the profile that the same rows get once they are scored.
+    """Build the profile that the same rows would get when scored.
 
     Args:
         encoded: their tokens.

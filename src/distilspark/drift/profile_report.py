@@ -1,4 +1,4 @@
-"""A profile as plots."""
+"""Plots of a profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distilspark.figures import BLUE, GREY, count_rows, new_figure, percent, sty
 
 
 def profile_figures(profile: dict[str, Any], max_length: int) -> dict[str, Figure]:
-    """Draw `tokens` and `predictions`; nothing where nothing was scored."""
+    """Draw `tokens` and `predictions`; nothing if nothing was scored."""
     if not profile["rows"]:
         return {}
     return {"tokens": _token_figure(profile, max_length), "predictions": _prediction_figure(profile)}
@@ -29,7 +29,7 @@ def _token_figure(profile: dict[str, Any], max_length: int) -> Figure:
     with styled():
         figure = new_figure(f"{percent(cut, 1)} of the rows are longer than {max_length} tokens and were cut", caption)
         axes = figure.subplots()
-        most = min(max(lengths), 4 * max_length)  # a few endless rows must not hide all others
+        most = min(max(lengths), 4 * max_length)  # a few very long rows must not hide all others
         edges = np.linspace(0, most + 1, min(most + 2, 60))
         shown = np.minimum(list(lengths), most)
         axes.hist(shown, bins=list(edges), weights=list(lengths.values()), color=BLUE)

@@ -1,4 +1,4 @@
-"""The report on drift: a line, metrics, a table and a plot."""
+"""The report on drift: a printed line, a tag, a table and a plot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from distilspark.package.load import TaskModel
 from distilspark.tracking.results import log_figures, log_tables
 
 MOST_STEPS = 40
-SHOWN = 0.99  # of the rows, by their length: a few endless ones must not hide all others
+SHOWN = 0.99  # of the rows, by length: a few very long ones must not hide all others
 TITLES = {
     "tokens": "Tokens a row",
     "unknown_share": "Unknown tokens",
@@ -37,7 +37,7 @@ TITLES = {
 
 
 def report_drift(drift: Drift, model: TaskModel) -> None:
-    """Print, and log to the active run, what drifted from the model's validation rows."""
+    """Print the drift from the model's validation rows, and log it to the active run."""
     if model.profile is None:
         print_line("drift is not measured: the model was packaged without a profile of its validation rows")
     if not drift:
@@ -49,7 +49,7 @@ def report_drift(drift: Drift, model: TaskModel) -> None:
 
 
 def drift_figure(drift: Drift) -> Figure:
-    """Draw each distribution of the rows that were scored over that of the validation rows, with its PSI."""
+    """Draw each distribution of the scored rows over that of the validation rows, with its PSI."""
     found = describe_drift(drift)
     title = "No drift from the model's validation rows" if found == "none" else found[0].upper() + found[1:]
     with styled():
@@ -58,7 +58,7 @@ def drift_figure(drift: Drift) -> Figure:
         for name, shift in drift.items():
             _draw(panels[name], name, shift.counts / shift.counts.sum())
             _write_title(panels[name], TITLES[name], shift)
-        # the one panel that has room, whatever was found
+        # the only panel that always has room
         panels["unknown_share"].legend(*panels["tokens"].get_legend_handles_labels(), loc="upper left")
     return figure
 
@@ -99,7 +99,7 @@ def _draw_lengths(axes: Axes, shares: pd.DataFrame) -> None:
 
 
 def _draw_bins(axes: Axes, shares: pd.DataFrame) -> None:
-    """Without the empty bins at both ends."""
+    """Draw the bins, without empty ones at both ends."""
     lows, held = shares.index.to_numpy(), np.flatnonzero(shares.any(axis=1))
     edges = np.append(lows, 2 * lows[-1] - lows[-2])
     _draw_steps(axes, shares, edges[held[0] : held[-1] + 2])

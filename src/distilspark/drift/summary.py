@@ -29,7 +29,7 @@ class Summary:
 
     rows: int
     failed: int
-    cut: int  # scored, of more tokens than the model reads
+    cut: int  # scored rows with more tokens than the model reads
     tokens: int  # of all scored rows, before cutting
     unknown: int  # of these tokens
     labelled: int  # scored rows with a label
@@ -39,11 +39,11 @@ class Summary:
     bins: dict[str, int]  # scored rows by bin of the score (classification) or of the prediction (regression)
     confusion: dict[str, int]  # labelled rows by label id and predicted label, as "0 acceptable"; empty for regression
     seconds: float = 0.0
-    repeated: int = 0  # scored, with the answer of another row with the same text
+    repeated: int = 0  # scored rows with the answer of another row with the same text
 
     @property
     def scored(self) -> int:
-        """Rows with a prediction."""
+        """The number of rows with a prediction."""
         return self.rows - self.failed
 
 
@@ -71,16 +71,16 @@ def _sum(one: Any, other: Any) -> Any:
 
 
 def count_cells(scored: DataFrame, task: TaskConfig, rows: int) -> pd.DataFrame:
-    """Count scored rows that are alike; one Spark action, without a shuffle up to a million rows.
+    """Count scored rows by the columns of `CELL`; one Spark action, without a shuffle up to a million rows.
 
     Args:
         scored: columns `row`, `truth`, `error`, `tokens`, `unknown_tokens`, `repeated` and the answers, as they were
             written.
         task: its head and labels.
-        rows: about how many there are.
+        rows: their approximate number.
 
     Returns:
-        the columns of `CELL`, `rows` (different row numbers), `written` (rows; more where a row number occurs twice),
+        the columns of `CELL`, `rows` (distinct row numbers), `written` (rows; more where a row number occurs twice),
         `unknown` (tokens) and `repeated` (rows).
 
     """
@@ -98,7 +98,7 @@ def count_cells(scored: DataFrame, task: TaskConfig, rows: int) -> pd.DataFrame:
 
 
 def _cell(task: TaskConfig) -> list[Column]:
-    """Expressions of `CELL`; figures within an error do not make it another kind."""
+    """Return the expressions of `CELL`; errors that differ only in a number of characters are one kind."""
     kept = task.head_kind.bins(task)
     place = F.floor((F.col(kept.answer) - kept.low) / (kept.high - kept.low) * BINS)
     kind = F.regexp_replace("error", r"\b\d+ characters", "too many characters")
@@ -110,7 +110,7 @@ def _cell(task: TaskConfig) -> list[Column]:
 
 
 def summarize(cells: pd.DataFrame, max_length: int) -> Summary:
-    """Sum the cells of `count_cells` up; the model reads `max_length` tokens of a row."""
+    """Sum up the cells of `count_cells`; the model reads `max_length` tokens of a row."""
     scored = cells[cells["kind"].isna()]
     labelled = scored[scored["truth"].notna()]
     known = labelled[labelled["answer"].notna()]

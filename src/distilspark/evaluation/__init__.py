@@ -1,1 +1,1 @@
-"""How good a model is, how sure we are of it, and where it goes wrong."""
+"""Evaluation: metrics with intervals, slices, examples, plots and comparisons of models."""

@@ -1,4 +1,4 @@
-"""Where models agree, and the rows on which they don't."""
+"""Agreement between models, and the rows on which they disagree."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from distilspark.heads import Head
 
 
 def agreement(head: Head, variants: Sequence[Variant]) -> pd.DataFrame:
-    """Measure how alike each two variants predict (`Head.agree`): the mean over all pairs of their trainings.
+    """Compute the agreement of each two variants' predictions (`Head.agree`): the mean over all pairs of trainings.
 
-    A variant with itself: over its different seeds, which is what any two trainings differ by; 1 where there is one.
+    A variant's agreement with itself is that between its seeds, as a reference; 1 if it has only one.
     """
     labels = [variant.label for variant in variants]
     table = pd.DataFrame(np.eye(len(variants)), labels, labels)
@@ -32,10 +32,10 @@ def agreement(head: Head, variants: Sequence[Variant]) -> pd.DataFrame:
 
 
 def disagreements(task: TaskConfig, variants: Sequence[Variant], count: int) -> pd.DataFrame:
-    """Tabulate, for each variant, at most `count` rows that it gets right and the baseline wrong, and the other way.
+    """Tabulate, for each variant, at most `count` rows that it gets right and the baseline wrong, and vice versa.
 
     Rows are chosen by `Head.is_right_alone`, those with the largest difference first. Columns: `variant`, `right`
-    (which of the two it is), `id`, `sentence1`, for pairs `sentence2`, `label`, `baseline says`, `variant says`.
+    (which of the two is right), `id`, `sentence1`, for pairs `sentence2`, `label`, `baseline says`, `variant says`.
     """
     baseline, *others = variants
     if not others:

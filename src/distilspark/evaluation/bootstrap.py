@@ -1,8 +1,8 @@
-"""The one bootstrap: intervals of a model's metrics and of the difference between two models.
+"""The bootstrap: intervals of a model's metrics and of the difference between two models.
 
 Efron and Tibshirani (1993), chapters 13 and 15: percentile intervals over rows that are drawn with replacement. The
-draws depend on the rows' labels and predictions, the seed and the number of resamples, never on the order of the rows,
-so a model has the same intervals wherever they are computed.
+draws depend on the rows' labels and predictions, the seed and the number of resamples, not on the order of the rows, so
+a model has the same intervals wherever they are computed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BLOCK = 2**21  # weights (resamples x rows) held in memory at a time: 16 MiB
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference with its percentile interval, and the two-sided p-value of there being none."""
+    """A difference with its percentile interval, and the two-sided p-value of no difference."""
 
     value: float
     low: float
@@ -35,7 +35,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """True where the interval excludes zero."""
+        """True if the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -55,14 +55,14 @@ class Score:
 
     @property
     def deviation(self) -> float:
-        """The sample standard deviation over the seeds; NaN where there is one."""
+        """The sample standard deviation over the seeds; NaN for a single seed."""
         return float(np.std(self.seeds, ddof=1)) if len(self.seeds) > 1 else float("nan")
 
 
 def mean_scores(head: Head, labels: Array, models: Sequence[Array], config: EvaluationConfig) -> dict[str, Score]:
-    """Score one model, whose outputs for each of its seeds are given, in every metric of the head.
+    """Score one model, given its outputs for each seed, in every metric of the head.
 
-    With one seed the intervals are those of this training on new rows. Several seeds are resampled too, as in
+    With one seed the intervals hold for this training on new rows. Several seeds are resampled too, as in
     `paired_difference`.
 
     Raises:
@@ -87,9 +87,9 @@ def paired_difference(
 ) -> Difference:
     """Measure how much higher `second` scores than `first` on the same rows (`Metric.gain`: how much better).
 
-    Each side is one model's outputs for each of its seeds, and scores their mean. All models are resampled with the
-    same rows, so that what is hard for all of them cancels. Where a side has two seeds or more, they are resampled too:
-    the interval then holds for a new training on new rows. Sides of equal length are paired, seed by seed.
+    Each side is one model's outputs for each of its seeds; its score is their mean. All models are resampled with the
+    same rows, so that rows that are hard for all of them cancel. If a side has two seeds or more, they are resampled
+    too: the interval then holds for a new training on new rows. Sides of equal length are paired, seed by seed.
 
     Raises:
         ValueError: a side without outputs, an unknown metric; else as `mean_scores`.
@@ -125,8 +125,8 @@ def _resample(
 ) -> dict[str, Array]:
     """Compute every metric of every model in every resample: (models, resamples).
 
-    Rows with the same label and predictions count as one that occurs several times. The multinomial distribution over
-    these distinct rows is that of drawing rows with replacement.
+    Rows with the same label and predictions are merged and counted. A multinomial draw over these distinct rows is
+    equivalent to drawing rows with replacement.
     """
     columns = np.column_stack([labels, *map(head.predicted, models)])
     _, places, counts = np.unique(columns, axis=0, return_index=True, return_counts=True)  # in sorted order
@@ -136,7 +136,7 @@ def _resample(
 
 
 def _draw(counts: Array, resamples: int, rng: np.random.Generator) -> Iterator[Array]:
-    """Draw how often each distinct row is in each resample: blocks of (some resamples, distinct rows)."""
+    """Draw the count of each distinct row in each resample: blocks of (some resamples, distinct rows)."""
     total = counts.sum()
     block = max(1, _BLOCK // len(counts))
     for start in range(0, resamples, block):
@@ -144,10 +144,10 @@ def _draw(counts: Array, resamples: int, rng: np.random.Generator) -> Iterator[A
 
 
 def _seed_weights(seeds: int, resamples: int, rng: np.random.Generator) -> Array:
-    """Draw what each seed counts in each resample, (seeds, resamples), columns summing to 1.
+    """Draw the weight of each seed in each resample, (seeds, resamples); columns sum to 1.
 
-    One seed less is drawn than there are: with all of them, two or three seeds would seem to vary by a half or a third
-    too little (Rao and Wu 1988). Rows count in the spread between seeds once more: this errs on the careful side.
+    One seed less is drawn than there are; else the variance between two or three seeds would be a half or a third too
+    small (Rao and Wu 1988). The spread between seeds also contains that of rows: this is conservative.
     """
     if seeds == 1:
         return np.ones((1, resamples))
@@ -160,13 +160,13 @@ def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
 
 
 def _two_sided(differences: Array) -> float:
-    """Return twice the share of resamples beyond zero; the observed one counts, so that it is never 0."""
+    """Return twice the share of resamples beyond zero; the observed one is counted, so that it is never 0."""
     beyond = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for there being several (Holm 1979), in the order given.
+    """Adjust p-values for multiple comparisons (Holm 1979), in the given order.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

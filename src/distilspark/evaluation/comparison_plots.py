@@ -38,10 +38,10 @@ _NAME_WIDTH = 24  # characters of a variant's name on one line
 def comparison_plots(
     findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]], agreed: pd.DataFrame
 ) -> dict[str, Figure]:
-    """Draw `differences`, `metrics`, `curves` (where there are histories) and `agreement` (of two variants or more).
+    """Draw `differences`, `metrics`, `curves` (if there are histories) and `agreement` (of two variants or more).
 
     `histories` holds each variant's trainings, with the columns `epoch`, `val/loss` and `val/<metric>`; `agreed` is as
-    `agreement` makes it.
+    `agreement` returns it.
     """
     with styled():
         figures = {"differences": _differences(findings), "metrics": _metrics(findings)}
@@ -70,7 +70,7 @@ def _height(findings: Findings) -> float:
     return 0.3 * sum(max(2, name.count("\n") + 1) for name in _names(findings))
 
 
-# What the comparison found
+# Differences
 
 
 def _differences(findings: Findings) -> Figure:
@@ -118,7 +118,7 @@ def _draw_comparisons(axes: Axes, comparisons: Sequence[Comparison]) -> None:
 def cost_plot(findings: Findings, costs: pd.DataFrame) -> Figure:
     """Draw each variant's quality against its rows a second and its megabytes.
 
-    `costs` is as `distilspark.promotion.costs.tabulate_costs` makes it.
+    `costs` is as `distilspark.promotion.costs.tabulate_costs` returns it.
     """
     note = (
         f"lines: {percent(findings.confidence)} bootstrap intervals; blue: the first variant; orange: the gate would "
@@ -205,7 +205,7 @@ def _best_variant(findings: Findings, metric: Metric) -> str:
 def _draw_bars(axes: Axes, scores: Sequence[Score]) -> None:
     places = np.arange(len(scores))
     values = np.array([score.mean for score in scores])
-    # A percentile interval of a few rows need not hold the metric itself: no bar of negative length.
+    # A percentile interval of few rows may exclude the metric itself: avoid bars of negative length.
     reach = np.clip([[score.mean - score.low, score.high - score.mean] for score in scores], 0, None).T
     axes.barh(places, values, height=0.56, color=[BLUE, *[PALE_BLUE] * (len(scores) - 1)])
     axes.errorbar(values, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=1.4, capsize=3)
@@ -238,7 +238,7 @@ def _curves(findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]])
 
 
 def _best_validation(findings: Findings, histories: Mapping[str, Sequence[pd.DataFrame]]) -> str:
-    """Name the variant that came furthest in the task's metric, and the epoch."""
+    """Name the variant with the best task metric in any epoch, and the epoch."""
     metric = findings.task.headline
     means = {label: _mean_history(trainings, f"val/{metric.name}") for label, trainings in histories.items()}
     reached = [(value, label, epoch) for label, mean in means.items() for epoch, value in mean.items()]
@@ -249,7 +249,7 @@ def _best_validation(findings: Findings, histories: Mapping[str, Sequence[pd.Dat
 
 
 def _mean_history(trainings: Sequence[pd.DataFrame], column: str) -> pd.Series:
-    """The mean over trainings by epoch, as far as all of them went."""
+    """Return the mean over trainings by epoch, for the epochs that all of them reached."""
     curves = [history.set_index("epoch")[column].dropna() for history in trainings if column in history]
     return pd.concat(curves, axis=1, join="inner").mean(axis=1) if curves else pd.Series(dtype=float)
 

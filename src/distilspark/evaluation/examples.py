@@ -1,4 +1,4 @@
-"""The rows that a model gets most right and most wrong."""
+"""The rows with a model's best and worst predictions."""
 
 from __future__ import annotations
 

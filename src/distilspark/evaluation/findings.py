@@ -20,23 +20,23 @@ _DIGITS = 4
 class Variant:
     """One setting, and its trainings' predictions for the same rows in the same order, by their seeds."""
 
-    label: str  # unlike any other variant's
+    label: str  # unique among the variants
     seeds: Mapping[str, Predictions]
 
     @property
     def outputs(self) -> list[Array]:
-        """Each seed's."""
+        """The outputs of each seed."""
         return [predictions.outputs for predictions in self.seeds.values()]
 
     @property
     def predictions(self) -> Predictions:
-        """The first seed's: rows and labels are the same for all."""
+        """The first seed's predictions; rows and labels are the same for all."""
         return next(iter(self.seeds.values()))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant beside the baseline, over as many pairs of trainings; `p_value` is adjusted for all comparisons."""
+    """A variant compared with the baseline over pairs of trainings; `p_value` is adjusted for all comparisons."""
 
     variant: Variant
     difference: Difference
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """True where it differs by more than chance, given how many comparisons were made."""
+        """True if the difference is significant after adjustment for the number of comparisons."""
         return self.p_value < self.level and self.difference.is_clear
 
 
@@ -56,11 +56,11 @@ class Findings:
     """The findings about several variants; the first variant is the baseline.
 
     Attributes:
-        topic: the setting that varies, e.g. `class weights`; empty where that has no name.
+        topic: the setting that varies, e.g. `class weights`; empty if it has no name.
         scores: of each variant, every metric of the task's head.
-        comparisons: of each variant but the baseline with it.
-        headline: the sentence without its figures' certainty.
-        sentence: the finding with its certainty, or that there is none.
+        comparisons: of each variant, except the baseline, with the baseline.
+        headline: the sentence without intervals and p-values.
+        sentence: the finding with its certainty, or that no difference was found.
         pairing: the rows and seeds that were paired, and the population that the intervals hold for.
 
     """
@@ -155,7 +155,7 @@ def _compare_with(
 
 
 def _pair_seeds(baseline: Variant, other: Variant) -> tuple[list[Array], list[Array], bool]:
-    """Return the outputs of the seeds that both have, in the same order; of all seeds where they share none."""
+    """Return the outputs of the seeds that both have, in the same order; of all seeds if they share none."""
     shared = [seed for seed in baseline.seeds if seed in other.seeds]
     if not shared:
         return baseline.outputs, other.outputs, False
@@ -165,7 +165,7 @@ def _pair_seeds(baseline: Variant, other: Variant) -> tuple[list[Array], list[Ar
 
 @dataclass(frozen=True)
 class _Wording:
-    """The words for findings."""
+    """The wording of findings."""
 
     metric: Metric
     topic: str
@@ -189,7 +189,7 @@ class _Wording:
         return effect, f"{effect} {certainty}{also}{rest}"
 
     def single(self, score: Score) -> tuple[str, str]:
-        """Write the headline and the sentence about a variant that there is nothing to compare with."""
+        """Write the headline and the sentence about a single variant."""
         deviation = f" ± {decimal(score.deviation, _DIGITS)}" if len(score.seeds) > 1 else ""
         headline = f"{self.metric.title} {decimal(score.mean, _DIGITS)}{deviation}"
         evidence = f"{_count_seeds(len(score.seeds))} on {self.rows}"
@@ -199,7 +199,7 @@ class _Wording:
         return self.topic or " and ".join(each.label for each in self.variants)
 
     def _effect(self, each: Comparison) -> str:
-        """Write the difference; where lower is better, whether it is better too."""
+        """Write the difference and, if lower is better, whether it is an improvement."""
         value, metric = each.difference.value, self.metric
         name = f"{self.topic} {each.variant.label}".strip()
         verdict = "" if metric.higher_is_better else f" ({'better' if metric.better(value, 0) else 'worse'})"
@@ -216,7 +216,7 @@ class _Wording:
         return f"{_count_seeds(min(each.pairs for each in comparisons))} and {self.rows}"
 
     def _nearest(self, comparisons: Sequence[Comparison]) -> str:
-        """Write the comparison that is closest to showing something."""
+        """Write the comparison that is closest to significance."""
         each = min(comparisons, key=lambda found: (found.p_value, found.difference.p_value))
         name = f"{each.variant.label} against {self.variants[0].label}: " if self.topic or len(comparisons) > 1 else ""
         return f"{name}{_signed(each.difference.value)}, {self._certainty(each, len(comparisons))}"

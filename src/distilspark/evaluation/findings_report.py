@@ -1,4 +1,4 @@
-"""A comparison in markdown."""
+"""The report on a comparison, in markdown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TITLES = {
 
 
 def comparison_summary(findings: Findings, missing: str = "") -> str:
-    """Write the sentence, the table, and what was paired."""
+    """Write the sentence, the table, and the pairing."""
     table = findings.table().drop(columns=["p"] if findings.comparisons else ["difference", "p", "p_adjusted", "pairs"])
     notes = " ".join(filter(None, [findings.pairing, missing]))
     return f"**{findings.sentence}**\n\n{markdown_table(table)}\n{notes}\n"

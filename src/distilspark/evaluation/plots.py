@@ -1,4 +1,4 @@
-"""The figures of an evaluation and of a training history; every title says what was found."""
+"""The figures of an evaluation and of a training history; every title states the finding."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _JITTER = 0.05
 
 @dataclass(frozen=True)
 class Results:
-    """Predictions with their metrics, the metrics' intervals, and the metrics of the best constant answer."""
+    """Predictions with their metrics, the metrics' intervals, and the metrics of the best constant prediction."""
 
     task: TaskConfig
     predictions: Predictions
@@ -61,7 +61,7 @@ class Results:
         return with_interval(metric.title, self.metrics[metric.name], self.intervals[metric.name], self.confidence)
 
     def caption(self, note: str = "") -> str:
-        """Write what a figure was drawn from."""
+        """Write the task and number of rows of a figure."""
         return " · ".join(filter(None, [self.task.title, count_rows(len(self.predictions.labels)), note]))
 
 
@@ -100,7 +100,7 @@ def _draw_bars(axes: Axes, metrics: Sequence[Metric], results: Results) -> None:
     names = [metric.name for metric in metrics]
     places, values = np.arange(len(names)), np.array([results.metrics[name] for name in names])
     bounds = np.array([results.intervals[name] for name in names])
-    # A percentile interval of a few rows need not hold the metric itself: no bar of negative length.
+    # A percentile interval of few rows may exclude the metric itself: avoid bars of negative length.
     reach = np.clip([values - bounds[:, 0], bounds[:, 1] - values], 0, None)
     colours = [BLUE if name == results.task.metric else PALE_BLUE for name in names]
     axes.barh(places, values, height=0.56, color=colours)
@@ -122,7 +122,7 @@ def _draw_baseline(axes: Axes, scores: Sequence[float]) -> None:
 
 
 def _label_baseline(axes: Axes, score: float, name: str) -> None:
-    """Name the baseline above the topmost of its marks, on the side where there is room."""
+    """Label the baseline above its topmost mark, on the side with room."""
     left, right = axes.get_xlim()
     place = (max(score, left) - left) / (right - left)
     side = "left" if place < 0.3 else "right" if place > 0.7 else "center"
@@ -239,7 +239,7 @@ def _calibration(results: Results) -> Figure:
 
 
 def _reliability(sure: Array, right: Array, confidence: float) -> pd.DataFrame:
-    """Bins of about equal size by confidence: mean confidence `sure`, share `right` with its interval, `rows`."""
+    """Return bins of similar size by confidence: mean confidence `sure`, share `right` with its interval, `rows`."""
     edges = np.unique(np.quantile(sure, np.linspace(0, 1, int(np.clip(len(sure) // 30, 1, 10)) + 1)))
     codes = np.searchsorted(edges[1:-1], sure, side="right")
     bins = (

@@ -1,4 +1,4 @@
-"""A model's predictions for rows whose labels are known."""
+"""A model's predictions for labelled rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Predictions:
 
     Attributes:
         rows: columns `id`, `sentence1`, `sentence2` (None for single sentences), `source` (may be null) and `tokens`
-            (how many tokens the row has before truncation).
+            (the row's number of tokens before truncation).
         labels: (n,); classification: label ids, regression: the values.
         outputs: classification: (n, classes) probabilities; regression: (n,) predicted values.
 
@@ -40,7 +40,7 @@ class Predictions:
 
     @property
     def predicted(self) -> Array:
-        """(n,): the label ids that are most probable, or the predicted values themselves."""
+        """The most probable label ids, or the predicted values, (n,)."""
         return np.argmax(self.outputs, axis=1) if self.outputs.ndim == 2 else self.outputs
 
     def to_frame(self) -> pd.DataFrame:

@@ -23,7 +23,7 @@ class Evaluation:
     Attributes:
         metrics: every metric of the task's head, by name.
         intervals: the bootstrap interval (low, high) of each metric.
-        baseline: the metrics of the best constant answer, on the same rows.
+        baseline: the metrics of the best constant prediction, on the same rows.
         slices: as `slice_metrics`.
         report: as `Head.text_report`.
         examples: as `example_table`.
@@ -54,9 +54,9 @@ def evaluate(
     training_sources: Collection[str],
     config: EvaluationConfig,
 ) -> Evaluation:
-    """Judge predictions: metrics with intervals beside a baseline, slices, examples and figures.
+    """Evaluate predictions: metrics with intervals, a baseline, slices, examples and figures.
 
-    The baseline knows nothing but the training labels. The training sources separate rows of known domains from others.
+    The baseline uses only the training labels. The training sources separate rows of known domains from others.
 
     Raises:
         ValueError: outputs that do not fit the task; else as `Head.compute_metrics`.

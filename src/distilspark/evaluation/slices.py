@@ -1,4 +1,4 @@
-"""Metrics of parts of the rows."""
+"""Metrics of slices of the rows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from distilspark.config import TaskConfig
 from distilspark.evaluation.predictions import Array, Predictions
 from distilspark.heads import Head
 
-UNKNOWN = "unknown"  # the source of a row that has none, where others have
+UNKNOWN = "unknown"  # the source of a row that has none, if others have one
 
 
 def score_bands(label_range: list[float], labels: Array) -> pd.Series:
-    """Return the band of width 1 that each label lies in, as an ordered categorical of all bands.
+    """Return the band of width 1 that contains each label, as an ordered categorical of all bands.
 
-    A band holds its lower end, the last one both its ends.
+    A band includes its lower bound, the last one both bounds.
 
     >>> list(score_bands([0.0, 5.0], np.array([0.0, 0.9, 1.0, 5.0])))
     ['0-1', '0-1', '1-2', '4-5']
@@ -31,9 +31,9 @@ def score_bands(label_range: list[float], labels: Array) -> pd.Series:
 
 
 def length_bands(tokens: Array) -> pd.Series:
-    """Divide rows into terciles of their token counts, which are named after the lengths that they hold.
+    """Divide rows into terciles of their token counts, which are named after their lengths.
 
-    Rows of one length are never parted, so there can be fewer than three bands.
+    Rows of equal length stay together, so there can be fewer than three bands.
 
     >>> list(length_bands(np.array([4, 5, 8, 9, 12, 12])))
     ['4-5 tokens', '4-5 tokens', '8-9 tokens', '8-9 tokens', '12 tokens', '12 tokens']
@@ -80,10 +80,10 @@ def _metrics_by_value(head: Head, name: str, values: pd.Series, predictions: Pre
 def slice_metrics(task: TaskConfig, predictions: Predictions, training_sources: Collection[str]) -> pd.DataFrame:
     """Tabulate each slice and value, with the columns `slice`, `value`, `rows` and one for each metric of the head.
 
-    Slices, each a partition of all rows: `domain` (`in` where the row's source occurs in `training_sources`) and
-    `source`, where rows have sources; `length`, terciles of the token counts; `score band`, for regression. A metric
+    Slices, each a partition of all rows: `domain` (`in` if the row's source is in `training_sources`) and
+    `source`, if rows have sources; `length`, terciles of the token counts; `score band`, for regression. A metric
     that is undefined in a slice is 0, as in `Head.compute_metrics`. Within a score band, correlations and R² are low
-    for every model, because the labels hardly vary: compare bands by their errors.
+    for every model, because the labels vary little: compare bands by their errors.
     """
     slices = {
         **_source_slices(predictions.rows, training_sources),

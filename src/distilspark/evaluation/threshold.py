@@ -12,15 +12,15 @@ ROUNDING = 1e-12
 
 
 def tune_threshold(labels: Array, probabilities: Array, metric: Metric) -> float:
-    """Choose the threshold with the best metric on these rows; of several such the one that is closest to .5.
+    """Choose the threshold with the best metric on these rows; of several such, the closest to .5.
 
     Args:
         labels: (n,), 0 or 1.
-        probabilities: (n,), those of label 1, which is predicted where its probability is above the threshold.
+        probabilities: (n,), those of label 1, which is predicted if its probability is above the threshold.
         metric: any of classification's.
 
     Returns:
-        .5, or the middle between two neighbouring probabilities, 0 and 1 among them.
+        .5, or the midpoint of two neighbouring probabilities, including 0 and 1.
 
     >>> from distilspark.metrics import METRICS
     >>> tune_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.4]), METRICS["mcc"])

@@ -1,1 +1,1 @@
-"""From rows to network inputs: stop words, WordPiece encoding, batches of like length, a profile."""
+"""From rows to network inputs: stop words, WordPiece encoding, batches of similar length, a profile."""

@@ -1,4 +1,4 @@
-"""Batches of rows of like length, each padded to its own longest row, which saves most of the padding."""
+"""Batches of rows of similar length, each padded to its own longest row, which saves most of the padding."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def round_up(lengths: Lengths, bucket_width: int) -> Lengths:
 def training_batches(lengths: Lengths, batch_size: int, bucket_width: int, rng: np.random.Generator) -> list[Rows]:
     """Draw an epoch: the row indices of each batch, in random order; every row exactly once.
 
-    Rows are shuffled within each length bucket. Only a batch that straddles two buckets pads to the longer one. Where
-    the rows don't divide by `batch_size`, one batch is smaller; the bucket that it comes from is random too.
+    Rows are shuffled within each length bucket. Only a batch that straddles two buckets pads to the longer one. If
+    `batch_size` does not divide the rows, one batch is smaller; its bucket is random too.
     """
     shuffled = rng.permutation(len(lengths))
     order = shuffled[np.argsort(round_up(lengths[shuffled], bucket_width), kind="stable")]
@@ -39,7 +39,7 @@ def training_batches(lengths: Lengths, batch_size: int, bucket_width: int, rng: 
 def scoring_batches(lengths: Lengths, batch_tokens: int, bucket_width: int) -> list[Rows]:
     """Return the row indices of each batch, longest rows first; every row exactly once.
 
-    A batch is at most `batch_tokens` tokens with its padding, unless a single row is longer than that.
+    A batch has at most `batch_tokens` tokens with padding, unless a single row is longer.
     """
     order = np.argsort(-lengths, kind="stable")
     widths = np.maximum(round_up(lengths[order], bucket_width), 1)
@@ -56,7 +56,7 @@ def pad(
 ) -> dict[str, NDArray[np.int32]]:
     """Pad one batch: `token_ids` and `padding_mask` (1 for a token, 0 for padding), both (B, L).
 
-    L is the longest row rounded up to `bucket_width`, but not over `max_length`. Padding is id 0, which the mask hides.
+    L is the longest row rounded up to `bucket_width`, but at most `max_length`. Padding has id 0 and is masked.
     """
     lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
     width = int(round_up(lengths.max(initial=1), bucket_width))

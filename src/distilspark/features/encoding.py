@@ -26,7 +26,7 @@ class Encoded:
     token_ids: list[NDArray[np.int32]]
     lengths: NDArray[np.int64]
     full_lengths: NDArray[np.int64]  # before truncation to the maximum
-    unknown: NDArray[np.int64]  # how many of those are the unknown token
+    unknown: NDArray[np.int64]  # number of unknown tokens among those
 
     def to_frame(self) -> pd.DataFrame:
         """Return the columns `token_ids`, `tokens` (before truncation) and `unknown_tokens`."""
@@ -35,7 +35,7 @@ class Encoded:
 
     @classmethod
     def from_frame(cls, rows: pd.DataFrame) -> Encoded:
-        """Read the columns that `to_frame` makes."""
+        """Read the columns that `to_frame` returns."""
         token_ids = rows["token_ids"].tolist()
         lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
         return cls(token_ids, lengths, rows["tokens"].to_numpy(np.int64), rows["unknown_tokens"].to_numpy(np.int64))
@@ -89,7 +89,7 @@ def encode(tokenizer: Tokenizer, sentence1: Sequence[str], sentence2: Sequence[s
     """Encode single sentences, or pairs jointly, and truncate them to `max_length` tokens, special tokens included.
 
     A pair loses tokens from the end of its longer sentence first, as transformers' `longest_first` does. The tokenizer
-    is left as it is; it must neither truncate nor pad (`load_tokenizer`), and may be shared by threads.
+    is not changed; it must neither truncate nor pad (`load_tokenizer`), and may be shared by threads.
     """
     rows = list(sentence1) if sentence2 is None else list(zip(sentence1, sentence2, strict=True))
     unknown_id = tokenizer.token_to_id(UNKNOWN)
@@ -108,7 +108,7 @@ def _truncate(encoding: Encoding, all_ids: list[int], max_length: int) -> NDArra
     ids = np.array(all_ids, dtype=np.int32)
     if len(ids) <= max_length:
         return ids
-    # None, for special tokens, becomes NaN: no sentence's
+    # None, for special tokens, becomes NaN, which belongs to no sentence
     owner = np.array(encoding.sequence_ids, dtype=float)
     first, second = owner == 0, owner == 1
     specials = len(ids) - first.sum() - second.sum()
@@ -118,7 +118,7 @@ def _truncate(encoding: Encoding, all_ids: list[int], max_length: int) -> NDArra
 
 
 def _longest_first(length1: int, length2: int, room: int) -> tuple[int, int]:
-    """Return how many tokens of each sentence stay: the longer is cut to the shorter's length, then both alike.
+    """Return how many tokens of each sentence remain: the longer is cut to the shorter's length, then both equally.
 
     >>> _longest_first(10, 3, 8), _longest_first(10, 9, 7), _longest_first(10, 0, 6)
     ((5, 3), (4, 3), (6, 0))

@@ -25,8 +25,8 @@ cloudpickle.register_pickle_by_value(encoding)  # a cluster's workers do not hav
 def text_pipeline(columns: Sequence[str]) -> Pipeline:
     """Split each text column `c` into lower-cased words, `c_tokens`, and those without stop words, `c_filtered`.
 
-    The stop words are Spark's English ones, which hold negations ("not", "no"). A comma or full stop stays with its
-    word, and a word with one is no stop word.
+    The stop words are Spark's English ones, which include negations ("not", "no"). A comma or full stop stays with its
+    word, which is then no stop word.
     """
     stages: list[Transformer] = []
     for column in columns:
@@ -41,10 +41,10 @@ def with_words(rows: DataFrame, task: TaskConfig) -> DataFrame:
 
 
 def with_model_texts(rows: DataFrame, task: TaskConfig, text: str) -> DataFrame:
-    """Add what the model reads to canonical rows: `text1`, and `text2` for pairs.
+    """Add the text that the model reads to canonical rows: `text1`, and `text2` for pairs.
 
     `text` is `features.text`: `raw`, the sentences themselves, or `filtered`, their lower-cased words without stop
-    words. A sentence that is all stop words keeps its words: an empty text would be a bad row.
+    words. A sentence of stop words only keeps its words: an empty text would be a bad row.
     """
     names = dict(zip(task.text_columns, ("text1", "text2"), strict=False))
     if text == "raw":
@@ -54,9 +54,9 @@ def with_model_texts(rows: DataFrame, task: TaskConfig, text: str) -> DataFrame:
 
 
 def with_token_ids(rows: DataFrame, tokenizer: Tokenizer, max_length: int) -> DataFrame:
-    """Encode `text1`, jointly with `text2` where there is one, and add the columns of `Encoded.to_frame`.
+    """Encode `text1`, jointly with `text2` if there is one, and add the columns of `Encoded.to_frame`.
 
-    Persist the result before it is used more than once, or every use tokenizes again.
+    Persist the result if it is used more than once; otherwise every use tokenizes again.
     """
     texts = [name for name in ("text1", "text2") if name in rows.columns]
     encoded = _encode_udf(tokenizer.to_str(), max_length)(F.struct(*texts))
@@ -64,7 +64,7 @@ def with_token_ids(rows: DataFrame, tokenizer: Tokenizer, max_length: int) -> Da
 
 
 def stop_words() -> list[str]:
-    """Return the words that the pipeline removes; asks the running session's JVM."""
+    """Return the words that the pipeline removes; needs a running session."""
     return list(StopWordsRemover.loadDefaultStopWords("english"))
 
 

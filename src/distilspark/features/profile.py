@@ -17,7 +17,7 @@ from distilspark.features.pipeline import with_words
 from distilspark.figures import GREY, PALETTE, count_rows, new_figure, percent, styled
 
 SPLITS = ["train", "validation", "dev"]
-COLOURS: Any = PALETTE[:3]  # any: pandas and matplotlib type colours differently
+COLOURS: Any = PALETTE[:3]  # Any: pandas and matplotlib type colours differently
 UNKNOWN = "unknown"
 
 
@@ -33,8 +33,8 @@ class DataProfile:
 def profile_rows(rows: DataFrame, task: TaskConfig, max_length: int) -> DataProfile:
     """Profile the rows of all three splits, as `with_token_ids` returns them, in one Spark action.
 
-    Tokens are those of the text that the model reads, before it is cut to `max_length`; special tokens count, and a
-    pair is one text.
+    Tokens are those of the text that the model reads, before truncation to `max_length`; special tokens are included,
+    and a pair is one text.
     """
     cube = _cube(rows, task)
     tables = {
@@ -49,7 +49,7 @@ def profile_rows(rows: DataFrame, task: TaskConfig, max_length: int) -> DataProf
 
 
 def _cube(rows: DataFrame, task: TaskConfig) -> pd.DataFrame:
-    """Count rows, words and stop words by split, label, source and number of tokens: all that the tables need."""
+    """Count rows, words and stop words by split, label, source and number of tokens, for all tables."""
     worded = with_words(rows, task)
     words, filtered = _count_words(task, "tokens"), _count_words(task, "filtered")
     measured = worded.select(

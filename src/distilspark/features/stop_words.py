@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-SPACE = re.compile(r"[ \t\n\x0b\f\r]+")  # what Spark's Tokenizer cuts at
+SPACE = re.compile(r"[ \t\n\x0b\f\r]+")  # the separators of Spark's tokenizer
 
 
 def drop_stop_words(text: str, stop_words: Set[str]) -> str:
-    """Remove stop words from a text, and lower-case it; a text of stop words alone keeps them.
+    """Remove stop words from a text, and lower-case it; a text of stop words only keeps them.
 
     >>> drop_stop_words("The cat sat on THE mat.", {"the", "on"})
     'cat sat mat.'

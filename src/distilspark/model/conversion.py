@@ -1,4 +1,4 @@
-"""Checkpoints in DistilBERT's Hugging Face layout: its tensors, and the conversion of BERT and of ONNX graphs to it."""
+"""Checkpoints in DistilBERT's Hugging Face layout: tensors, and conversion from BERT and ONNX graphs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 WEIGHTS = "model.safetensors"
 HEAD = ("pre_classifier", "classifier")  # the layers of a head, by their Hugging Face names
 FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.txt")
-KEYS = {  # DistilBERT's config keys, and what each architecture calls them
+KEYS = {  # DistilBERT's config keys, and their names in each architecture
     "distilbert": {
         "vocab_size": "vocab_size",
         "max_position_embeddings": "max_position_embeddings",
@@ -48,11 +48,11 @@ KEYS = {  # DistilBERT's config keys, and what each architecture calls them
         "attention_dropout": "attention_probs_dropout_prob",
     },
 }
-SUPPORTED: dict[str, Config] = {  # what DistilBERT's graph in KerasHub is fixed to, where a config says anything
+SUPPORTED: dict[str, Config] = {  # fixed in DistilBERT's graph in KerasHub; a config may not differ
     "distilbert": {"activation": "gelu"},
     "bert": {"hidden_act": "gelu", "position_embedding_type": "absolute", "layer_norm_eps": 1e-12},
 }
-DEFAULTS = {  # transformers' own, for configs that leave them out
+DEFAULTS = {  # those of transformers, for configs that leave them out
     "dropout": 0.1,
     "attention_dropout": 0.1,
     "hidden_dropout_prob": 0.1,
@@ -63,7 +63,7 @@ SPELLINGS: Patterns = (
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
 )
-# BERT's tensor names to DistilBERT's; a layer's own `output` comes after its attention's, whose name holds it too.
+# BERT's tensor names to DistilBERT's; a layer's `output` comes after its attention's, whose name contains it.
 FROM_BERT: Patterns = (
     (r"^encoder\.layer", "transformer.layer"),
     (r"attention\.self\.(query|key|value)", lambda match: f"attention.{match[1][0]}_lin"),
@@ -77,7 +77,7 @@ FROM_BERT: Patterns = (
 
 @dataclass(frozen=True)
 class Layout:
-    """A form in which checkpoints are published: beside the file with the weights, its other files and their reader."""
+    """A published form of checkpoints: the files besides the weights, and the reader."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
@@ -85,7 +85,7 @@ class Layout:
 
 
 def layout_of(weights: str) -> Layout:
-    """The layout of a checkpoint whose weights are in a file of that name."""
+    """Return the layout of a checkpoint whose weights are in a file of that name."""
     return LAYOUTS[Path(weights).suffix]
 
 
@@ -93,7 +93,7 @@ def convert(source: Path, target: Path, weights: str = WEIGHTS) -> None:
     """Write the checkpoint in `source` to the folder `target` in DistilBERT's layout, float32.
 
     Hugging Face's layout: BERT or DistilBERT; heads, poolers and prefixes of tensor names (`bert.`, `distilbert.`,
-    none) don't matter; a missing `tokenizer.json` or `vocab.txt` is made from the other. ONNX: the graph of a
+    none) are ignored; a missing `tokenizer.json` or `vocab.txt` is made from the other. ONNX: the graph of a
     DistilBERT, quantised or not, and a `tokenizer.json`. The same files give the same bytes.
 
     Args:
@@ -102,7 +102,8 @@ def convert(source: Path, target: Path, weights: str = WEIGHTS) -> None:
         weights: the file of `source` that holds the weights.
 
     Raises:
-        UserError: a file is missing or unreadable, the architecture is another, or a tensor is missing or misshapen.
+        UserError: a file is missing or unreadable, the architecture is unsupported, or a tensor is missing or has a
+            wrong shape.
 
     """
     config, arrays = layout_of(weights).read(source / weights)
@@ -111,7 +112,7 @@ def convert(source: Path, target: Path, weights: str = WEIGHTS) -> None:
 
 
 def read_config(folder: Path) -> Config:
-    """The folder's `config.json`.
+    """Read the folder's `config.json`.
 
     Raises:
         UserError: missing, unreadable, or neither BERT nor DistilBERT.
@@ -128,7 +129,7 @@ def read_config(folder: Path) -> Config:
 
 
 def distilbert_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of a DistilBERT, under its Hugging Face name; matrices are (out, in)."""
+    """Return the shape of every tensor of a DistilBERT, by its Hugging Face name; matrices are (out, in)."""
     dim, hidden = config["dim"], config["hidden_dim"]
     shapes: dict[str, tuple[int, ...]] = {
         "distilbert.embeddings.word_embeddings.weight": (config["vocab_size"], dim),
@@ -152,9 +153,9 @@ def _with_bias(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
 def write_checkpoint(
     target: Path, config: Config, arrays: Mapping[str, NDArray[Any]], origin: str, with_head: bool = False
 ) -> None:
-    """Write `config.json` and `model.safetensors` with exactly DistilBERT's tensors; `origin` names them in errors.
+    """Write `config.json` and `model.safetensors` with exactly DistilBERT's tensors; errors name `origin`.
 
-    `with_head`: and those of the head.
+    `with_head`: also write the head's tensors.
 
     Raises:
         UserError: a tensor is missing, or its shape does not fit the config.
@@ -172,7 +173,7 @@ def write_checkpoint(
     kept = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in names}
     try:
         save_file(kept, target / WEIGHTS, metadata={"format": "pt"})
-    except SafetensorError as error:  # that is how it tells of a full disk
+    except SafetensorError as error:  # raised for a full disk, for example
         raise OSError(f"model.safetensors: {error}") from error
 
 
@@ -184,7 +185,7 @@ def _read_arrays(file: Path) -> Arrays:
 
 
 def distilbert_config(dimensions: Mapping[str, Any]) -> Config:
-    """A DistilBERT config with these dimensions (the keys of `KEYS`)."""
+    """Return a DistilBERT config with these dimensions (the keys of `KEYS`)."""
     return {
         "model_type": "distilbert",
         "architectures": ["DistilBertModel"],
@@ -215,7 +216,7 @@ def _read_safetensors(file: Path) -> tuple[Config, Arrays]:
 
 
 def _read_onnx(file: Path) -> tuple[Config, Arrays]:
-    """A graph has no config: all that its tensors' shapes leave open is the number of heads, and dropout."""
+    """Read a graph, whose config follows from its tensors' shapes, a reshape (heads) and defaults (dropout)."""
     from distilspark.model.onnx_weights import OnnxGraph  # onnx takes a while to import
 
     graph = OnnxGraph(file)
@@ -238,7 +239,7 @@ def _read_onnx(file: Path) -> tuple[Config, Arrays]:
 
 
 def keep_layers(source: Path, target: Path, layers: Sequence[int]) -> None:
-    """Write the checkpoint in `source`, in DistilBERT's layout, to `target` with these layers only, numbered anew.
+    """Write the checkpoint in `source`, in DistilBERT's layout, to `target` with these layers only, renumbered.
 
     Raises:
         UserError: `source` cannot be read.
@@ -265,10 +266,10 @@ def _distilbert_arrays(arrays: Arrays) -> Arrays:
 
 
 def _bert_arrays(arrays: Arrays) -> Arrays:
-    """BERT's tensors as DistilBERT's.
+    """Convert BERT's tensors to DistilBERT's.
 
     DistilBERT has no token types: with one segment, BERT adds the same `token_type_embeddings[0]` to every token, which
-    moves into the position embeddings. The pooler lies behind the last layer and is dropped.
+    is added to the position embeddings here. The pooler comes after the last layer and is dropped.
     """
     renamed = _distilbert_arrays({_rename(name, FROM_BERT): array for name, array in arrays.items()})
     positions = "distilbert.embeddings.position_embeddings.weight"
@@ -299,7 +300,7 @@ def _write_tokenizer(source: Path, target: Path, vocab_size: int) -> None:
 
 
 def _tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return the settings that transformers reads beside the vocabulary; its default lower-cases."""
+    """Return the settings that transformers reads besides the vocabulary; its default is lower case."""
     normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
     known = {
         "do_lower_case": "lowercase",

@@ -21,14 +21,14 @@ LOSSES: dict[str, Callable[[], keras.losses.Loss]] = {
 
 
 def make_loss(name: str) -> keras.losses.Loss:
-    """The loss `training.loss` names; cross-entropy takes logits and label ids. Class weights come in through `fit`."""
+    """Return the loss `name`; cross-entropy takes logits and label ids. Class weights are passed to `fit`."""
     return LOSSES[name]()
 
 
 class DistillationLoss(keras.losses.Loss):  # type: ignore[misc]
     """The labels' and the teacher's loss, (1 - alpha) hard + alpha soft (Hinton, Vinyals and Dean 2015).
 
-    Takes, for each row, (2 + units,): its label, the weight of the label's loss (its class weight; 0 where it has no
+    `y_true` is (n, 2 + units): each row's label, the weight of the label's loss (the class weight; 0 if there is no
     label), and the teacher's outputs: probabilities, or the value on the network's scale.
     """
 
@@ -47,7 +47,7 @@ class DistillationLoss(keras.losses.Loss):  # type: ignore[misc]
 def soft_cross_entropy(teacher: Any, logits: Any, temperature: float) -> Any:
     """Return T² KL(teacher, student) of each row, both softened by the temperature T.
 
-    `teacher` are its probabilities at T = 1. The factor keeps the gradient's size for every T.
+    `teacher` has its probabilities at T = 1. The factor T² keeps the gradient's scale independent of T.
     """
     softened = ops.log_softmax(ops.log(ops.maximum(teacher, SMALLEST)) / temperature)
     student = ops.log_softmax(logits / temperature)

@@ -33,7 +33,7 @@ def _masked_max(hidden: Any, padding_mask: Any) -> Any:
     return ops.max(ops.where(visible, hidden, LOWEST), axis=1)
 
 
-LOWEST = -1e9  # what a maximum takes for padding
+LOWEST = -1e9  # the value of padding in max pooling
 # Hidden states (B, L, dim), padding mask (B, L) -> (B, dim).
 POOLINGS = {"cls": _first_token, "mean": _masked_mean, "max": _masked_max}
 
@@ -47,23 +47,23 @@ def build_network(
     dropout: float = 0.1,
     reinitialize_layers: int = 0,
 ) -> keras.Model:
-    """DistilBERT from `folder` with a new head, that of Hugging Face's `DistilBertForSequenceClassification`.
+    """Build DistilBERT from `folder` with a new head, as in Hugging Face's `DistilBertForSequenceClassification`.
 
     Args:
         folder: a checkpoint in DistilBERT's Hugging Face layout (`checkpoints.fetch`).
         head: the network's name.
         units: neurons of the last layer (`Head.units`).
         pooling: `cls` (the first token), `mean` or `max` (of each dimension, over all tokens that are not padding).
-        dropout: before the last layer, while training.
-        reinitialize_layers: transformer layers, from the top, whose weights are drawn and not the checkpoint's.
+        dropout: rate before the last layer, during training.
+        reinitialize_layers: number of top transformer layers with random weights instead of the checkpoint's.
 
     Returns:
-        a functional model of `{"token_ids": (B, L) int32, "padding_mask": (B, L) int32}`, both of any L up to the
-        checkpoint's positions; logits or values, (B, units). Drawn weights come from Keras's global seed
+        a functional model of `{"token_ids": (B, L) int32, "padding_mask": (B, L) int32}`, both with any L up to the
+        checkpoint's positions; outputs are logits or values, (B, units). Random weights come from Keras's global seed
         (`keras.utils.set_random_seed`); the head's are the same for every `reinitialize_layers`.
 
     Raises:
-        UserError: `reinitialize_layers` is more than the checkpoint has.
+        UserError: `reinitialize_layers` exceeds the checkpoint's layers.
 
     """
     check_layers(folder, reinitialize_layers)
@@ -81,7 +81,7 @@ def build_network(
 
 
 def load_head(network: keras.Model, folder: Path) -> None:
-    """Give the network's head the weights of the head in `folder`, a checkpoint that a first training has written."""
+    """Load the weights of the head in `folder`, a checkpoint from pretraining, into the network's head."""
     with safe_open(folder / WEIGHTS, "numpy") as stored:
         for name in HEAD:
             weights = stored.get_tensor(f"{name}.weight").T, stored.get_tensor(f"{name}.bias")
@@ -89,9 +89,9 @@ def load_head(network: keras.Model, folder: Path) -> None:
 
 
 def check_layers(folder: Path, reinitialize_layers: int, freeze: Sequence[str | int] = ()) -> None:
-    """Raise `UserError` where the checkpoint in `folder` has fewer layers than are to be drawn, or to be frozen.
+    """Raise `UserError` if the checkpoint in `folder` has fewer layers than are to be reinitialized or frozen.
 
-    Drawn layers must be trained.
+    A reinitialized layer must not be frozen.
     """
     if reinitialize_layers > (layers_there := read_config(folder)["n_layers"]):
         raise UserError(f"model.reinitialize_layers={reinitialize_layers}: the checkpoint has {layers_there} layers")
@@ -108,7 +108,7 @@ def check_layers(folder: Path, reinitialize_layers: int, freeze: Sequence[str | 
 
 
 def freeze_layers(network: keras.Model, freeze: Sequence[str | int]) -> None:
-    """Make the weights of `embeddings` and of layers, by their numbers from 0 at the bottom, not trainable."""
+    """Freeze the `embeddings` and layers in `freeze`; layers count from 0 at the bottom."""
     backbone = network.get_layer("distilbert")
     embeddings = [backbone.embeddings, backbone.embeddings_layer_norm]
     for name in freeze:
@@ -117,9 +117,9 @@ def freeze_layers(network: keras.Model, freeze: Sequence[str | int]) -> None:
 
 
 def _reinitialize(transformer_layers: Sequence[Any]) -> None:
-    """Draw weights as BERT's were drawn before its pretraining (Zhang et al. 2021, arXiv 2006.05987).
+    """Initialize weights as BERT's before its pretraining (Zhang et al. 2021, arXiv 2006.05987).
 
-    Matrices come from a normal distribution of deviation .02, cut at two deviations. Biases are 0, norms' scales 1.
+    Matrices are normal with standard deviation .02, truncated at two deviations. Biases are 0, norms' scales 1.
     """
     for layer in transformer_layers:
         for name, variable, _ in _transformer_layer("layer", layer):
@@ -138,7 +138,7 @@ def _dense(units: int, name: str, activation: str | None = None) -> layers.Dense
 
 
 def export_arrays(network: keras.Model) -> dict[str, NDArray[np.float32]]:
-    """All weights under their Hugging Face names; matrices are (out, in) as there.
+    """Return all weights by their Hugging Face names; matrices are (out, in) as there.
 
     `distilbert.*` are the backbone's, `pre_classifier.*` and `classifier.*` the head's.
     """
@@ -149,7 +149,7 @@ def export_arrays(network: keras.Model) -> dict[str, NDArray[np.float32]]:
 
 
 def layer_depths(network: keras.Model) -> list[int]:
-    """Return each trainable variable's distance from the head: 0 in it, then layer by layer, most in the embeddings."""
+    """Return each trainable variable's distance from the head, in layers: 0 in the head, highest in the embeddings."""
     layers = len(network.get_layer("distilbert").transformer_layers)
     depths = {id(variable): _depth(name, layers) for name, variable, _ in _named_variables(network)}
     return [depths[id(variable)] for variable in network.trainable_variables]
@@ -193,7 +193,7 @@ def _transformer_layer(prefix: str, layer: Any) -> Iterator[tuple[str, keras.Var
 
 
 def _linear(name: str, layer: Any, inputs: int = 1) -> Iterator[tuple[str, keras.Variable, Layout]]:
-    """A dense layer whose kernel's first `inputs` axes are what it reads, the others (heads, width) what it writes."""
+    """Yield a dense layer's weights; the kernel's first `inputs` axes are inputs, the others (heads, width) outputs."""
     fan_in = int(np.prod(layer.kernel.shape[:inputs]))
     yield f"{name}.weight", layer.kernel, lambda kernel: kernel.reshape(fan_in, -1).T
     yield f"{name}.bias", layer.bias, np.ravel

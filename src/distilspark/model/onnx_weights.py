@@ -1,4 +1,4 @@
-"""The weights in an ONNX graph that PyTorch exported, quantised or not, under their Hugging Face names."""
+"""The weights in an ONNX graph that PyTorch exported, quantised or not, by their Hugging Face names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 class OnnxGraph:
-    """The constants of a graph, and where its tensors come from.
+    """The constants of a graph, and the nodes that produce its tensors.
 
-    The exporter keeps the names of biases, norms and embeddings. A matrix it names after its product (`onnx::MatMul_7`)
-    and stores as (in, out); it belongs to the linear layer whose bias is added to that product.
+    The exporter keeps the names of biases, norms and embeddings. It names a matrix after its product (`onnx::MatMul_7`)
+    and stores it as (in, out); it belongs to the linear layer whose bias is added to that product.
 
     Raises:
         UserError: the file is missing or no ONNX graph.
@@ -42,7 +42,7 @@ class OnnxGraph:
                 self._constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
 
     def weights(self) -> Arrays:
-        """All weights in float32; matrices of linear layers are (out, in), as Hugging Face has them."""
+        """Return all weights in float32; matrices of linear layers are (out, in), as in Hugging Face."""
         arrays = {name: value for name, value in self._constants.items() if name.endswith((".weight", ".bias"))}
         for node in self._nodes:
             stored = node.input[0] if node.op_type == "DequantizeLinear" else ""
@@ -56,7 +56,7 @@ class OnnxGraph:
         return arrays
 
     def last_dimension(self, bias: str) -> int:
-        """The size of the last axis into which the output of the layer with this bias is reshaped.
+        """Return the size of the last axis to which the output of the layer with this bias is reshaped.
 
         Raises:
             UserError: there is no such layer, or nothing reshapes its output.
@@ -66,13 +66,13 @@ class OnnxGraph:
         for node in self._nodes:
             if node.op_type == "Reshape" and node.input[0] in outputs:
                 shape = node.input[1]
-                if shape not in self._constants:  # put together from the batch's own shape and constants
+                if shape not in self._constants:  # concatenated from the batch's shape and constants
                     shape = self._producers[shape].input[-1]
                 return int(self._constants[shape].ravel()[-1])
         raise UserError(f"{self._file}: nothing reshapes the layer of {bias}; choose the graph of a DistilBERT")
 
     def _unquantized(self, name: str) -> onnx.NodeProto:
-        """The node that computes a tensor, in front of what rounds it; an empty one for inputs and constants."""
+        """Return the node that computes a tensor, before quantization; an empty one for inputs and constants."""
         node = self._producers.get(name, onnx.NodeProto())
         return self._unquantized(node.input[0]) if node.op_type in QUANTIZERS else node
 
@@ -80,7 +80,7 @@ class OnnxGraph:
         return self._constants[name] if name in self._constants else self._dequantized(self._producers[name])
 
     def _dequantized(self, node: onnx.NodeProto) -> NDArray[np.float32]:
-        """(number - zero point) x scale, with one scale for the whole tensor."""
+        """Return (number - zero point) x scale, with one scale for the whole tensor."""
         numbers, scale, zero = (self._constants[name] for name in node.input)
         if scale.size != 1:
             raise UserError(f"{self._file}: {node.input[0]} has {scale.size} scales; one a tensor is supported")

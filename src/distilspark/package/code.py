@@ -1,4 +1,4 @@
-"""The code that travels with a model: the modules that its loader imports, and no others."""
+"""The code that is packaged with a model: only the modules that its loader imports."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 
 LOADER = "distilspark.package.pyfunc"
-LOADERS = (LOADER, "distilspark.scoring.pyfunc")  # the second one is that of models of 0.1.0
+LOADERS = (LOADER, "distilspark.scoring.pyfunc")  # the second one is the loader of models of 0.1.0
 SOURCE = Path(__file__).resolve().parents[1]
-# a process that has loaded a model, and has the project too, finds the project's other modules as before
+# a process that has both a loaded model and the project still finds the project's other modules
 EXTENDED = "\n__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
 
 
 def write_code(folder: Path) -> Path:
-    """Copy the project's modules that `LOADER` imports, at whatever depth, into a folder; returns the package there."""
+    """Copy the project's modules that `LOADER` imports, directly or not, into a folder; return the package there."""
     finder = ModuleFinder([str(SOURCE.parent)])
     finder.import_hook(LOADER)
     files = (getattr(module, "__file__", None) for module in finder.modules.values())

@@ -18,13 +18,13 @@ from distilspark.heads import Head
 
 OPSET = 20
 LAYER_NORM_EPSILON = 1e-12
-MASKED = np.float32(-1e9)  # added to the attention scores of padding; what a maximum takes for padding
+MASKED = np.float32(-1e9)  # added to the attention scores of padding; the value of padding in max pooling
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
 class Graph:
-    """Nodes and initializers in the making; every method returns the name of a tensor."""
+    """A builder of nodes and initializers; every method returns the name of a tensor."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -41,7 +41,7 @@ class Graph:
         return output
 
     def dense(self, inputs: str, arrays: Arrays, name: str) -> str:
-        """The layer that has the weights `name.weight` (out, in) and `name.bias` (out,)."""
+        """Add the layer with the weights `name.weight` (out, in) and `name.bias` (out,)."""
         product = self.node("MatMul", inputs, self.constant(arrays[f"{name}.weight"].T, f"{name}.weight"))
         return self.node("Add", product, self.constant(arrays[f"{name}.bias"], f"{name}.bias"))
 
@@ -51,14 +51,14 @@ class Graph:
 
 
 def build_graph(arrays: Arrays, head: Head, *, heads: int, pooling: str, graph: Graph | None = None) -> onnx.ModelProto:
-    """The graph of a fine-tuned network.
+    """Build the graph of a fine-tuned network.
 
     Args:
         arrays: weights under Hugging Face's names, (out, in) (`distilspark.model.network.export_arrays`).
         head: the network's.
         heads: attention heads a layer.
         pooling: `cls`, `mean` or `max`.
-        graph: an empty one; its class decides how a layer computes.
+        graph: an empty one; its class determines how a layer is computed.
 
     Returns:
         inputs `token_ids` and `padding_mask`, (B, L) int64; output `outputs`, (B, units): after `head.onnx_activation`.
@@ -89,7 +89,7 @@ def _embeddings(graph: Graph, arrays: Arrays) -> str:
 
 
 def _attention_bias(graph: Graph, visible: str) -> str:
-    """(B, 1, 1, L): 0 for tokens, a large negative number for padding."""
+    """Return (B, 1, 1, L): 0 for tokens, a large negative number for padding."""
     hidden = graph.node("Sub", graph.constant(np.float32(1)), visible)
     bias = graph.node("Mul", hidden, graph.constant(MASKED))
     return graph.node("Unsqueeze", bias, graph.constant(np.array([1, 2])))
@@ -106,7 +106,7 @@ def _transformer_layer(graph: Graph, arrays: Arrays, name: str, hidden: str, bia
 
 
 def _attention(graph: Graph, arrays: Arrays, name: str, hidden: str, bias: str, heads: int) -> str:
-    """Multi-head attention (Vaswani et al. 2017) before its output layer: (B, L, dim)."""
+    """Add multi-head attention (Vaswani et al. 2017), without its output layer: (B, L, dim)."""
     dim = arrays[f"{name}.q_lin.bias"].shape[0]
     split = graph.constant(np.array([0, 0, heads, dim // heads]))
 

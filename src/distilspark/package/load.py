@@ -1,4 +1,4 @@
-"""The model of a scoring: which one exactly, and whether it is this task's."""
+"""Load a packaged model, and check that it is complete and fits the task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from distilspark.tracking.registry import FoundModel, fetch_model
 from distilspark.tracking.store import first_line
 
 SETTINGS, GRAPH, TOKENIZER = "scorer.json", "model.onnx", "tokenizer.json"  # in a package's folder
-PROFILE = "profile.json"  # there too: distributions of rows that it was not trained on, as `drift.profile_of`
+PROFILE = "profile.json"  # also there: distributions of rows that it was not trained on, as `drift.profile_of`
 OUTSIDE = b"location"  # the key of an ONNX tensor that is stored in another file
 
 
@@ -42,22 +42,22 @@ class TaskModel:
     """A packaged model that fits the task."""
 
     found: FoundModel
-    labels: list[str]  # the names of the classes, in the order of their ids; empty where labels are values
-    max_length: int  # tokens; what is longer is cut
-    threshold: float  # that it decides by (`training.threshold`)
-    profile: dict[str, Any] | None  # of its validation rows, as `profile_of`; None: packaged before there was one
+    labels: list[str]  # the names of the classes, in the order of their ids; empty if labels are values
+    max_length: int  # tokens; longer rows are cut
+    threshold: float  # for decisions (`training.threshold`)
+    profile: dict[str, Any] | None  # of its validation rows, as `profile_of`; None: packaged by an earlier version
 
     @property
     def digest(self) -> str:
-        """The sha256 over all its files."""
+        """The sha256 over all files."""
         return digest_of(self.found.checksums)
 
 
 def load_task_model(uri: str, task: TaskConfig, folder: Path, trust: TrustConfig) -> TaskModel:
-    """Fetch the model into an empty folder, and check that it is whole, that it is this task's, and may be trusted.
+    """Fetch a model into an empty folder, and check that it is complete, trusted and of this task.
 
     Raises:
-        UserError: as `fetch_model`; the project did not package it, it is another task's, or a file of it is broken.
+        UserError: as `fetch_model`; it was not packaged by the project, is another task's, or has a broken file.
 
     """
     found = fetch_model(uri, folder, trust)
@@ -87,7 +87,7 @@ def load_task_model(uri: str, task: TaskConfig, folder: Path, trust: TrustConfig
 
 @contextmanager
 def _reading(uri: str, name: str) -> Iterator[None]:
-    """Name the file of a package that cannot be read, and why."""
+    """Convert errors to a `UserError` that names the package's file and the reason."""
     try:
         yield
     except (UserError, ValueError, TypeError, OSError) as error:

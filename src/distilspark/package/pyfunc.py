@@ -1,6 +1,6 @@
 """The packaged model as MLflow loads it: tokenizer and ONNX graph, no TensorFlow, no pickle.
 
-Travels with the model (`code_paths`), and imports nothing of the project but what scoring needs.
+Packaged with the model (`code_paths`); imports only the modules of the project that scoring needs.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ GRAPH = "model.onnx"
 SETTINGS = "scorer.json"
 PARAMS = {"max_characters": MAX_CHARACTERS, "batch_tokens": 0}  # batch_tokens 0: derived from memory and threads
 LOWEST = {"max_characters": 1, "batch_tokens": 0}
-HIGHEST = {"max_characters": PARAMS["max_characters"], "batch_tokens": 2**14}  # of a caller who is not a Spark job
+HIGHEST = {"max_characters": PARAMS["max_characters"], "batch_tokens": 2**14}  # for callers other than Spark jobs
 BUCKET_WIDTH = 1  # rows come sorted: padding to a common multiple would only add work
 
 
 class Scorer:
-    """Raw text in, predictions out. May be shared by threads."""
+    """A thread-safe model from raw text to predictions."""
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         """`folder` holds `model.onnx`, `tokenizer.json` and `scorer.json` (`distilspark.package.build`)."""
@@ -58,7 +58,7 @@ class Scorer:
         self.batch_tokens = derive_batch_tokens(self.threads, available_memory())
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return one row of predictions for each row, in the same order, whatever the row holds.
+        """Return one row of predictions for each row, in the same order, also for invalid rows.
 
         Classification: `prediction` (label id), `label` (its name), `score` (its probability, of two labels .5 or more:
         a decision threshold has shifted the odds in the network itself).
@@ -69,7 +69,7 @@ class Scorer:
         Args:
             model_input: the task's text columns; others are not read.
             params: `max_characters`, more are an error; `batch_tokens`, padded tokens in one call of the network. At
-                most `HIGHEST`, but for a Spark job, whose own settings they are.
+                most `HIGHEST`, except in a Spark job, which sets its own.
 
         Raises:
             RequestError: a param is out of its range.
@@ -86,7 +86,7 @@ class Scorer:
         return Answers(self._answers(outputs, good, len(errors)) | told)
 
     def outputs(self, rows: pd.DataFrame) -> NDArray[np.float32]:
-        """(n, units): probabilities or values, in the order of the rows; all of them must be text."""
+        """Return (n, units): probabilities or values, in the order of the rows; all of them must be text."""
         return self._run(self.encode(rows), self.batch_tokens)
 
     @property
@@ -94,12 +94,12 @@ class Scorer:
         return self.session.get_outputs()[0].shape[1]
 
     def encode(self, rows: pd.DataFrame) -> Encoded:
-        """Encode rows that all are text."""
+        """Encode rows, all of which must be text."""
         sentences = [self._read(rows[column]) for column in self.columns]
         return encode(self.tokenizer, sentences[0], sentences[1] if len(sentences) > 1 else None, self.max_length)
 
     def _read(self, texts: pd.Series[str]) -> list[str]:
-        """The texts as the network was trained on them."""
+        """Return the texts as the network was trained on them."""
         if not self.stop_words:
             return texts.tolist()
         return [drop_stop_words(text, self.stop_words) for text in texts]

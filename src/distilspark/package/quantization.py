@@ -12,16 +12,16 @@ from onnx import TensorProto
 from distilspark.config import Precision, ScoringConfig, TaskConfig
 from distilspark.package.graph import Arrays, Graph
 
-ZERO = 128  # the unsigned number that stands for an activation of 0
-ACTIVATIONS = 127  # largest number of an activation, either side of ZERO
-WEIGHTS = 64  # largest number of a weight: pairs of products fit in 16 bits, where AVX2 adds them up
-SMALLEST = 1e-9  # a token without any activation has a scale, too
+ZERO = 128  # the zero point of activations
+ACTIVATIONS = 127  # largest quantized activation, on either side of ZERO
+WEIGHTS = 64  # largest quantized weight: pairs of products fit in the 16 bits in which AVX2 adds them
+SMALLEST = 1e-9  # gives a token without any activation a scale
 
 
 class Int8Graph(Graph):
     """A graph whose layers multiply integers: weights scaled by output unit, activations by token.
 
-    Each token has its own scale, where `quantize_dynamic` of ONNX Runtime has one for the whole batch, so a row's
+    Each token has its own scale (`quantize_dynamic` of ONNX Runtime has one for the whole batch), so a row's
     prediction does not depend on the rest of its batch. The head, which runs once a row, stays in float32.
     """
 
@@ -30,7 +30,7 @@ class Int8Graph(Graph):
         self._scaled: dict[str, tuple[str, str]] = {}  # query, key and value share their inputs
 
     def dense(self, inputs: str, arrays: Arrays, name: str) -> str:
-        """Add a layer as in `Graph`, but in int8 where the layer is one of the transformer's."""
+        """Add a layer as in `Graph`, but in int8 if it is one of the transformer's."""
         if not name.startswith("distilbert."):
             return super().dense(inputs, arrays, name)
         numbers, scales = self._scale(inputs)
@@ -54,7 +54,7 @@ class Int8Graph(Graph):
                 self.constant(np.float32(1 / ACTIVATIONS)),
             )
             shares = self.node("Div", inputs, scales)
-            rounded = self.node("Add", shares, self.constant(np.float32(ZERO + 0.5)))  # the cast cuts what is left
+            rounded = self.node("Add", shares, self.constant(np.float32(ZERO + 0.5)))  # the cast truncates
             self._scaled[inputs] = self.node("Cast", rounded, to=TensorProto.UINT8), scales
         return self._scaled[inputs]
 
@@ -67,11 +67,11 @@ def quantize_weights(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], ND
 
 @dataclass(frozen=True)
 class QuantizationCost:
-    """The differences that int8 makes on rows whose labels are known."""
+    """The effect of int8 on labelled rows."""
 
     float32: float  # the task's own metric
     int8: float
-    metric_drop: float  # how much worse int8 is; negative where it is better
+    metric_drop: float  # how much worse int8 is; negative if it is better
     flips: float  # as `Head.changed`
     max_difference: float  # of one output
     mean_difference: float
@@ -95,7 +95,7 @@ def measure_quantization(
 
 
 def choose_precision(cost: QuantizationCost, bounds: ScoringConfig) -> Precision:
-    """Return the config's precision; with `auto`, int8 where its cost keeps to the bounds, else float32."""
+    """Return the config's precision; with `auto`, int8 if its cost is within the bounds, else float32."""
     if bounds.precision != "auto":
         return bounds.precision
     kept = cost.metric_drop <= bounds.max_metric_drop and cost.flips <= bounds.max_flips

@@ -1,6 +1,6 @@
-"""Requests and answers of MLflow's scoring server, which alone would score null as text and answer with NaN.
+"""Corrections for MLflow's scoring server, which by itself would score null as text and answer with NaN.
 
-Travels with the model, as `distilspark.package.pyfunc` does.
+Packaged with the model, as `distilspark.package.pyfunc` is.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ FORMS = ("inputs", "instances")
 
 
 class RequestError(UserError, MlflowException):
-    """A mistake of the caller's: the server answers 400 with the message, and without a traceback."""
+    """An invalid request: the server answers 400 with the message, and without a traceback."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, error_code=BAD_REQUEST)
 
 
 class Answers(pd.DataFrame):
-    """A table of answers, which becomes JSON with null where a number is missing.
+    """A table of answers, whose missing numbers are null in JSON.
 
-    MLflow's server and `mlflow models predict` write what `to_dict` gives, and JSON has no NaN.
+    MLflow's server and `mlflow models predict` write the result of `to_dict`, and JSON has no NaN.
     """
 
     def to_dict(self, *args: Any, **named: Any) -> Any:
-        """As pandas does, with None for NaN."""
+        """Convert as pandas does, with None for NaN."""
         return self.astype(object).where(self.notna(), None).to_dict(*args, **named)
 
 
 def keep_types_of_requests() -> None:
-    """Have this process's scoring server, if it is one, read the forms `inputs` and `instances` as they stand.
+    """Patch this process's scoring server, if it is one, to keep the types of the forms `inputs` and `instances`.
 
-    MLflow casts them by NumPy, which makes strings of everything in a column of strings: null is the text "None" then,
-    and 7 is "7". Nothing in a signature prevents it: a column of `AnyType` cannot be read from CSV.
+    MLflow casts them by NumPy, which converts everything in a column of strings to strings: null to "None", 7 to "7".
+    Nothing in a signature prevents it: a column of `AnyType` cannot be read from CSV.
     """
     server: Any = sys.modules.get(SERVER)
     if server and not hasattr(server.infer_and_parse_data, "__wrapped__"):
@@ -61,7 +61,7 @@ def _keep_types(parse: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_form(given: Any, columns: list[str]) -> pd.DataFrame:
-    """Read a list of rows, lists by column, one row, or the list of an only column, values as they are.
+    """Read a list of rows, lists by column, one row, or the list of a single column, without changing values.
 
     >>> read_form(["a", None], ["text"]).equals(read_form([{"text": "a"}, {"text": None}], ["text"]))
     True

@@ -1,1 +1,1 @@
-"""The gate between challenger and champion, and the evidence that it weighs."""
+"""The promotion gate between challenger and champion, and its evidence."""

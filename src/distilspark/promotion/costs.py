@@ -1,4 +1,4 @@
-"""The quality of a comparison's variants against the speed and the size of their packages."""
+"""The quality of a comparison's variants, and the speed and size of their packages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from distilspark.promotion.timing import speedup, time_packages
 def tabulate_costs(
     found: Findings, packages: Mapping[str, Path], gate: GateConfig, config: EvaluationConfig
 ) -> pd.DataFrame:
-    """Tabulate each variant's quality, rows a second and megabytes, and what the gate says of it.
+    """Tabulate each variant's quality, rows a second and megabytes, and the gate's verdict.
 
-    The first variant stands for the champion, the others for challengers. A variant's quality is that of all its
-    seeds; `packages` holds one package of each, in the order of `found.variants`, all of which are timed in turn.
+    The first variant is the champion, the others are challengers. A variant's quality is the mean over its seeds;
+    `packages` holds one package of each, in the order of `found.variants`; they are timed in turn.
     """
     seconds, rows = time_packages([*packages.values()], found.variants[0].predictions.rows, gate.timing)
     sizes = {label: size_of(folder) for label, folder in packages.items()}

@@ -23,14 +23,14 @@ from distilspark.tracking.registry import FoundModel
 
 @dataclass(frozen=True)
 class Contender:
-    """A registered model, and the training that it comes from."""
+    """A registered model and its training run."""
 
     found: FoundModel
     run_id: str
 
     @property
     def version(self) -> str:
-        """Of the registered model."""
+        """The registered model's version."""
         return self.found.version
 
 
@@ -38,7 +38,7 @@ def load_contender(registry: PromoteRegistryConfig, version: str, task: TaskConf
     """Fetch a version into `folder`.
 
     Raises:
-        UserError: as `load_task_model`; no training stands behind it.
+        UserError: as `load_task_model`; it has no training run.
 
     """
     own, name = folder / version, registry.name
@@ -50,7 +50,7 @@ def load_contender(registry: PromoteRegistryConfig, version: str, task: TaskConf
 
 
 def check_dataset(contender: Contender, digest: str) -> None:
-    """Raise `UserError` where the model was trained beside another dev than these rows."""
+    """Raise `UserError` if the model's training had another dev split than these rows."""
     trained = mlflow.get_run(contender.run_id).data.tags.get("data.digest.dev", "unknown")
     if trained != digest:
         raise UserError(
@@ -61,10 +61,10 @@ def check_dataset(contender: Contender, digest: str) -> None:
 
 
 def check_overlap(contender: Contender, rows: pd.DataFrame, most: float) -> int:
-    """Count the rows that the model was trained on, or chosen on.
+    """Count the rows that were used to train or select the model.
 
     Raises:
-        UserError: more than the share `most`; the run has no record of its training texts.
+        UserError: they exceed the share `most`; the run has no record of its training texts.
 
     """
     known = overlap(rows, training_texts(contender.run_id))

@@ -12,7 +12,7 @@ from distilspark.promotion.timing import Speedup
 
 @dataclass(frozen=True)
 class Evidence:
-    """The challenger beside the champion, on the same rows."""
+    """The challenger compared with the champion on the same rows."""
 
     metric: Metric
     champion: float
@@ -32,10 +32,10 @@ class Verdict:
 
 
 def judge_challenger(evidence: Evidence, config: GateConfig) -> Verdict:
-    """Promote a challenger that is better beyond chance, or surely within the margin and clearly cheaper.
+    """Promote a challenger that is significantly better, or non-inferior and clearly cheaper.
 
-    It is better where the whole interval of the gain is above zero, within the margin where it is above -margin, and
-    clearly cheaper where the speedup's whole interval, or the shrinkage, reaches `config.gain`.
+    It is better if the whole interval of the gain is above zero, non-inferior if it is at least -margin, and clearly
+    cheaper if the speedup's whole interval, or the shrinkage, is at least `config.gain`.
     """
     low, high = evidence.metric.gain(evidence.difference.interval)
     kept, cheaper = low >= -config.margin, _is_cheaper(evidence, config)
@@ -52,7 +52,7 @@ def judge_challenger(evidence: Evidence, config: GateConfig) -> Verdict:
 
 
 def judge_first_champion(metric: Metric, score: Score, baseline: float) -> Verdict:
-    """Promote a model whose whole interval is better than the best constant answer, as after a training."""
+    """Promote a model whose whole interval is better than the best constant prediction, as `train` does."""
     low, high = score.interval
     beaten = metric.surely_better(score.interval, baseline)
     reason = (

@@ -18,7 +18,7 @@ from distilspark.package.pyfunc import Scorer
 
 @dataclass(frozen=True)
 class Speedup:
-    """The factor by which the second is faster, with the bootstrap interval of the median."""
+    """The factor by which the second model is faster, with the bootstrap interval of the median."""
 
     value: float
     low: float
@@ -26,9 +26,9 @@ class Speedup:
 
 
 def time_in_turn(models: Sequence[Callable[[], object]], rounds: int) -> Array:
-    """Measure the seconds (models, rounds) of each; a round before the first one warms all up.
+    """Measure the seconds (models, rounds) of each, after a warm-up round.
 
-    The order alternates: what slows the machine down for a while hits all.
+    The order alternates, so that a temporary slowdown of the machine affects all.
     """
     seconds = np.empty((len(models), rounds))
     for score in models:
@@ -42,13 +42,13 @@ def time_in_turn(models: Sequence[Callable[[], object]], rounds: int) -> Array:
 
 
 def time_packages(folders: Sequence[Path], rows: pd.DataFrame, timing: TimingConfig) -> tuple[Array, int]:
-    """Measure the seconds (packages, rounds) in which packages score rows that are spread over all; and how many."""
+    """Measure the seconds (packages, rounds) to score evenly spaced rows; return them and the number of rows."""
     chosen = rows.iloc[np.linspace(0, len(rows) - 1, min(timing.rows, len(rows))).astype(int)]
     return time_in_turn([partial(Scorer(folder).predict, chosen) for folder in folders], timing.rounds), len(chosen)
 
 
 def speedup(first: Array, second: Array, config: EvaluationConfig) -> Speedup:
-    """Measure how many times faster `second` was, in the median round."""
+    """Compute how many times faster `second` was, in the median round."""
     ratios = first / second
     drawn = np.random.default_rng(config.seed).choice(ratios, (config.resamples, len(ratios)))
     tails = [(1 - config.confidence) / 2, (1 + config.confidence) / 2]

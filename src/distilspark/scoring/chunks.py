@@ -27,10 +27,10 @@ from distilspark.package.load import TaskModel
 from distilspark.scoring.model_udf import MEASURED, Udf, refuse_changed
 from distilspark.scoring.staging import OutputPaths, check_owner, read_json, write_json
 
-FILES_A_CHUNK = 8  # at least: chunks are made of whole files
-LEAST_ROWS = 256  # a partition of fewer rows costs more than it gains
-MOST_ROWS = 10_000  # of a partition: what Spark hands to Python in one Arrow batch
-FOOTERS_AT_ONCE = 16  # that the driver reads
+FILES_A_CHUNK = 8  # at least; chunks consist of whole files
+LEAST_ROWS = 256  # a smaller partition costs more than it gains
+MOST_ROWS = 10_000  # of a partition: one Arrow batch from Spark to Python
+FOOTERS_AT_ONCE = 16  # that the driver reads in parallel
 CHUNK = "chunk"  # the number of a row's chunk
 
 
@@ -45,7 +45,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Plan:
-    """The copy of the input, and the chunks that it is scored in."""
+    """The copy of the input, and its chunks."""
 
     folder: str
     schema: StructType
@@ -83,7 +83,7 @@ def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, paths: Ou
 
 
 def _ingest_error(error: Exception, inputs: Inputs, paths: OutputPaths) -> Exception:
-    """Blame an input file that is named in the error, or else the folder that is written."""
+    """Return a `UserError` for the input file that the error names, else a `WorkError` for the staging folder."""
     whole = unquote(str(error))
     bad = [file.uri for file in inputs.files if file.uri.partition(":")[2].lstrip("/") in whole]
     if bad and "No space left" not in whole:
@@ -92,7 +92,7 @@ def _ingest_error(error: Exception, inputs: Inputs, paths: OutputPaths) -> Excep
 
 
 def _rows_by_file(spark: SparkSession, folder: str) -> dict[str, int]:
-    """Count the rows of parquet files by their footers, which needs no Spark job."""
+    """Count the rows of parquet files from their footers, without a Spark job."""
     uris = [uri for uri, _ in list_folder(spark, folder)]
     with reading(folder), ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         counts = pool.map(lambda uri: _count_rows(spark, uri), uris)
@@ -112,7 +112,7 @@ def _count_rows(spark: SparkSession, uri: str) -> int:
 
 
 def plan_chunks(rows_by_file: dict[str, int], rows_per_chunk: int) -> list[Chunk]:
-    """Group files, in the order of their rows, so that no chunk of several files has more rows than it should.
+    """Group files, in the order of their rows, so that no chunk of several files exceeds `rows_per_chunk`.
 
     >>> [chunk.files for chunk in plan_chunks({"b": 3, "a": 2, "c": 9, "d": 0}, 5)]
     [['a', 'b'], ['c', 'd']]
@@ -128,7 +128,7 @@ def plan_chunks(rows_by_file: dict[str, int], rows_per_chunk: int) -> list[Chunk
 
 
 def _place(file: str) -> tuple[int, int, str]:
-    """Sort key of Spark's files, `part-PARTITION-ID-cNUMBER.parquet`: both numbers may outgrow their zeros.
+    """Return the sort key of Spark's files, `part-PARTITION-ID-cNUMBER.parquet`; either number may exceed its padding.
 
     >>> sorted(["part-100000-x-c000.p", "part-00001-x-c1000.p", "part-00001-x-c999.p"], key=_place)
     ['part-00001-x-c999.p', 'part-00001-x-c1000.p', 'part-100000-x-c000.p']
@@ -138,7 +138,7 @@ def _place(file: str) -> tuple[int, int, str]:
 
 
 def count_partitions(rows: int, cores: int) -> int:
-    """How many partitions give every core the same work, in Arrow batches of a size that is worth a call.
+    """Return the number of partitions that gives every core equal work, in Arrow batches large enough for a call.
 
     >>> [count_partitions(rows, 4) for rows in (0, 1, 1000, 1100, 40_000, 40_001)]
     [1, 1, 4, 4, 4, 8]
@@ -149,17 +149,17 @@ def count_partitions(rows: int, cores: int) -> int:
 
 
 def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf, partitions: int = 1) -> DataFrame:
-    """Predictions for what `read_inputs` read, made in so many partitions.
+    """Predict the rows that `read_inputs` returned, in `partitions` partitions.
 
     Returns:
         its columns `input`, `row` and `label` (as `truth`), then `prediction`, for classification `label` and `score`
-        (all of them null where there is an error), `error` (empty where there is none), `tokens`, `unknown_tokens`,
+        (all null if there is an error), `error` (empty if there is none), `tokens`, `unknown_tokens`,
         and `repeated` (with `predict.dedupe`, the prediction is that of another row with the same text).
 
     """
     most = config.predict.max_characters
     problem = F.coalesce("problem", *(text_problem_column(name, most) for name in config.task.text_columns))
-    # a text that is not scored anyway does not travel to Python
+    # a text that is not scored is not sent to Python
     texts = [F.when(problem.isNull(), F.col(name)).alias(name) for name in config.task.text_columns]
     asked = rows.withColumn("_problem", problem).withColumn("_texts", F.struct(*texts))
     if config.predict.dedupe:
@@ -175,7 +175,7 @@ def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf, partitions: int
 
 
 def _answer_once(asked: DataFrame, udf: Udf, partitions: int) -> DataFrame:
-    """Call the model once for all rows of the same texts, and give all of them its answer."""
+    """Call the model once for all rows with the same texts, and give all of them its answer."""
     together = asked.repartition(partitions, "_texts")
     firsts = together.groupBy("_texts").agg(F.min(ROW_NUMBER).alias("_first"))
     answered = together.join(firsts.withColumn("_answer", udf(F.col("_texts"))), on="_texts")
@@ -185,10 +185,10 @@ def _answer_once(asked: DataFrame, udf: Udf, partitions: int) -> DataFrame:
 def score_chunks(
     spark: SparkSession, config: PredictConfig, model: TaskModel, udf: Udf, paths: OutputPaths, plan: Plan
 ) -> Summary:
-    """Score the chunks that are not done yet, and sum the figures of all up, those of earlier attempts too.
+    """Score the chunks that are not done yet, and sum the figures of all chunks, also of earlier attempts.
 
     Raises:
-        WorkError: a chunk fails; what is done is kept.
+        WorkError: a chunk fails; finished chunks are kept.
 
     """
     chunks = plan.chunks
@@ -217,7 +217,7 @@ def _score_chunk(
     scored = score_rows(rows, config, udf, partitions).withColumn(CHUNK, F.lit(int(chunk.name)))
     try:
         scored.write.mode("overwrite").parquet(target)
-        # read back from what was written, whatever was tried twice on the way
+        # count what was written, whatever Spark retried
         cells = count_cells(spark.read.schema(scored.schema).parquet(*to_spark(target)), config.task, chunk.rows)
     except SPARK_ERRORS as error:
         check_owner(spark, paths)
@@ -231,7 +231,7 @@ def _score_chunk(
 
 
 def check_nothing_is_lost(cells: pd.DataFrame, chunk: Chunk) -> None:
-    """Raise `WorkError` unless every row of the chunk was written, once."""
+    """Raise `WorkError` unless every row of the chunk was written exactly once."""
     written, different = int(cells["written"].sum()), int(cells["rows"].sum())
     if (written, different) != (chunk.rows, chunk.rows):
         raise WorkError(
@@ -248,7 +248,7 @@ def read_scored(spark: SparkSession, config: PredictConfig, paths: OutputPaths, 
 
 
 def _scored_schema(plan: Plan, config: PredictConfig) -> StructType:
-    """Return the columns of scored rows, which Spark would start a job to read."""
+    """Return the schema of scored rows; Spark would start a job to infer it."""
     schema = StructType([plan.schema[INPUT], plan.schema[ROW_NUMBER]]).add("truth", "double")
     for answer in config.task.head_kind.answers:
         schema = schema.add(answer.name, answer.type)

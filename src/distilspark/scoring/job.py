@@ -1,4 +1,4 @@
-"""Scoring some files into a folder that appears whole: read once, score in chunks, check, publish."""
+"""Score files into a folder that appears whole: read once, score in chunks, check, publish."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from distilspark.scoring.staging import (
 )
 from distilspark.tracking.runs import end_interrupted
 
-PARQUET = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}  # INT96, the default, ends in 2262 for others
+PARQUET = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}  # INT96 (default) ends in 2262 in other readers
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A scoring's figures, once its output is in its place."""
+    """The figures of a finished scoring."""
 
     manifest: dict[str, Any]
     summary: Summary
-    profile: dict[str, Any]  # as `profile_of`; empty where only the manifest is left
+    profile: dict[str, Any]  # as `profile_of`; empty if only the manifest is left
     drift: Drift
     metrics: dict[str, float]  # on the rows that have a label
 
@@ -63,12 +63,12 @@ def score_files(
     Args:
         spark: the running session.
         config: of the scoring.
-        model: it is known by its digest.
+        model: its digest is part of the fingerprint.
         udf: the model as a function.
-        inputs: the files.
+        inputs: the files to score.
         paths: of the output.
         started: when the work on the files began, by `time.perf_counter`.
-        run_id: the MLflow run of this scoring, which takes over from that of a start that was killed.
+        run_id: the MLflow run of this scoring, which replaces that of a killed start.
 
     """
     for key, value in PARQUET.items():
@@ -92,7 +92,7 @@ def score_files(
 
 
 def finish(spark: SparkSession, config: PredictConfig, paths: OutputPaths) -> Scored:
-    """Return the figures of an output that a killed start has published, as far as its manifest has them."""
+    """Return the figures in the manifest of an output that a killed start has published."""
     manifest = read_json(spark, f"{paths.output}/{MANIFEST}")
     clean_up(spark, paths)
     print_line(f"{config.output} was finished by an earlier start, which was killed before its end")

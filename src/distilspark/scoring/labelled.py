@@ -12,12 +12,12 @@ from distilspark.drift.summary import Summary
 
 
 def labelled_metrics(summary: Summary, scored: DataFrame, task: TaskConfig) -> dict[str, float]:
-    """Compute every metric of the head on the rows that have a label and a prediction; empty where there are none.
+    """Compute every metric of the head on the rows that have a label and a prediction; empty if there are none.
 
     Args:
         summary: of all rows.
         scored: the rows, with the columns `truth`, `error` and `prediction`. Regression's labels are collected: ranks
-            need them all.
+            need all of them.
         task: its head and labels.
 
     """

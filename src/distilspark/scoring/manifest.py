@@ -1,4 +1,4 @@
-"""A scoring in figures, beside its rows."""
+"""The manifest of a scoring: its figures, written with its rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_KINDS = 20  # of errors that are listed
 
 
 def check_errors(summary: Summary, config: PredictConfig, paths: OutputPaths) -> None:
-    """Raise `WorkError` where more rows have an error than `predict.max_error_fraction` allows."""
+    """Raise `WorkError` if more rows have an error than `predict.max_error_fraction` allows."""
     if summary.failed <= config.predict.max_error_fraction * summary.rows:
         return
     kinds = "; ".join(f"{count_rows(count)}: {kind}" for kind, count in list(kinds_of(summary).items())[:3])
@@ -43,7 +43,7 @@ def make_manifest(
     drift: Drift,
     seconds: float,
 ) -> dict[str, Any]:
-    """Build the content of `_manifest.json`; `seconds` is what the scoring took since it was last started."""
+    """Build the content of `_manifest.json`; `seconds`: of the scoring since its last start."""
     rows = {"in": summary.rows, "scored": summary.scored, "failed": summary.failed, "cut": summary.cut}
     return {
         "task": config.task.name,

@@ -18,14 +18,14 @@ from distilspark.tracking import checksums
 from distilspark.tracking.checksums import ChangedPackageError, checked_loading
 
 Udf = Callable[[Column], Column]
-MEASURED = ("tokens", "unknown_tokens")  # what the model answers beside its predictions
+MEASURED = ("tokens", "unknown_tokens")  # outputs of the model besides its predictions
 cloudpickle.register_pickle_by_value(checksums)  # a cluster's workers do not have this project
 
 
 def make_udf(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Udf:
-    """Load the model as a function from a struct of texts to a struct of answers; Spark takes it to a cluster.
+    """Load the model as a Spark function from a struct of texts to a struct of answers.
 
-    Each worker process checks the package's files before it runs any code of it.
+    Each worker process checks the package's files before it runs the package's code.
     """
     tokens = config.predict.batch_tokens
     params = {
@@ -48,7 +48,7 @@ def _checked(score: Callable[[Any], Iterator[Any]], expected: str) -> Callable[[
 
 
 def refuse_changed(cause: str, model: TaskModel) -> None:
-    """Raise `UserError` where the cause of a job's failure is that a worker's copy of the package was changed."""
+    """Raise `UserError` if a job failed because a worker's copy of the package was changed."""
     _, is_changed, changes = cause.partition(f"{ChangedPackageError.__name__}: ")
     if is_changed:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The scored rows as their reader gets them: the input's columns first, then the answers."""
+"""The output of scoring: the input's columns, then the answers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from distilspark.errors import WorkError
 from distilspark.scoring.chunks import CHUNK
 
 ROWS_A_FILE = 1_000_000
-BATCH = "batch"  # the column that readers make of a stream's folders, `batch=00000`
-# Spark's own formats end at milliseconds
+BATCH = "batch"  # the column that readers derive from a stream's folders, `batch=00000`
+# Spark's default formats stop at milliseconds
 JSON = {
     "ignoreNullFields": "false",
     "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
@@ -34,7 +34,7 @@ JSON = {
 }
 OPTIONS: dict[str, Mapping[str, str | bool]] = {
     "parquet": {},
-    # RFC 4180, an empty text as "", null as nothing
+    # RFC 4180; an empty text is "", null is nothing
     "csv": {
         "header": True,
         "escape": '"',
@@ -47,7 +47,7 @@ OPTIONS: dict[str, Mapping[str, str | bool]] = {
 
 
 def free_names(own: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """Return the input's column names; one that an output column has, whatever its case, gets `input_` in front.
+    """Return the input's column names; one that equals an output column, whatever its case, gets the prefix `input_`.
 
     >>> free_names(["id", "Label", "input_label", "text"], ["prediction", "label"])
     ['id', 'input_Label', 'input_input_label', 'text']
@@ -58,7 +58,7 @@ def free_names(own: Sequence[str], taken: Sequence[str]) -> list[str]:
     names = []
     for name in own:
         free = name
-        # an own `input_label` gives way too: names that are taken are only known when all are placed
+        # the input's own `input_label` may be renamed too: the names in use are known only at the end
         while free.lower() in blocked or (free != name and free.lower() in placed):
             free = f"input_{free}"
         blocked.update({free.lower()} if free != name else ())
@@ -80,14 +80,14 @@ def output_columns(scored: DataFrame, config: PredictConfig, version: str) -> li
 
 
 def _as_parquet(value: Column, kind: DataType) -> Column:
-    """Variants as JSON text, which every reader of parquet knows."""
+    """Convert variants to JSON text, which every parquet reader supports."""
     if isinstance(kind, NullType):
         return value.cast("string")
     return _as_json_text(value, kind) if _holds_variant(kind) else value
 
 
 def _as_csv(value: Column, kind: DataType) -> Column:
-    """Everything as text: nested values as JSON, bytes as base64, times in UTC."""
+    """Convert to text: nested values to JSON, bytes to base64, times in UTC."""
     if isinstance(kind, StructType | ArrayType | MapType | VariantType):
         return _as_json_text(value, kind)
     return F.base64(value) if isinstance(kind, BinaryType) else value.cast("string")
@@ -114,9 +114,9 @@ _SHOWN = {"parquet": _as_parquet, "csv": _as_csv, "json": _as_json}
 
 
 def write_output(scored: DataFrame, chunks: int, config: PredictConfig, version: str, target: str) -> None:
-    """Write the scored rows in the order in which they were read: neighbouring chunks to a file of a million rows.
+    """Write the scored rows in input order: neighbouring chunks together, about a million rows a file.
 
-    The files are in this order by their names, which begin with the number of their partition.
+    File names sort in this order, as they begin with the partition's number.
     """
     together = max(1, ROWS_A_FILE // config.predict.rows_per_chunk)
     files = math.ceil(chunks / together)

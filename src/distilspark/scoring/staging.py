@@ -1,18 +1,18 @@
-"""The folder beside the output where a scoring keeps what it has done, so that it can go on after it was killed.
+"""The staging folder beside the output, from which a killed scoring resumes.
 
 ```
 .OUTPUT.staging/
-  fingerprint.json      what is scored, with what
+  fingerprint.json      the input, model and settings
   owner.json            the scoring that works here: each start takes over from the one before
   rows-OWNER/           the input as parquet, read once
-  chunks.json           its folder and schema, and the files that are scored together; there once the input is read
+  chunks.json           its folder and schema, and the files of each chunk; written once the input is read
   scored/00000-OWNER/   a chunk's rows with their predictions
-  done/00000.json       its folder and its figures (`distilspark.drift.summary`); there once the chunk is whole
-  output-OWNER/         what becomes the output
+  done/00000.json       its folder and figures (`distilspark.drift.summary`); written once the chunk is complete
+  output-OWNER/         the future output
 ```
 
-Two scorings that share no lock (of two machines, say) write to folders with different names. The one that was taken
-over stops at its next check, and all that it has marked as done counts.
+Two scorings that share no lock (on two machines, for example) write to folders with different names. The one that was
+taken over stops at its next check; the chunks that it has marked as done are kept.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from distilspark.errors import UserError, WorkError
 from distilspark.package.load import TaskModel
 
 MANIFEST = "_manifest.json"
-LAYOUT = 3  # of the staging folder: a job does not go on with one of another version
+LAYOUT = 3  # version of the staging folder; a job does not resume another version's
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class OutputPaths:
 
     output: str
     staging: str
-    replaced: str  # the old output, while the new one takes its place
+    replaced: str  # the old output, while it is being replaced
     owner: str = field(default_factory=lambda: uuid4().hex[:12])  # of this start
 
     def of(self, *names: str) -> str:
@@ -83,7 +83,7 @@ def output_paths(output: str) -> OutputPaths:
 
 
 def check_output(spark: SparkSession, paths: OutputPaths, inputs: Inputs, overwrite: bool) -> None:
-    """Raise `UserError` where the output would take something else's place."""
+    """Raise `UserError` if the output would overwrite the input or something else."""
     inside = [file.uri for file in inputs.files if normal(file.uri).startswith(f"{normal(paths.output)}/")]
     if inside or normal(paths.output) in [normal(file.uri) for file in inputs.files]:
         raise UserError(f"output={paths.output} holds the input. Choose another folder")
@@ -91,7 +91,7 @@ def check_output(spark: SparkSession, paths: OutputPaths, inputs: Inputs, overwr
 
 
 def check_place(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
-    """Raise `UserError` where the output is there, unless it may be replaced and is one that scoring wrote."""
+    """Raise `UserError` if the output exists, unless it may be replaced and was written by scoring."""
     if not exists(spark, paths.output):
         return
     if not overwrite:
@@ -104,7 +104,7 @@ def check_place(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> Non
 
 
 def normal(uri: str) -> str:
-    """Return one spelling for all of a URI.
+    """Return the normal form of a URI.
 
     >>> normal("FILE:///data/"), normal("S3A://bucket/data/")
     ('file:/data', 's3a://bucket/data')
@@ -115,10 +115,10 @@ def normal(uri: str) -> str:
 
 @contextmanager
 def only_scoring(paths: OutputPaths) -> Iterator[None]:
-    """Keep other scorings of this machine from the same output; what a killed one held is free again.
+    """Lock the output against other scorings on this machine; a killed process's lock is released.
 
     Raises:
-        UserError: there is one already, or the folder that the output goes to cannot be written.
+        UserError: another scoring has the lock, or the output's folder cannot be written.
 
     """
     if not normal(paths.output).startswith("file:"):
@@ -140,7 +140,7 @@ def only_scoring(paths: OutputPaths) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # a lock that stays locks nothing
+            with suppress(OSError):  # a lock file that remains locks nothing
                 file.unlink()
 
 
@@ -165,15 +165,15 @@ def fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict
 def open_staging(
     spark: SparkSession, paths: OutputPaths, wanted: dict[str, Any], overwrite: bool, run_id: str | None = None
 ) -> str | None:
-    """Make the staging folder, or take over the one that is there if it is of the same fingerprint.
+    """Make the staging folder, or take over an existing one with the same fingerprint.
 
-    One of another fingerprint that has scored nothing yet is replaced.
+    One with another fingerprint is replaced if it has no scored chunks or `overwrite` is true.
 
     Returns:
-        the id of the run that worked here before, if there was one.
+        the id of the run that used the folder before, if any.
 
     Raises:
-        UserError: it is of another one, and has scored rows.
+        UserError: it has another fingerprint and scored chunks.
         WorkError: it cannot be made.
 
     """
@@ -200,7 +200,7 @@ def open_staging(
 
 
 def _delete_unmarked(spark: SparkSession, paths: OutputPaths) -> None:
-    """Delete the folders that earlier starts have not finished."""
+    """Delete the unfinished folders of earlier starts."""
     marks = [uri for uri, _ in list_folder(spark, paths.of("done"))] if exists(spark, paths.of("done")) else []
     finished = {read_json(spark, uri)["folder"] for uri in marks}
     if exists(spark, paths.of("chunks.json")):
@@ -214,7 +214,7 @@ def _delete_unmarked(spark: SparkSession, paths: OutputPaths) -> None:
 
 
 def check_owner(spark: SparkSession, paths: OutputPaths) -> None:
-    """Raise `WorkError` where another start has taken over the staging folder, or deleted it."""
+    """Raise `WorkError` if another start has taken over the staging folder, or deleted it."""
     file = paths.of("owner.json")
     there = read_json(spark, file) if exists(spark, file) else None
     if there is None:
@@ -227,12 +227,12 @@ def check_owner(spark: SparkSession, paths: OutputPaths) -> None:
 
 
 def is_finished(spark: SparkSession, paths: OutputPaths, wanted: dict[str, Any]) -> bool:
-    """Return whether the output is this scoring's own, published by a start that was killed before its end."""
+    """Return whether a killed start of this scoring has already published the output."""
     manifest, file = f"{paths.output}/{MANIFEST}", paths.of("fingerprint.json")
     if not exists(spark, paths.staging) or not exists(spark, manifest):
         return False
     published = read_json(spark, manifest).get("fingerprint")
-    staged = read_json(spark, file)["sha256"] if exists(spark, file) else published  # where it was being deleted
+    staged = read_json(spark, file)["sha256"] if exists(spark, file) else published  # if killed while deleting it
     return bool(staged == published == wanted["sha256"])
 
 
@@ -241,10 +241,10 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def publish(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
-    """Give the output its name, in place of an older one that may be replaced, and delete the staging folder.
+    """Rename the output to its final name, replacing an older one if allowed, and delete the staging folder.
 
     Raises:
-        UserError: something else has that name by now. It stays, and so does the staging folder.
+        UserError: something else has that name by now. It is kept, as is the staging folder.
         WorkError: another scoring has taken over.
 
     """
@@ -259,15 +259,15 @@ def publish(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
 
 
 def clean_up(spark: SparkSession, paths: OutputPaths) -> None:
-    """Delete all that stood beside a published output."""
+    """Delete the temporary folders beside a published output."""
     delete(spark, paths.replaced)
     delete(spark, paths.staging)
 
 
 def drop_hidden_files(folder: str) -> None:
-    """Delete what Hadoop and killed processes leave in a local folder.
+    """Delete hidden files that Hadoop and killed processes leave in a local folder.
 
-    These are `.NAME.partial`, and `.NAME.crc`, with which Hadoop would not read a file any more that was edited.
+    These are `.NAME.partial`, and `.NAME.crc`, because of which Hadoop would refuse an edited file.
     """
     if local := local_path(folder):
         with writing(folder):
@@ -277,10 +277,10 @@ def drop_hidden_files(folder: str) -> None:
 
 
 def read_json(spark: SparkSession, uri: str) -> Any:
-    """A small JSON file."""
+    """Read a small JSON file."""
     return json.loads(read_text(spark, uri))
 
 
 def write_json(spark: SparkSession, uri: str, value: Any) -> None:
-    """A small JSON file, whole or not at all."""
+    """Write a small JSON file atomically."""
     write_text(spark, uri, json.dumps(value, indent=2, ensure_ascii=False))

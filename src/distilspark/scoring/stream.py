@@ -1,18 +1,18 @@
-"""Scoring the files of a folder as they come, each of them once, whatever is killed.
+"""Score the files that arrive in a folder, each exactly once, even if a process is killed.
 
-Structured Streaming finds the files and keeps, in a checkpoint, which of them are in which batch. A batch is scored as
-any files are, and takes its place in one rename, under its number: one that Spark asks for again, because it was killed
-before it could note it, is there already.
+Structured Streaming finds the files and records in a checkpoint which of them are in which batch. A batch is scored
+like other files and published by one rename, under its number. If Spark was killed before it recorded a batch, it
+requests the batch again, which then exists already.
 
 ```
 OUTPUT/
   batch=00000/       the rows of a batch, and its manifest
   _manifest.json     the sums over all batches
-  _stream/           the memory of the stream, hidden from whoever reads the rows
-    stream.json      what it reads, for which task, into which format
+  _stream/           the state of the stream, hidden from readers of the rows
+    stream.json      its input, task and format
     run.json         the MLflow run of the start that writes here
     checkpoint/      Spark's
-    links.json       files that were read by a link, and in which batch
+    links.json       files that were read through a link, and in which batch
     batch=00001/     the staging folder of the batch that is being scored
 ```
 """
@@ -73,19 +73,19 @@ from distilspark.scoring.staging import (
 )
 from distilspark.tracking.runs import end_interrupted
 
-LOOK = 0.2  # seconds: how often the driver looks whether a batch is published
+LOOK = 0.2  # seconds between the driver's checks for a published batch
 FILES = "path string, modificationTime timestamp, length long, content binary"  # Spark's `binaryFile`
-NEVER = "36500d"  # after a week, its default, Spark would pass over a file that is older than the newest
-ReportBatch = Callable[[int, Scored, Scored], None]  # a batch's number, the batch, all that this process scored
+NEVER = "36500d"  # by default Spark skips files that are a week older than the newest
+ReportBatch = Callable[[int, Scored, Scored], None]  # the batch's number, the batch, the total of this process
 
 
 def score_stream(
     spark: SparkSession, config: PredictConfig, model: TaskModel, report: ReportBatch, run_id: str | None = None
 ) -> Scored | None:
-    """Score what comes until a signal stops the stream, or all that is there with `predict.available_now`.
+    """Score files until a signal stops the stream; with `predict.available_now`, only the existing ones.
 
     Returns:
-        all that was published, without the metrics of its labels; None where nothing was.
+        the total of what was published, without metrics on labelled rows; None if nothing was.
 
     Raises:
         UserError: a file cannot be read, or the output is another's.
@@ -132,11 +132,11 @@ def _advice(config: PredictConfig) -> str:
 
 @contextmanager
 def _until_signal() -> Iterator[Event]:
-    """An event that Ctrl-C and SIGTERM set: an exception in the middle of a call leaves the JVM's answer unread."""
+    """Yield an event that Ctrl-C and SIGTERM set; an exception inside a call would leave the JVM's answer unread."""
     stop = Event()
 
     def set_stop(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():  # the second one does not wait for the batch to let go
+        if stop.is_set():  # the second signal does not wait for the batch
             raise KeyboardInterrupt
         stop.set()
 
@@ -149,10 +149,10 @@ def _until_signal() -> Iterator[Event]:
 
 
 def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths) -> None:
-    """Make the output, or go on with the one that is there.
+    """Make the output, or continue an existing one.
 
     Raises:
-        UserError: there is no such input folder, one of both is in the other, or the output is another's.
+        UserError: the input is no folder, input and output are nested, or the output belongs to another stream.
 
     """
     assert config.input
@@ -179,7 +179,7 @@ def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths)
 
 
 def _take_over(spark: SparkSession, paths: OutputPaths, run_id: str | None) -> None:
-    """End the run of a start that was killed; note this start's."""
+    """End the MLflow run of a killed start, and record this start's."""
     file = f"{paths.output}/_stream/run.json"
     if exists(spark, file):
         end_interrupted(read_json(spark, file)["run"], run_id)
@@ -191,14 +191,14 @@ def _difference(there: dict[str, str], wanted: dict[str, str]) -> str:
 
 
 def _anew(config: PredictConfig) -> PredictConfig:
-    """An unfinished batch of other settings, or of the model before, was never published: it is scored anew."""
+    """Allow overwriting: an unfinished batch of other settings or an earlier model was never published."""
     return replace(config, predict=replace(config.predict, overwrite=True))  # type: ignore[type-var]
 
 
 def _start(
     spark: SparkSession, config: PredictConfig, paths: OutputPaths, take: Callable[[DataFrame, int], None]
 ) -> StreamingQuery:
-    """The query over the folder's files, not their content: each batch reads its own, whatever their formats."""
+    """Start the query over the folder's files, not their content: each batch reads its own, whatever their formats."""
     assert config.input
     files = (
         spark.readStream.format("binaryFile")
@@ -215,7 +215,7 @@ def _start(
 
 @dataclass
 class _Batches:
-    """Scores batches, in the thread in which Spark calls it; tells of them in the driver's own, which has the run."""
+    """The scorer of batches. Spark calls it in its own thread; it reports in the driver's, which has the run."""
 
     spark: SparkSession
     config: PredictConfig
@@ -223,10 +223,10 @@ class _Batches:
     udf: Udf
     output: str
     run_id: str | None
-    total: Scored | None = None  # what was told
+    total: Scored | None = None  # of the batches that were reported
     failure: Exception | None = None
     _published: SimpleQueue[tuple[int, Scored]] = field(default_factory=SimpleQueue)
-    _sums: dict[str, Any] = field(init=False)  # over all that stands in the output
+    _sums: dict[str, Any] = field(init=False)  # over all batches in the output
 
     def __post_init__(self) -> None:
         there = [uri for uri, _ in list_folder(self.spark, self.output) if name_of(uri).startswith(f"{BATCH}=")]
@@ -259,7 +259,7 @@ class _Batches:
         return scored
 
     def _drop_known_links(self, files: list[InputFile], number: int) -> list[InputFile]:
-        """Drop links to files that the stream reads by another path; remembers the paths outside its folder."""
+        """Drop links to files that the stream reads by another path; record linked files in `links.json`."""
         file = f"{self.output}/_stream/links.json"
         batches: dict[str, int] = read_json(self.spark, file) if exists(self.spark, file) else {}
         known = {identity for identity, batch in batches.items() if batch != number}
@@ -281,7 +281,7 @@ class _Batches:
         drop_hidden_files(self.output)
 
     def report(self, report: ReportBatch) -> None:
-        """Report what was published since the last time."""
+        """Report the batches that were published since the last call."""
         while not self._published.empty():
             number, scored = self._published.get()
             self.total = self._add(scored, number)
@@ -300,7 +300,7 @@ class _Batches:
 
 
 def _check_end(query: StreamingQuery, batches: _Batches) -> None:
-    """Raise what ended the query; a batch's own error as it was."""
+    """Raise the error that ended the query, if any; a batch's own error unchanged."""
     failure = batches.failure or query.exception()
     if isinstance(failure, SPARK_ERRORS):
         raise WorkError(f"the stream ended: {cause_of(failure)}. Start it again: it goes on where it was") from failure

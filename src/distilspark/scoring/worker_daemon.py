@@ -1,6 +1,6 @@
-"""Spark's Python daemon, with the slow imports of a packaged model made before it forks workers.
+"""Spark's Python daemon that imports a packaged model's slow dependencies before it forks workers.
 
-A worker that is forked from it has them at once. `spark.python.daemon.module` names it, on this machine only: a
+Forked workers have them at once. `spark.python.daemon.module` names it, on this machine only: a
 cluster's machines need not have the project.
 """
 
@@ -12,13 +12,13 @@ from contextlib import suppress
 SLOW_IMPORTS = ("mlflow.pyfunc", "onnxruntime", "tokenizers")
 
 if __name__ == "__main__":
-    answers = os.dup(1)  # standard output is Spark's protocol: no import may write to it
+    answers = os.dup(1)  # standard output carries Spark's protocol: no import may write to it
     os.dup2(2, 1)
     for name in SLOW_IMPORTS:
         with suppress(ImportError):
             importlib.import_module(name)
     for name in [each for each in sys.modules if each.partition(".")[0] == "distilspark"]:
-        del sys.modules[name]  # a model brings its own
+        del sys.modules[name]  # a model has its own copy
     sys.stdout.flush()
     os.dup2(answers, 1)
     os.close(answers)

@@ -1,4 +1,4 @@
-"""Runs whose process was killed: the next run of their experiment on the same machine ends them."""
+"""End runs whose process was killed, when the next run of their experiment starts on the same machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PROCESS = "process"  # a run's tag: machine, process id, and when the process be
 
 
 def end_abandoned(run: mlflow.ActiveRun) -> None:
-    """Tag the run with this process, and set those runs to KILLED that are RUNNING in a process that is gone.
+    """Tag the run with this process, and set runs to KILLED that are RUNNING although their process is gone.
 
-    Runs of other machines stay as they are, and so do those that this user may not change.
+    Runs of other machines and runs that this user may not change are left unchanged.
     """
     client, machine = mlflow.MlflowClient(), _machine()
     process = psutil.Process()
@@ -29,7 +29,7 @@ def end_abandoned(run: mlflow.ActiveRun) -> None:
 
 
 def _machine() -> str:
-    """Return the host's name, and where there are containers, whose ids of processes these are."""
+    """Return the host's name and the namespace of process ids, which differs between containers."""
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()}/{namespace.readlink() if namespace.is_symlink() else ''}"
 

@@ -44,13 +44,13 @@ def only_mover(name: str) -> Iterator[None]:
 
 
 def move_aliases(name: str, seen: Aliases, moves: Mapping[str, str]) -> None:
-    """Give versions their aliases, in the order of `moves`, provided that none has moved since `seen` was read.
+    """Move aliases, in the order of `moves`, unless one has moved since `seen` was read.
 
-    MLflow has no compare-and-set: another machine can still move one between our reading and our writing, which takes
-    milliseconds. What is decided before, in minutes, cannot be overtaken.
+    MLflow has no compare-and-set: another machine can still move one in the milliseconds between our read and write.
+    Moves in the minutes before, while the decision is made, are detected.
 
     Raises:
-        WorkError: one has moved.
+        WorkError: an alias has moved.
 
     """
     with only_mover(name):

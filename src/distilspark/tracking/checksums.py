@@ -1,6 +1,6 @@
-"""The sha256 of each file of a packaged model, and a check of them before MLflow runs any of the package's code.
+"""The sha256 of each file of a packaged model, checked before MLflow runs any of the package's code.
 
-Spark's workers get this module from the driver, and may have no project: it imports nothing of it.
+Spark's workers get this module from the driver and may lack the project, so it imports nothing from it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-OF_THE_DOWNLOAD = "registered_model_meta"  # the one file that is not the model's own: MLflow adds it
-SHOWN = 3  # changed files that are named
+OF_THE_DOWNLOAD = "registered_model_meta"  # MLflow adds this file; it is not the model's own
+SHOWN = 3  # maximum number of changed files in a message
 
 
 class ChangedPackageError(Exception):
-    """A package whose files are not those that they should be; the message names them."""
+    """A package with changed or unexpected files; the message names them."""
 
 
 def files_of(folder: Path) -> list[Path]:
     """Return the files of a package, below its folder.
 
     Raises:
-        ChangedPackageError: it holds a link, a pipe or the like, or a name that a line cannot hold.
+        ChangedPackageError: it has a link, a special file, or an unprintable name.
 
     """
     files = []
@@ -55,7 +55,7 @@ def digest_of(checksums: str) -> str:
 
 
 def find_changes(expected: str, checksums: str) -> str:
-    r"""Describe the files that differ; empty where none does.
+    r"""Describe the files that differ; empty if none does.
 
     >>> find_changes("1  a\n2  b\n3  c\n", "1  a\n4  b\n5  d\n")
     'b was changed, c is missing, d was added'
@@ -76,16 +76,16 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
 
 @contextmanager
 def checked_loading(expected: str) -> Iterator[Callable[[], None]]:
-    """Have MLflow check a package in this process before it loads it; once, as long as no file is touched.
+    """Patch MLflow to check a package before it is loaded in this process; once, unless a file is touched.
 
     Yields:
-        a function that raises where no package was checked, as the way in which MLflow loads models has changed.
+        a function that raises if no package was checked, because this MLflow loads models in another way.
 
     """
     pyfunc: Any = importlib.import_module("mlflow.pyfunc")
     load = pyfunc.load_model
     checked: dict[str, Any] = vars(pyfunc).setdefault("_distilspark_checked", {})
-    sys.dont_write_bytecode = True  # all workers of a machine share a package: its files stay those that it has
+    sys.dont_write_bytecode = True  # all workers of a machine share a package, whose files must not change
 
     def check_and_load(model_uri: str, *arguments: Any, **named: Any) -> Any:
         stamps = {str(file): _stamp(file.stat()) for file in files_of(Path(model_uri))}

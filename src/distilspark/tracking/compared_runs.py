@@ -32,22 +32,22 @@ DIGEST = "data.digest.dev"
 
 @dataclass(frozen=True)
 class SweepVariants:
-    """A sweep's jobs, those of one variant together, in the order in which they were started."""
+    """A sweep's jobs, grouped by variant, in the order in which they were started."""
 
     variants: Mapping[str, Sequence[Run]]  # by `sweep.variant`: one finished run a job
-    unfinished: int  # jobs that were started and have none
+    unfinished: int  # jobs that were started and have no finished run
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The material of a comparison: variants with their predictions on the same rows, their histories and settings.
+    """The input of a comparison: variants with their predictions on the same rows, their histories and settings.
 
     Attributes:
-        topic: the setting that varies, e.g. `class weights`; empty where that has no name.
+        topic: the setting that varies, e.g. `class weights`; empty if it has no name.
         histories: each variant's trainings, with the columns `epoch` and `val/*`.
         settings: params in which the runs differ: a row a key, a column a variant.
         run_ids: each variant's.
-        missing: a sentence about what could not be compared; empty where nothing is missing.
+        missing: a sentence about what could not be compared; empty if nothing is missing.
 
     """
 
@@ -76,12 +76,12 @@ def compared_sweep(sweep_id: str) -> Compared:
 
 
 def compared_runs(run_ids: Sequence[str]) -> Compared:
-    """Read runs; those that differ in nothing but their seed are one variant.
+    """Read runs; those that differ only in their seed form one variant.
 
-    Where there are none of them, each is a variant of its own, named as it is in the UI.
+    If no runs differ only in their seed, each is its own variant, named as in the UI.
 
     Raises:
-        UserError: a run is not there, or is given twice; else as `compared_sweep`.
+        UserError: a run does not exist, or is given twice; else as `compared_sweep`.
 
     """
     runs = [_run("runs", run_id) for run_id in run_ids]
@@ -97,10 +97,10 @@ def compared_runs(run_ids: Sequence[str]) -> Compared:
 
 
 def compared_models(uris: Sequence[str], trust: TrustConfig) -> Compared:
-    """Read the runs that models came from, named as the registry knows them, once their packages are checked.
+    """Check models' packages, and read the runs that logged them, labelled with the models' registered names.
 
     Raises:
-        UserError: a model is not there or was changed, or two are of the same run; else as `compared_sweep`.
+        UserError: a model does not exist or was changed, or two come from the same run; else as `compared_sweep`.
 
     """
     found = [_model(uri) for uri in uris]
@@ -113,8 +113,8 @@ def compared_models(uris: Sequence[str], trust: TrustConfig) -> Compared:
 def find_sweep(sweep_id: str) -> SweepVariants:
     """Return the finished children of a sweep's parent run (the newest with the sweep's id), one a job.
 
-    The parent's `sweep.baseline` is first; the others are in the order in which they were first started, also by an
-    attempt that this one went on from.
+    The parent's `sweep.baseline` is first; the others are in the order of their first start, including the attempts
+    that this one resumed.
 
     Raises:
         UserError: there is no such sweep, or none of its jobs has finished.
@@ -147,13 +147,13 @@ def _parent(sweep_id: str) -> Run:
 
 
 def _search(condition: str) -> list[Run]:
-    """Return the runs of all experiments, the first to start first."""
+    """Return the matching runs of all experiments, by start time."""
     found = mlflow.search_runs(filter_string=condition, search_all_experiments=True, output_format="list")
     return sorted(found, key=lambda run: run.info.start_time)
 
 
 def name_variants(variants: Collection[str]) -> tuple[str, list[str]]:
-    """Name the setting that varies, and each variant: the values alone where a single key varies.
+    """Name the setting that varies, and each variant; by its value alone if a single key varies.
 
     >>> name_variants(["training.class_weights=off", "training.class_weights=balanced"])
     ('class weights', ['off', 'balanced'])
@@ -169,7 +169,7 @@ def name_variants(variants: Collection[str]) -> tuple[str, list[str]]:
 
 
 def _settings_of(variant: str) -> list[tuple[str, str]]:
-    """Return keys, as people read them, and values; none of the variant that changes nothing."""
+    """Return readable keys, and values; none for the variant that changes nothing."""
     settings = [setting.partition("=") for setting in re.split(r"[ ,]+(?=[\w.@/+~-]+=)", variant) if setting]
     return [(key.lstrip("+~").rpartition(".")[2].replace("_", " "), unescape(value)) for key, _, value in settings]
 
@@ -201,7 +201,7 @@ def _run(key: str, run_id: str) -> Run:
 
 
 def _variants_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Group runs by the params in which they differ beside the seed; none where no variant has several seeds."""
+    """Group runs by the params in which they differ, except the seed; none if no variant has several seeds."""
     params = pd.DataFrame([run.data.params for run in runs])
     varied = [key for key in map(str, params.columns) if key != SEED and params[key].nunique(dropna=False) > 1]
     variants: dict[str, list[Run]] = {}
@@ -220,7 +220,7 @@ def _each_by_itself(key: str, labels: Sequence[str], runs: Sequence[Run]) -> dic
 
 
 def _compare(key: str, runs: Mapping[str, Sequence[Run]], topic: str, missing: str) -> Compared:
-    """Read the runs' predictions, histories and settings, once it is clear that they can be compared."""
+    """Check that the runs can be compared, and read their predictions, histories and settings."""
     every = [run for found in runs.values() for run in found]
     _check_same(key, every, "task", "Runs of one task can be compared")
     _check_same(key, every, DIGEST, "Runs on the same dev data can be compared: give all of them the same data")
@@ -286,7 +286,7 @@ def _fetch(key: str, run: Run, path: str, folder: str) -> Path:
 
 
 def _on_the_same_rows(key: str, predictions: Mapping[str, Predictions]) -> Mapping[str, Predictions]:
-    """Return the predictions once they are known to be of the same rows, as the digests promise."""
+    """Return the predictions after checking that they are for the same rows, as the digests indicate."""
     (first, known), *others = predictions.items()
     for run_id, each in others:
         same = len(each.labels) == len(known.labels) and (each.labels == known.labels).all()

@@ -1,4 +1,4 @@
-"""Datasets of a run, known by the digests of their rows."""
+"""Datasets of a run, identified by digests of their rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SplitDataset(MetaDataset):
         return {"num_rows": self.rows, "num_elements": self.rows * self.columns}
 
     def to_dict(self) -> dict[str, str]:
-        """Return what the store keeps."""
+        """Return the fields that the store keeps."""
         return {**super().to_dict(), "profile": json.dumps(self.profile)}
 
 
@@ -44,20 +44,20 @@ def log_datasets(
 ) -> None:
     """Log each split as a dataset `NAME-SPLIT` with its source and the digest of its rows (36 characters at most).
 
-    `rows`: how many each has; `example`: some rows with their columns.
+    `rows`: the number in each; `example`: some rows with their columns.
     """
     for split, count in rows.items():
         source = files["dev" if split == "dev" else "train"]
         dataset = SplitDataset(source, f"{name}-{split}", digests[split], example, count)
         try:
             mlflow.log_input(dataset, context=CONTEXTS[split])
-        except MlflowException:  # another run has added the same dataset since MLflow looked for it: now it finds it
+        except MlflowException:  # another run has just added the same dataset; the second call finds it
             mlflow.log_input(dataset, context=CONTEXTS[split])
         mlflow.set_tag(f"data.digest.{split}", digests[split])
 
 
 def log_training_texts(hashes: Hashes) -> None:
-    """Log hashes of all texts that a model learns from or is chosen on, so that evaluations can report overlap."""
+    """Log hashes of all texts used for training and selection, so that evaluations can report overlap."""
     with TemporaryDirectory() as scratch:
         file = Path(scratch) / TRAINING_TEXTS
         pd.DataFrame({"hash": hashes}).to_parquet(file, index=False)
@@ -65,7 +65,7 @@ def log_training_texts(hashes: Hashes) -> None:
 
 
 def training_texts(run_id: str) -> Hashes:
-    """Read what `log_training_texts` logged in a run.
+    """Read the hashes that `log_training_texts` logged to a run.
 
     Raises:
         UserError: the run has none, or cannot be reached.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # scikit-learn takes a second to import
 
 CARD = "model_card.md"  # among a run's artifacts
 TEACHER = "model.teacher"  # a tag of runs and versions
-LONGEST = 5000  # characters: what MLflow's databases take as a version's description
-WORST_SOURCES, FEWEST_ROWS = 5, 20  # of what may be dozens; a metric of fewer rows says nothing
+LONGEST = 5000  # characters: MLflow's limit for a version's description
+WORST_SOURCES, FEWEST_ROWS = 5, 20  # sources shown of possibly dozens; rows that a metric needs
 SAMPLE_LICENSE = "the project's own, MIT: a grammar of it generates the sentences"
 UNKNOWN = "unknown: the weights are the caller's own"
 GATE = "\n## Gate\n\n"
@@ -38,7 +38,7 @@ def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
     Args:
         config: the training's.
         evaluation: of the model on dev.
-        run: the training's, with all that it has logged: its tags and metrics say what was read and what it cost.
+        run: the training's; its tags and metrics have the facts about the data and the costs.
 
     """
     parts = [
@@ -134,7 +134,7 @@ def _data_facts(task: TaskConfig, run: Run) -> dict[str, str]:
 
 
 def _slice_table(slices: pd.DataFrame, metric: Metric) -> str:
-    """Tabulate all slices but sources, of which there may be many: of them the worst."""
+    """Tabulate all slices except sources, of which only the worst are shown."""
     by_source = slices["slice"] == "source"
     sources = slices[by_source & (slices["rows"] >= FEWEST_ROWS)].sort_values(
         metric.name, ascending=metric.higher_is_better, kind="stable"

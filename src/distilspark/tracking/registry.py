@@ -30,31 +30,31 @@ VERDICT, ROLLED_BACK = "gate.verdict", "rolled back"
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A downloaded model: an alias that moves later does not change it."""
+    """A downloaded model, which does not change when an alias moves."""
 
     uri: str
     name: str | None  # of the registered model; None for a run's or a folder's
     version: str  # of the registered model; else the logged model's id, else the URI
     run_id: str | None
     model_id: str | None
-    folder: Path  # MLmodel and all that belongs to it
-    data: Path  # what the model's loader gets
+    folder: Path  # MLmodel and all other files
+    data: Path  # passed to the model's loader
     loader: str  # the module that MLflow imports to load it
     checksums: str  # of all its files, as `read_checksums`
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """Its names, here and in the store."""
+        """The model's names in the store."""
         names = ("uri", "name", "version", "run_id", "model_id")
         return {name: getattr(self, name) for name in names}
 
 
 def fetch_model(uri: str, folder: Path, trust: TrustConfig) -> FoundModel:
-    """Download a model into an empty folder, whatever kind of URI MLflow knows it by; none of its code runs.
+    """Download a model by any kind of MLflow URI into an empty folder; none of its code runs.
 
     Raises:
-        UserError: there is no such model (names the key, the versions that there are, and the way out), it is not the
-            one that was registered, or it points outside its own folder.
+        UserError: the model does not exist (the message names the key, the existing versions and a remedy), is not the
+            one that was registered, or points outside its own folder.
 
     """
     try:
@@ -90,7 +90,7 @@ def link_model(model: FoundModel) -> None:
 
 
 def link_input(model: FoundModel) -> None:
-    """Have MLflow show the model among the active run's inputs."""
+    """Log the model as an input of the active run."""
     run = mlflow.active_run()
     if run and model.model_id and _is_logged(model.model_id):
         # not mlflow.log_inputs, which takes models on Databricks only
@@ -121,9 +121,9 @@ def _way_out(uri: str) -> str:
 
 
 def register_run(run_id: str, name: str, metric: Metric, signing_key: str | None = None) -> tuple[str, tuple[str, ...]]:
-    """Register the model that a training logged, with its card and tags; returns what `register` returns.
+    """Register the model that a training logged, with its card and tags; return as `register`.
 
-    `metric` is the task's, which the baseline is to be beaten in.
+    `metric` is the task's, in which the model is compared with the baseline.
     """
     run = mlflow.get_run(run_id)
     card = mlflow.artifacts.load_text(f"runs:/{run_id}/{CARD}")
@@ -149,9 +149,9 @@ def register(
     beats_baseline: bool,
     signing_key: str | None = None,
 ) -> tuple[str, tuple[str, ...]]:
-    """Register a logged model as `@challenger`; as `@champion` too where there is none yet and it beats the baseline.
+    """Register a logged model as `@challenger`; also as `@champion` if there is none yet and it beats the baseline.
 
-    Its version has the digest of its package among its tags, and a signature where there is a key (a file's path).
+    The version is tagged with its package's digest, and with a signature if there is a key (a file's path).
 
     Returns:
         the version and the aliases that it got.
@@ -178,9 +178,9 @@ def register(
 def record_verdict(
     name: str, version: str, verdict: str, reason: str, run_id: str, numbers: Mapping[str, float]
 ) -> None:
-    """Write the gate's verdict to a version's tags `gate.*` and to its description, in place of earlier ones."""
+    """Write the gate's verdict to a version's tags `gate.*` and to its description, replacing earlier ones."""
     client = mlflow.MlflowClient()
-    # numbers in one tag: those of an earlier verdict would stay otherwise, and not everybody may delete tags
+    # all numbers in one tag: separate tags of an earlier verdict would stay, and not everyone may delete tags
     findings = {"verdict": verdict, "reason": reason, "run_id": run_id, "numbers": json.dumps(numbers)}
     for key, value in findings.items():
         client.set_model_version_tag(name, version, f"gate.{key}", value)
@@ -189,7 +189,7 @@ def record_verdict(
 
 
 def check_not_rolled_back(name: str, version: str) -> None:
-    """Raise `UserError` where the version was rolled back: evidence from the same rows would only promote it again."""
+    """Raise `UserError` if the version was rolled back: evidence from the same rows would only promote it again."""
     if mlflow.MlflowClient().get_model_version(name, version).tags.get(VERDICT) == ROLLED_BACK:
         raise UserError(
             f"version {version} of {name} was rolled back. Train another challenger; to try this one again, remove its "

@@ -1,4 +1,4 @@
-"""An evaluation in MLflow: metrics, plots, tables, and the run's description."""
+"""Log evaluations to MLflow: metrics, plots, tables, and the run's description."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PREDICTIONS = "predictions.parquet"
 def epoch_log(run_id: str, logged_with: str = "train/loss") -> Callable[[int, dict[str, float]], None]:
     """Return a function that logs each epoch's metrics once, also in a resumed training; epochs count from 1.
 
-    Epochs that have the metric `logged_with` are logged already.
+    Epochs that already have the metric `logged_with` are skipped.
     """
     logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, logged_with)}
 
@@ -60,7 +60,7 @@ def log_images(files: Iterable[Path], prefix: str) -> None:
 
     for file in files:
         mlflow.log_artifact(str(file), prefix)
-        # in the background a failed upload would pass unseen, and a run's end would wait for the threads, for seconds
+        # in the background a failed upload would be ignored, and the run's end would wait seconds for threads
         mlflow.log_image(Image.open(file), key=f"{prefix}/{file.stem}", step=0, synchronous=True)
 
 
@@ -92,19 +92,19 @@ def log_evaluation(evaluation: Evaluation, task: TaskConfig, epoch: int) -> None
 
 
 def comparable_slices(slices: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Order the columns of slices as the UI reads them: it groups by the first and compares the second."""
+    """Order the columns of slices for the UI, which groups by the first and compares the second."""
     named = slices.assign(slice=slices["slice"] + ": " + slices["value"]).drop(columns="value")
     return named[["slice", metric, *named.columns.drop(["slice", metric])]]
 
 
 def beats_baseline(logged: Mapping[str, float], metric: Metric) -> bool:
-    """Return whether the whole interval of a run's metric is better than the best constant answer's."""
+    """Return whether the whole interval of a run's metric is better than the best constant prediction's."""
     interval = logged[f"dev/{metric.name}_low"], logged[f"dev/{metric.name}_high"]
     return metric.surely_better(interval, logged[f"baseline/{metric.name}"])
 
 
 def describe_run(lines: Mapping[str, str], evaluation: Evaluation, task: TaskConfig, confidence: float) -> str:
-    """Write the run's description in markdown, which the UI shows: the result first, then what it was made of."""
+    """Write the run's description in markdown, which the UI shows: the result first, then its origin."""
     low, high = evaluation.intervals[task.metric]
     interval = f"{100 * confidence:g} % interval {low:.4f} to {high:.4f}"
     result = f"**dev {task.metric} {evaluation.metrics[task.metric]:.4f}** ({interval})"

@@ -1,4 +1,4 @@
-"""A run from its start to its end, and the settings and environment that every run records."""
+"""Open, time and end MLflow runs, and log the settings and environment of every run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from distilspark.tracking.store import (
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens its training view, not chat
 UNFINISHED = {(status, "active") for status in ("RUNNING", "KILLED", "FAILED")}
-PARAM_LENGTH = 6000  # the most that MLflow stores
+PARAM_LENGTH = 6000  # maximum that MLflow stores
 logger = logging.getLogger(__name__)
 
 
@@ -49,16 +49,16 @@ logger = logging.getLogger(__name__)
 def open_run(
     experiment: str, name: str, log: Path, interrupted: str | None = None, parent: Run | None = None
 ) -> Iterator[mlflow.ActiveRun]:
-    """Open the run of this process: `mlflow run`'s own where it started us, else a new one in `experiment`.
+    """Open the run of this process: that of `mlflow run` if it started us, else a new one in `experiment`.
 
-    What the caller chose goes before `experiment` and `name`: MLFLOW_EXPERIMENT_NAME, MLFLOW_EXPERIMENT_ID, and
+    The caller's choice overrides `experiment` and `name`: MLFLOW_EXPERIMENT_NAME, MLFLOW_EXPERIMENT_ID, and
     `mlflow run --run-name`.
 
-    `interrupted`: the id of a run that did not come to its end and whose work goes on. It is opened again, or where
-    another one is given (by `mlflow run`, or by the parent's experiment), it ends and names that one. A run that is
-    finished or gone is left alone. With a parent it is the parent's child, in the parent's experiment.
+    `interrupted`: the id of an unfinished run to resume. It is opened again; if another run is given (by `mlflow run`,
+    or by the parent's experiment), it is ended and tagged with that one. A run that is finished or missing is left
+    alone. With a parent, the run is the parent's child, in the parent's experiment.
 
-    Ends FINISHED, FAILED when an exception passes, KILLED on Ctrl-C and SIGTERM; the log is an artifact in any case.
+    The run ends FINISHED, FAILED on an exception, or KILLED on Ctrl-C and SIGTERM; the log is always an artifact.
     """
     use_project_store()
     before = _unfinished(interrupted)
@@ -82,7 +82,7 @@ def open_run(
 def _start(experiment: str, name: str, parent: Run | None, before: Run | None) -> mlflow.ActiveRun:
     if parent:
         return _start_child(name, parent, before)
-    if mlflow.environment_variables.MLFLOW_RUN_ID.get():  # MLflow takes it, and removes it from the environment
+    if mlflow.environment_variables.MLFLOW_RUN_ID.get():  # MLflow uses it, and removes it from the environment
         run = mlflow.start_run(log_system_metrics=True)
         if _is_generated(run.info.run_name):
             mlflow.set_tag(MLFLOW_RUN_NAME, name)
@@ -117,20 +117,20 @@ def active_experiment_id() -> str:
 
 
 def log_once(metrics: Mapping[str, float], step: int = 0) -> None:
-    """Log metrics of the active run, without those that it has: a training that goes on after a kill gets the same."""
+    """Log metrics that the active run does not have yet; a resumed training computes the same values again."""
     there = mlflow.get_run(active_run_id()).data.metrics
     mlflow.log_metrics({name: value for name, value in metrics.items() if name not in there}, step=step)
 
 
 def drop_earlier_models() -> None:
-    """Delete the models that the active run has logged before it was killed: the one to come is the same."""
+    """Delete the models that the active run logged before it was killed; the next one is the same."""
     run, client = mlflow.get_run(active_run_id()), mlflow.MlflowClient()
     for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"):
         client.delete_logged_model(model.model_id)
 
 
 def logged_model(run: Run) -> str:
-    """Return the URI of the model that a run has logged; raises `UserError` where there is none any more."""
+    """Return the URI of the latest model that a run has logged; raise `UserError` if there is none."""
     models = mlflow.MlflowClient().search_logged_models(
         [run.info.experiment_id],
         f"source_run_id = '{run.info.run_id}'",
@@ -144,7 +144,7 @@ def logged_model(run: Run) -> str:
 
 @contextmanager
 def timed(name: str, rows: int | None = None) -> Iterator[None]:
-    """Log the seconds that the block took as `time/NAME`, and rows a second as `speed/NAME` where there are rows."""
+    """Log the seconds of the block as `time/NAME` and, if `rows` is given, rows a second as `speed/NAME`."""
     started = time.perf_counter()
     yield
     seconds = time.perf_counter() - started
@@ -154,7 +154,7 @@ def timed(name: str, rows: int | None = None) -> Iterator[None]:
 
 
 def print_run_link(run: mlflow.ActiveRun, page: str = "") -> None:
-    """Print where the run is, and which page of the UI shows it."""
+    """Print the run's id and experiment, and the page of the UI that shows it."""
     print_line(f"run {run.info.run_id} in experiment {mlflow.get_experiment(run.info.experiment_id).name}")
     uri = redact(mlflow.get_tracking_uri())
     ui = "`make ui`" if uri == project_store() else f"`make ui STORE={uri}`"
@@ -163,10 +163,10 @@ def print_run_link(run: mlflow.ActiveRun, page: str = "") -> None:
 
 
 def _unfinished(run_id: str | None) -> Run | None:
-    """Return the run, where the store has it and it did not come to its end."""
+    """Return the run if the store has it and it is unfinished."""
     try:
         run = mlflow.MlflowClient().get_run(run_id) if run_id else None
-    except MlflowException:  # another store's
+    except MlflowException:  # of another store
         return None
     return run if run and (run.info.status, run.info.lifecycle_stage) in UNFINISHED else None
 
@@ -179,7 +179,7 @@ def _take_over(before: Run, run: mlflow.ActiveRun) -> None:
 
 
 def end_interrupted(run_id: str | None, successor: str | None) -> None:
-    """End a run whose process was killed, and name the run that goes on with its work; other runs stay as they are."""
+    """End a run whose process was killed, and tag it with the run that continues it; leave other runs unchanged."""
     before = _unfinished(run_id)
     if before and successor and before.info.run_id != successor:
         client = mlflow.MlflowClient()
@@ -188,7 +188,7 @@ def end_interrupted(run_id: str | None, successor: str | None) -> None:
 
 
 def _is_generated(name: str) -> bool:
-    """Return whether MLflow made the name up, which it does where nobody gives one.
+    """Return whether MLflow generated the name, as it does if none is given.
 
     >>> _is_generated("bedecked-boar-817"), _is_generated("my-run-1"), _is_generated("")
     (True, False, True)
@@ -200,12 +200,12 @@ def _is_generated(name: str) -> bool:
 
 
 def _choose_experiment(name: str) -> None:
-    """Make the caller's experiment the active one, as MLflow's own variables name it, else the one with this name.
+    """Activate the experiment that MLflow's environment variables name, else the one with this name.
 
-    Artifacts of the default store go below the project's root, as `mlflow run` and `mlflow ui` have it there.
+    Artifacts of the default store go below the project's root, as with `mlflow run` and `mlflow ui` there.
 
     Raises:
-        UserError: the experiment is not there or deleted, or the variables name two.
+        UserError: the experiment is missing or deleted, or the variables name two.
 
     """
     chosen, experiment_id = MLFLOW_EXPERIMENT_NAME.get(), MLFLOW_EXPERIMENT_ID.get()
@@ -227,7 +227,7 @@ def _choose_experiment(name: str) -> None:
 
 
 def _set_experiment(name: str | None = None, experiment_id: str | None = None) -> Experiment:
-    """Make an experiment MLflow's active one, without the variable that MLflow sets, which is the caller's choice."""
+    """Activate an experiment, and restore the caller's environment variable, which MLflow overwrites."""
     before = os.environ.get(MLFLOW_EXPERIMENT_ID.name)
     active = mlflow.set_experiment(name, experiment_id=experiment_id)
     os.environ.pop(MLFLOW_EXPERIMENT_ID.name, None)
@@ -237,7 +237,7 @@ def _set_experiment(name: str | None = None, experiment_id: str | None = None) -
 
 @contextmanager
 def _refused(experiment: str) -> Iterator[None]:
-    """Turn what the store refuses into a `UserError`."""
+    """Convert a refusal by the store to a `UserError`."""
     try:
         yield
     except MlflowException as error:
@@ -249,7 +249,7 @@ def _refused(experiment: str) -> Iterator[None]:
 
 
 def _end_early(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | None = None) -> None:
-    """End the run; where the store is why, or the caller wants to get away, it is not waited for, and hides nothing."""
+    """End the run; retry little if the store failed or the caller interrupts; only log errors, to hide no other."""
     hurry = error is None or isinstance(error, (MlflowException, OSError))
     try:
         with few_retries() if hurry else nullcontext():
@@ -270,7 +270,7 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | N
         with own_log(log) as artifact:
             mlflow.log_artifact(str(artifact))
     except Exception:
-        logger.exception("the log is no artifact of the run")  # and does not hide why the run ended
+        logger.exception("the log is no artifact of the run")  # this must not hide why the run ended
     mlflow.end_run(RunStatus.to_string(RunStatus.from_string(status)))
 
 
@@ -291,7 +291,7 @@ def _interrupt_on_sigterm() -> Iterator[None]:
 def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None:
     """Log all leaf keys as params, the config and its overrides as artifacts, and the environment.
 
-    `mlflow run` has logged the params of its command line already, in their own spelling: those stay.
+    Params that `mlflow run` has already logged from its command line, in their own spelling, are kept.
     """
     log_settings(run, flatten(config))
     mlflow.log_text(redact(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)), "config/config.yaml")
@@ -304,7 +304,7 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
 
 
 def log_settings(run: mlflow.ActiveRun, leaves: Mapping[str, Any]) -> None:
-    """Log settings as params, except those that are there."""
+    """Log settings as params, except those that are already logged."""
     there = mlflow.MlflowClient().get_run(run.info.run_id).data.params
     mlflow.log_params({key: redact(str(value))[:PARAM_LENGTH] for key, value in leaves.items() if key not in there})
 
@@ -315,7 +315,7 @@ def _packages() -> str:
 
 
 def git(*arguments: str) -> str | None:
-    """Return git's output for the project; None where git fails."""
+    """Return git's output for the project; None if git fails."""
     try:
         answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""`mlflow server` for a team: what it serves, to whom, and what is checked before it starts."""
+"""`mlflow server` for a team: its command, its access rules, and checks before it starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from distilspark.tracking.store import check_database, project_store, with_drive
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",  # every process of the server would tell
+    "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",  # every process of the server would print it
 }
 ORIGINS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -32,9 +32,9 @@ NOT_FOR_THE_SERVER = ("MLFLOW_TRACKING_", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_",
 
 
 def serve(config: ServerConfig) -> NoReturn:
-    """Become `mlflow server`: this process is replaced, and its signals and exit code are MLflow's.
+    """Replace this process with `mlflow server`, so that signals and exit code are MLflow's.
 
-    The store's URL, which may hold a password, goes by the environment, where `ps` does not show it.
+    The store's URL, which may hold a password, is passed in the environment, which `ps` does not show.
     """
     check_address(config)
     store = with_driver(config.store or project_store())
@@ -45,7 +45,7 @@ def serve(config: ServerConfig) -> NoReturn:
     environment |= {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_SERVER)}
     environment |= SETTINGS | {"MLFLOW_BACKEND_STORE_URI": store}
     if config.auth:
-        os.umask(0o077)  # what the server writes, its users' database too, is readable by its owner alone
+        os.umask(0o077)  # only the owner can read the server's files, also its users' database
         for file in _database_files(store):
             file.chmod(0o600)
         environment |= authentication(store, config.permission, Path(config.folder or ROOT / ".server"))
@@ -62,7 +62,7 @@ def _database_files(store: str) -> list[Path]:
 
 
 def server_command(config: ServerConfig) -> list[str]:
-    """The command line; every artifact of a new experiment goes through the server."""
+    """Return the command line; every artifact of a new experiment goes through the server."""
     options = {
         "host": config.host,
         "port": config.port,
@@ -76,7 +76,7 @@ def server_command(config: ServerConfig) -> list[str]:
 
 
 def allowed_hosts(config: ServerConfig) -> list[str]:
-    """Return the Host headers that are answered: loopback's names, `host`, `allowed_hosts`; with the port and without.
+    """Return the accepted Host headers: loopback's names, `host`, `allowed_hosts`; with the port and without.
 
     MLflow 3.17's own default, patterns such as `10.*`, also matches names (`10.attacker.example`). A page under such a
     name, once it resolves to this machine (DNS rebinding), could read a server without authentication.
@@ -86,7 +86,7 @@ def allowed_hosts(config: ServerConfig) -> list[str]:
 
 
 def allowed_origins(config: ServerConfig) -> list[str]:
-    """Return the addresses whose pages may change something, as the UI does; http://localhost always may."""
+    """Return the origins whose pages may send changes, as the UI does; http://localhost always may."""
     names = dict.fromkeys([_as_header(config.host), *config.allowed_hosts])
     hosts = [spelling for name in names for spelling in _spellings(name, config.port)]
     return [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
@@ -101,7 +101,7 @@ def _as_header(host: str) -> str:
 
 
 def check_address(config: ServerConfig) -> None:
-    """Raise `UserError` where the address is taken, or is open to a network without authentication."""
+    """Raise `UserError` if the address is taken, or is open to a network without authentication."""
     if not config.auth and not _is_loopback(config.host):
         raise UserError(
             f"host={config.host} lets the network in, where everyone could read, change and delete everything: "
@@ -125,5 +125,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def _make_project_store() -> None:
-    """Its tables, with `mlflow run`'s Default experiment kept where commands without a server can write."""
+    """Create its tables, with artifacts of the Default experiment where commands without a server can write."""
     SqlAlchemyStore(project_store(), (ROOT / "mlruns").as_uri())

@@ -19,16 +19,16 @@ from distilspark.errors import UserError
 from distilspark.tracking.store import first_line
 
 ADMIN = "admin"
-REMEMBERED = 60  # seconds that a right password is not hashed again, nor a changed one noticed by every worker
+REMEMBERED = 60  # seconds that a worker caches a correct password, and may miss that it was changed
 
 
 def authentication(store: str, permission: str, folder: Path) -> dict[str, str]:
-    """The environment that `mlflow server --app-name basic-auth` needs, once there is an admin.
+    """Create an admin if there is none, and return the environment for `mlflow server --app-name basic-auth`.
 
     Args:
-        store: the database's URL; it keeps the users too.
-        permission: of every user on what others made.
-        folder: for what must stay secret; made for this user alone.
+        store: the database's URL; it also stores the users.
+        permission: every user's default permission for others' resources.
+        folder: for secrets; accessible by this user only.
 
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ auth_cache_ttl_seconds = {REMEMBERED}
 
 
 def _make_admin(kept: Path) -> None:
-    """Make an admin where there is none, with the caller's password, or with one that is printed once and kept."""
+    """Create an admin if there is none, with the caller's password, or with one that is printed once and kept."""
     with warnings.catch_warnings(action="ignore"):
         from mlflow.server import auth  # reads the settings on import
 
@@ -70,14 +70,14 @@ def _make_admin(kept: Path) -> None:
 
 
 def kept_secret(file: Path) -> str:
-    """The file's random secret, made where it is missing; readable by this user alone."""
+    """Return the file's random secret, created if missing; only this user can read it."""
     if not file.exists():
         _write_private(file, secrets.token_urlsafe(24))
     return file.read_text(encoding="utf-8")
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Replace the file whole; it is this user's alone from its first moment."""
+    """Replace the file atomically; only this user can ever read it."""
     partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
         opened.write(text)

@@ -1,4 +1,4 @@
-"""Ed25519 signatures: the holder of a key has registered this package as this version of this model."""
+"""Ed25519 signatures: they prove that a key's holder registered a package as a version of a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNATURE = "package.signature"  # a tag of registered versions, in base64
 
 
 def read_private_key(path: str) -> Ed25519PrivateKey:
-    """Read `registry.signing_key`; raises `UserError` where the file holds no private Ed25519 key in PEM."""
+    """Read `registry.signing_key`; raise `UserError` if the file holds no private Ed25519 key in PEM."""
     with suppress(OSError, ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
         if isinstance(key := load_pem_private_key(Path(path).read_bytes(), password=None), Ed25519PrivateKey):
             return key
@@ -29,13 +29,13 @@ def read_private_key(path: str) -> Ed25519PrivateKey:
 
 
 def check_signing_key(registry: TrainRegistryConfig) -> None:
-    """Raise `UserError` before a training that could not be signed at its end."""
+    """Raise `UserError` if the signing key is unusable, before training starts."""
     if registry.signing_key:
         read_private_key(registry.signing_key)
 
 
 def read_public_key(path: str) -> Ed25519PublicKey:
-    """Read one of `registry.trusted_keys`; raises `UserError` where the file holds no public Ed25519 key in PEM."""
+    """Read one of `registry.trusted_keys`; raise `UserError` if the file holds no public Ed25519 key in PEM."""
     with suppress(OSError, ValueError, UnsupportedAlgorithm):
         if isinstance(key := load_pem_public_key(Path(path).read_bytes()), Ed25519PublicKey):
             return key
@@ -53,12 +53,12 @@ def sign(key: str, name: str, version: str, digest: str) -> str:
 def is_signed(keys: Sequence[str], signature: str, name: str, version: str, digest: str) -> bool:
     """Return whether the holder of one of the public keys in files signed the version."""
     for key in map(read_public_key, keys):
-        with suppress(InvalidSignature, ValueError):  # ValueError: no base64
+        with suppress(InvalidSignature, ValueError):  # ValueError: not base64
             key.verify(b64decode(signature, validate=True), _message(name, version, digest))
             return True
     return False
 
 
 def _message(name: str, version: str, digest: str) -> bytes:
-    """Bind a digest to its version: another version's signature is none for this one."""
+    """Return the signed message, which binds a digest to its version: signatures of other versions do not match."""
     return f"distilspark model version\n{name}\n{version}\n{digest}\n".encode()

@@ -1,4 +1,4 @@
-"""The tracking store: which one is used, and checks that it and a run's artifacts can be reached."""
+"""The tracking store: choose it, and check that it and a run's artifacts can be reached."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CONNECT_SECONDS = 10
 
 
 def use_project_store() -> None:
-    """Use MLflow's own default store, in the project's root wherever a command is started, or MLFLOW_TRACKING_URI's.
+    """Use the store of MLFLOW_TRACKING_URI, else MLflow's default one in the project's root.
 
-    `mlflow run` hands on a relative one as it is.
+    A relative SQLite URI starts from the caller's folder: `mlflow run` passes it on unchanged.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the log would hold its every step
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the log would contain its every step
     given = mlflow.environment_variables.MLFLOW_TRACKING_URI.get()
     if not given:
         mlflow.set_tracking_uri(project_store())
@@ -48,10 +48,10 @@ def project_store() -> str:
 
 
 def check_store() -> None:
-    """Ask the tracking store for something, without MLflow's minutes of retries.
+    """Check that the tracking store answers, without MLflow's minutes of retries.
 
     Raises:
-        UserError: the server wants another user or password, or the URI is no store's.
+        UserError: the server requires another user or password, or the URI is no store's.
         WorkError: it does not answer, or is damaged.
 
     """
@@ -75,7 +75,7 @@ def check_store() -> None:
 
 
 def with_driver(url: str) -> str:
-    """Name the driver of PostgreSQL that the lock has: SQLAlchemy 2.1 takes another one by default.
+    """Name the PostgreSQL driver of the lock file; SQLAlchemy 2.1 uses another one by default.
 
     >>> with_driver("postgresql://ann@db.example/mlflow"), with_driver("sqlite:////data/mlflow.db")
     ('postgresql+psycopg2://ann@db.example/mlflow', 'sqlite:////data/mlflow.db')
@@ -84,15 +84,15 @@ def with_driver(url: str) -> str:
 
 
 def check_database(url: str, key: str) -> None:
-    """Connect once, so that a mistake is reported at once, in one line and without the password.
+    """Connect once, so that a mistake is reported early, in one line and without the password.
 
     Args:
         url: of the database.
         key: the setting that gave it.
 
     Raises:
-        UserError: it is no URL of a database that there is a driver for.
-        WorkError: the database does not answer, does not let us in, or is damaged.
+        UserError: it is no URL of a database with an installed driver.
+        WorkError: the database does not answer, refuses the login, or is damaged.
 
     """
     shown = redact(url)
@@ -124,7 +124,7 @@ def _who() -> str:
 
 @contextmanager
 def few_retries() -> Iterator[None]:
-    """Limit MLflow to one retry, where it would try for four minutes."""
+    """Limit MLflow to one retry, instead of four minutes of retries."""
     name = MLFLOW_HTTP_REQUEST_MAX_RETRIES.name
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -135,7 +135,7 @@ def few_retries() -> Iterator[None]:
 
 
 def check_artifacts(artifact_uri: str) -> None:
-    """Raise `UserError` where this process cannot reach a run's artifacts, or would write them elsewhere."""
+    """Raise `UserError` if this process cannot reach a run's artifacts, or would write them elsewhere."""
     over_http = mlflow.get_tracking_uri().startswith("http")
     if not over_http and artifact_uri.startswith("mlflow-artifacts:"):
         raise UserError(
@@ -151,7 +151,7 @@ def check_artifacts(artifact_uri: str) -> None:
 
 
 def _is_here(artifact_uri: str) -> bool:
-    """Return whether the folder is here that holds `EXPERIMENT/RUN/artifacts`, which a first run has to make."""
+    """Return whether the folder that holds `EXPERIMENT/RUN/artifacts` exists here; a first run makes the latter."""
     return Path(local_file_uri_to_path(artifact_uri)).parents[2].is_dir()
 
 

@@ -1,4 +1,4 @@
-"""Sweeps in MLflow: a parent run, a child for each job, and the tags by which they are found again.
+"""Sweeps in MLflow: a parent run, a child for each job, and the tags that identify them.
 
 On the parent: `sweep.id`, `sweep.name`, `sweep.parent` (`true`), `sweep.varied` (JSON list of keys), `sweep.baseline`
 (the variant that comes first). On a child: `sweep.id`, `sweep.name`, `sweep.variant` (the job's own overrides without
@@ -39,7 +39,7 @@ class Sweep:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The parent's."""
+        """The parent run's tags."""
         own = {"id": self.identity, "name": self.name, "parent": "true", "varied": json.dumps(self.varied)}
         return {f"sweep.{key}": value for key, value in own.items()}
 
@@ -53,18 +53,18 @@ class Job:
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """Its own overrides without the seed: jobs that differ in the seed alone repeat one another."""
+        """The own overrides without the seed; jobs that differ only in the seed repeat one another."""
         return variant_of(self.own)
 
     @property
     def name(self) -> str:
-        """For people: `class_weights=balanced seed 1`."""
+        """A readable name: `class_weights=balanced seed 1`."""
         seed = [f"seed {override.partition('=')[2]}" for override in self.own if key_of(override) == SEED]
         return " ".join([*map(_short, self.variant), *seed])
 
     @property
     def tags(self) -> dict[str, str]:
-        """The child's."""
+        """The child run's tags."""
         kept = {key: self.parent.data.tags[key] for key in ("sweep.id", "sweep.name")}
         return kept | {"sweep.variant": " ".join(self.variant), "sweep.job": " ".join(self.own)}
 
@@ -103,7 +103,7 @@ def key_of(override: str) -> str:
 
 
 def own_overrides(overrides: Iterable[str], varied: Sequence[str]) -> tuple[str, ...]:
-    """Return those in which a job differs from others, sorted.
+    """Return the overrides in which a job differs from others, sorted.
 
     >>> own_overrides(["training.seed=1", "task=cola", "+a.b=2"], ["a.b", "training.seed"])
     ('a.b=2', 'training.seed=1')
@@ -112,7 +112,7 @@ def own_overrides(overrides: Iterable[str], varied: Sequence[str]) -> tuple[str,
 
 
 def job_of(parent: str | None, overrides: Iterable[str]) -> Job | None:
-    """Return the job with these overrides below the run with this id; None where there is no parent."""
+    """Return the job with these overrides below the run with this id; None if there is no parent."""
     if parent is None:
         return None
     run = mlflow.get_run(parent)
@@ -120,9 +120,9 @@ def job_of(parent: str | None, overrides: Iterable[str]) -> Job | None:
 
 
 def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits: the same for the same settings that the jobs share and their weights depend on.
+    """Return 12 hex digits: a hash of the settings that the jobs share and their weights depend on.
 
-    The values that are varied have no part in it, so that a sweep can go on with more seeds.
+    Varied values are left out, so that a sweep can be resumed with more seeds.
     """
     shared = relevant_settings({key: value for key, value in settings.items() if key not in varied})
     text = json.dumps([name, sorted(varied), shared], sort_keys=True, default=str)
@@ -131,7 +131,7 @@ def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]
 
 @contextmanager
 def alone(sweep: Sweep) -> Iterator[None]:
-    """Raise `UserError` where another process on this machine runs the same sweep in the same store."""
+    """Raise `UserError` if another process on this machine runs the same sweep in the same store."""
     place = hashlib.sha256(f"{mlflow.get_tracking_uri()} {sweep.identity}".encode()).hexdigest()[:16]
     file = cache_root() / "sweeps" / f"{place}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -143,19 +143,19 @@ def alone(sweep: Sweep) -> Iterator[None]:
 
 
 def children(parent: Run) -> list[Run]:
-    """Return all children of a run, the first to start first."""
+    """Return all children of a run, by start time."""
     return _search(parent, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'")
 
 
 def finished(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs that ended well."""
+    """Return the runs whose status is FINISHED."""
     return [run for run in runs if run.info.status == FINISHED]
 
 
 def adopt(parent: Run, identity: str, size: int, wanted: Container[str] | None) -> list[Run]:
-    """Make the finished children of the sweep's earlier attempts the parent's own.
+    """Move the finished children of the sweep's earlier attempts to `parent`.
 
-    A sweep that came to its end keeps its children, unless it had fewer than `size` jobs: this one goes on from it.
+    A finished attempt keeps its children, unless it has fewer than `size` finished jobs: this one resumes it.
 
     Args:
         parent: the run of this attempt.
@@ -164,7 +164,7 @@ def adopt(parent: Run, identity: str, size: int, wanted: Container[str] | None) 
         wanted: the `sweep.job` of each; None takes all.
 
     Returns:
-        the children that the parent has now.
+        all children of the parent.
 
     """
     attempts = _search(parent, f"tags.`sweep.id` = '{identity}' AND tags.`sweep.parent` = 'true'")
@@ -184,19 +184,19 @@ def _move(runs: Iterable[Run], parent: Run) -> None:
 
 
 def end_running(runs: Iterable[Run]) -> None:
-    """End as killed the runs that are marked as running although their process is gone."""
+    """Set runs that are still RUNNING, although their process is gone, to KILLED."""
     for run in runs:
         if run.info.status == RUNNING:
             mlflow.MlflowClient().set_terminated(run.info.run_id, KILLED)
 
 
 def best_of(runs: Iterable[Run], metric: Metric) -> Run:
-    """Return the run with the best `kept_metric`, the first of several."""
+    """Return the run with the best `kept_metric`; of several, the first."""
     return metric.best(runs, lambda run: kept_metric(run, metric))
 
 
 def kept_metric(run: Run, metric: Metric) -> float:
-    """Return the metric on the validation split for the epoch that was kept: never dev's."""
+    """Return the metric on the validation split of the kept epoch: never dev's."""
     return float(run.data.metrics[f"val/kept_{metric.name}"])
 
 

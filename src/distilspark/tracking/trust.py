@@ -1,4 +1,4 @@
-"""The chain from a training to what is loaded: the digest of a logged model, and the check of a downloaded one."""
+"""The chain of trust from training to loading: the digest of a logged model, and the check of a downloaded one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CHECKSUMS = "package/SHA256SUMS"  # among the artifacts of the run that logged t
 
 @dataclass(frozen=True)
 class Origin:
-    """A model as the store knows it."""
+    """A model's record in the store."""
 
-    uri: str  # names a version where `model_uri` names an alias
+    uri: str  # names a version if `model_uri` names an alias
     name: str | None = None  # of the registered model; None for a run's or a folder's
     version: str | None = None
     run_id: str | None = None
@@ -38,7 +38,7 @@ class Origin:
 
 
 def find_origin(uri: str) -> Origin:
-    """Look a model up in the store; raises `MlflowException` where a URI `models:/...` names none."""
+    """Look up a model in the store; raise `MlflowException` if a URI `models:/...` names none."""
     if not uri.startswith("models:/"):
         return Origin(uri)
     client = mlflow.MlflowClient()
@@ -52,7 +52,7 @@ def find_origin(uri: str) -> Origin:
 
 
 def record_digest(model_uri: str) -> str:
-    """Return the digest of a logged model; tag the model with it, and log the checksums to its run, the first time."""
+    """Return the digest of a logged model; the first call also tags the model with it and logs the checksums."""
     logged = find_origin(model_uri)
     if DIGEST in logged.tags:
         return logged.tags[DIGEST]
@@ -66,7 +66,7 @@ def record_digest(model_uri: str) -> str:
 
 
 def download(uri: str, folder: Path) -> Path:
-    """Fetch a model's files into an empty folder, without bytecode that somebody's load of it has left behind.
+    """Fetch a model's files into an empty folder, without bytecode from earlier loads.
 
     Raises:
         ChangedPackageError: its own folder holds links, which a copy would follow.
@@ -82,7 +82,7 @@ def download(uri: str, folder: Path) -> Path:
 
 
 def check_model(uri: str, trust: TrustConfig) -> None:
-    """Check the package of a model that is not loaded; one without a digest is not fetched for it.
+    """Check the package of a model that is not loaded; fetch it only if it has a digest.
 
     Raises:
         UserError: as `check_digest`, or it cannot be fetched.
@@ -101,7 +101,7 @@ def check_digest(origin: Origin, checksums: str, trust: TrustConfig) -> None:
     """Check that a downloaded package is the one that was registered, and who registered it.
 
     Raises:
-        UserError: it is not; it has no digest though `registry.require_digest` asks for one; none of
+        UserError: it is another package; it has no digest though `registry.require_digest` is true; none of
             `registry.trusted_keys` signed it.
 
     """
@@ -131,7 +131,7 @@ def _is_signed(origin: Origin, keys: Sequence[str]) -> bool:
 
 
 def _changes(origin: Origin, expected: str, checksums: str) -> str:
-    """Describe the files that differ, by the checksums that the model's run has kept, if they are those of the tag."""
+    """Describe the files that differ from the checksums in the model's run, if these match the expected digest."""
     try:
         kept = mlflow.artifacts.load_text(f"runs:/{origin.run_id}/{CHECKSUMS}")
     except (MlflowException, OSError):

@@ -1,7 +1,7 @@
-"""Views of the MLflow UI, of an experiment and of a sweep: the runs, columns and charts with which it opens.
+"""Saved views of the MLflow UI for an experiment and for a sweep: the runs, columns and charts to show.
 
-The UI keeps its saved views as tags of the experiment, and lists them behind its button `Views`. What a view leaves out
-is as the UI has it by default, and what it names and the UI does not have is not shown.
+The UI keeps its saved views as tags of the experiment, and lists them behind its button `Views`. It uses its defaults
+for what a view leaves out, and ignores unknown names.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from distilspark.metrics import Metric
 
-SAVED_VIEW = "mlflow.sharedViewState."  # the UI's own prefix of such tags, as the keys of a view are its own
+SAVED_VIEW = "mlflow.sharedViewState."  # the UI's own prefix of such tags; the keys of a view are its own, too
 RUN_NAME = "attributes.`Run Name`"
 RESULTS = "results"
 RECIPE = ("model.name", "training.learning_rate", "training.batch_size", "training.seed")
-EVALUATION = "evaluation"  # its images are seen at once
-UNFOLDED = ("sweep", EVALUATION)  # sections of charts
+EVALUATION = "evaluation"  # its images are visible at once
+UNFOLDED = ("sweep", EVALUATION)  # sections of charts that are open
 IMAGES = ("profile", "training")  # other folders with images
 
 
 def save_experiment_view(experiment_id: str, metric: Metric) -> str:
-    """Save the view of all runs of a task's experiment; returns where the UI has it, below its address."""
+    """Save the view of all runs of a task's experiment; return its path below the UI's address."""
     return _save(experiment_id, RESULTS, RESULTS, list_state(RECIPE, metric), "TABLE")
 
 
 def save_sweep_view(parent: Run, jobs: Sequence[Run], metric: Metric) -> str:
-    """Save the view of a sweep's finished jobs; returns where the UI has it, below its address.
+    """Save the view of a sweep's finished jobs; return its path below the UI's address.
 
     A sweep that is started again keeps its view, which then shows the jobs of the new parent run.
     """
@@ -75,7 +75,7 @@ def sweep_state(parent: Run, jobs: Sequence[Run], metric: Metric) -> dict[str, A
 
 
 def varied_params(jobs: Iterable[Run], varied: Iterable[str]) -> list[str]:
-    """Return the params behind the keys that a sweep varies: of a choice of files, such as `model`, its name."""
+    """Return the params of the keys that a sweep varies; for a config group such as `model`, its name."""
     params = {name for run in jobs for name in run.data.params}
     return [name for key in varied for name in (key, f"{key}.name") if name in params]
 
@@ -99,13 +99,13 @@ def evaluation_images(jobs: Sequence[Run]) -> list[str]:
 
 
 def image_charts(images: Iterable[str]) -> list[dict[str, Any]]:
-    """Show each image of all jobs side by side; the UI's own charts have all params of a run above its image."""
+    """Return a chart for each image of all jobs, without the params that the UI's own charts show above images."""
     shared = {"type": "IMAGE", "metricSectionId": EVALUATION, "step": 0, "showRunParams": False}
     return [{"uuid": image, "imageKeys": [image], **shared} for image in images]
 
 
 def sections(metrics: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the UI's sections, one for each folder in the names of metrics and images; most are folded up."""
+    """Return the UI's sections, one for each folder in the names of metrics and images; most are collapsed."""
     folders = {name.rpartition("/")[0] for name in metrics}.union(IMAGES) - {"system", *UNFOLDED}
     names = (*UNFOLDED, *sorted(folders), "System metrics")
     return [{"uuid": name, "name": name, "display": name in UNFOLDED} for name in names]

@@ -1,4 +1,4 @@
-"""Averages of a training's weights: a moving average over its steps, and the greedy soup of its epochs."""
+"""Weight averaging: a moving average over the steps of a training, and the greedy soup of its epochs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from distilspark.training.callbacks import BestEpoch, Validation
 
 Weights = list[NDArray[Any]]  # of all variables of a network
-INGREDIENTS = 5  # the most epochs in a soup: all of them are in memory and in every checkpoint
+INGREDIENTS = 5  # maximum number of epochs in a soup: all are in memory and in every checkpoint
 
 
 class AverageSwap(keras.callbacks.Callback):  # type: ignore[misc]
-    """Exchanges the network's weights with the optimizer's moving averages after each epoch.
+    """A callback that swaps the network's weights with the optimizer's moving averages after each epoch.
 
-    It comes twice: before validation, which then judges the averages, and after early stopping, which has kept them by
-    then. The training goes on with the raw weights.
+    It is used twice: before validation, which then evaluates the averages, and after early stopping, which has saved
+    them by then. Training continues with the raw weights.
     """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Exchange them; two exchanges change nothing."""
+        """Swap weights and averages; a second swap undoes the first."""
         for variable, average in zip(self.model.trainable_variables, self.model.optimizer.averages, strict=True):
             raw = variable.numpy()
             variable.assign(average)
@@ -33,7 +33,7 @@ class AverageSwap(keras.callbacks.Callback):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Ingredient:
-    """The weights of an epoch's end."""
+    """The weights and metrics at the end of an epoch."""
 
     epoch: int  # counts from 0
     metrics: dict[str, float]  # val/*
@@ -44,19 +44,19 @@ class Soup(BestEpoch):
     """Early stopping that ends with the greedy soup of the best epochs (Wortsman et al. 2022, recipe 1).
 
     The soup begins with the best epoch. The other epochs follow in the order of their monitored values; each is added
-    to the mean where the validation split's value does not get worse. Wortsman et al. average several trainings; the
-    epochs of one cost no further training (Izmailov et al. 2018 average them without a selection).
+    to the mean if the value on the validation split does not get worse. Wortsman et al. average several trainings;
+    the epochs of one need no further training (Izmailov et al. 2018 average them without selection).
     """
 
     def __init__(self, monitor: str, mode: str, patience: int, validation: Validation, epochs: int) -> None:
-        """`validation` judges soups; the training has at most so many `epochs`."""
+        """`validation` evaluates soups; `epochs`: the maximum number of epochs."""
         super().__init__(monitor, mode, patience)
         self.validation, self.epochs = validation, epochs
         self.ingredients: list[Ingredient] = []  # the best first; empty once the soup is made
         self.soup: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Keep the epoch if it is one of the best; make the soup where the training ends."""
+        """Keep the epoch if it is one of the best; make the soup when training ends."""
         super().on_epoch_end(epoch, logs)
         metrics = {name: float(value) for name, value in logs.items() if name.startswith("val/")}
         self.ingredients.append(Ingredient(epoch, metrics, self.model.get_weights()))
@@ -75,7 +75,7 @@ class Soup(BestEpoch):
         return {**super().get_state(), "ingredients": ingredients, "soup": self.soup}
 
     def set_state(self, state: dict[str, Any], weights: Weights) -> None:
-        """Set what `get_state` and `saved_weights` returned."""
+        """Restore the state and weights that `get_state` and `saved_weights` returned."""
         parts = _split(weights, len(state["ingredients"]))
         super().set_state(state, parts[0] if parts else weights)
         self.ingredients = [
@@ -101,16 +101,16 @@ class Soup(BestEpoch):
 
 
 class FixedEpochs(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the mean of the weights of given epochs, for a training without validation."""
+    """A callback that averages the weights of given epochs, for a training without validation."""
 
     def __init__(self, epochs: Sequence[int]) -> None:
         """`epochs` count from 1."""
         super().__init__()
         self.epochs = epochs
-        self.weights: list[Weights] = []  # of those that are done
+        self.weights: list[Weights] = []  # of the epochs done so far
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep the weights of an epoch that is wanted."""
+        """Keep the weights if the epoch is one of `epochs`."""
         if epoch + 1 in self.epochs:
             self.weights.append(self.model.get_weights())
 
@@ -123,16 +123,16 @@ class FixedEpochs(keras.callbacks.Callback):  # type: ignore[misc]
         return {"kept": len(self.weights)}
 
     def set_state(self, state: dict[str, Any], weights: Weights) -> None:
-        """Set what `get_state` and `saved_weights` returned."""
+        """Restore the state and weights that `get_state` and `saved_weights` returned."""
         self.weights = _split(weights, state["kept"])
 
     def restore_best_weights_to(self, network: keras.Model) -> None:
-        """Give the network the mean."""
+        """Set the network's weights to the mean."""
         network.set_weights(mean_weights(self.weights))
 
 
 def mean_weights(weights: Sequence[Weights]) -> Weights:
-    """Return the mean of each variable; of one network, its own weights bit by bit."""
+    """Return the mean of each variable; for a single network, its own weights bit by bit."""
     return [np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype) for arrays in zip(*weights, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Batches of like length as a `tf.data.Dataset`, in a new order every epoch."""
+"""Batches of similar length as a `tf.data.Dataset`, in a new order every epoch."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class BatchSettings:
     batch_size: int  # rows; with several workers, of all of them together
     bucket_width: int  # tokens: a batch is padded to the next multiple of it
     seed: int
-    parts: int = 1  # of an epoch, of as many steps as each other; no more than there are steps
+    parts: int = 1  # of an epoch, with nearly equal numbers of steps; at most one per step
 
 
 class TrainingBatches:
     """The batches of every epoch. The rows of a batch depend only on the seed and the epoch's number.
 
-    A part of an epoch is what is trained between two validations. Parts count over all epochs, from 0.
+    A part of an epoch is the steps between two validations. Parts are numbered over all epochs, from 0.
     """
 
     def __init__(self, encoded: Encoded, targets: NDArray[np.float32], settings: BatchSettings) -> None:
@@ -65,7 +65,7 @@ class TrainingBatches:
         self.epoch, self.step = epoch, step
 
     def __len__(self) -> int:
-        """Return the batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return -(-len(self.targets) // self.settings.batch_size)
 
     def start_of(self, part: int) -> tuple[int, int]:
@@ -81,11 +81,11 @@ class TrainingBatches:
         return first + number, step - starts[number]
 
     def steps_in(self, part: int) -> int:
-        """Return the batches in a part."""
+        """Return the number of batches in a part."""
         return (self.start_of(part + 1)[1] or len(self)) - self.start_of(part)[1]
 
     def epochs_after(self, part: int) -> float:
-        """Return the epochs that are done once so many parts are done: an int where they are whole."""
+        """Return the number of epochs in the first `part` parts; an int if it is whole."""
         epochs, rest = divmod(part, self.settings.parts)
         return epochs + rest / self.settings.parts if rest else epochs
 
@@ -108,7 +108,7 @@ class TrainingBatches:
         return pad([self.encoded.token_ids[row] for row in rows], self.settings.bucket_width)
 
     def dataset(self) -> Any:
-        """Return a dataset whose every iteration is the next part; its cardinality is the first one's."""
+        """Return a dataset that yields the next part in each iteration; its cardinality is that of the first."""
         batches = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=self.output_signature)
         part, done = self.part_at(self.epoch, self.step)
         length = self.steps_in(part) - done

@@ -21,7 +21,7 @@ EpochLogger = Callable[[int, dict[str, float]], None]  # takes an epoch's number
 
 
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]
-    """After each epoch: `val/loss` and `val/METRIC` for every metric of the head, put into the epoch's logs.
+    """A callback that adds `val/loss` and `val/METRIC`, for every metric of the head, to each epoch's logs.
 
     Must come before the callbacks that read them.
     """
@@ -61,7 +61,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
-    """Keras's early stopping for a training that takes several calls of `fit`: its state outlives them."""
+    """Keras's early stopping with state that is kept over several calls of `fit`."""
 
     def __init__(self, monitor: str, mode: str, patience: int) -> None:
         """`mode` is `min` or `max`; `patience`: epochs without improvement."""
@@ -69,13 +69,13 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         super().on_train_begin()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Keep the state, which Keras would reset."""
+        """Do nothing: Keras would reset the state."""
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave the network as it is, since another `fit` may follow."""
+        """Do nothing, since another `fit` may follow."""
 
     def restore_best_weights_to(self, network: keras.Model) -> None:
-        """Give the network the weights of the best epoch."""
+        """Set the network's weights to those of the best epoch."""
         network.set_weights(self.best_weights)
 
     def saved_weights(self) -> list[NDArray[Any]]:
@@ -88,22 +88,22 @@ class BestEpoch(keras.callbacks.EarlyStopping):  # type: ignore[misc]
         return {"wait": self.wait, "stopped_epoch": self.stopped_epoch, "best": best, "best_epoch": self.best_epoch}
 
     def set_state(self, state: dict[str, Any], weights: list[NDArray[Any]]) -> None:
-        """Set what `get_state` and `saved_weights` returned."""
+        """Restore the state and weights that `get_state` and `saved_weights` returned."""
         for name, value in state.items():
             setattr(self, name, value)
         self.best_weights = weights or None
 
 
 class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Logs and prints each epoch's metrics, and shows a progress bar; must come after `Validation`, if there is one.
+    """A callback that logs and prints each epoch's metrics and shows a progress bar; must come after `Validation`.
 
-    With validations inside epochs, each part of an epoch has its metrics, as if it were an epoch.
+    With validations inside epochs, each part of an epoch is reported like an epoch.
     """
 
     def __init__(
         self, log_epoch: EpochLogger, parts: int, batches: TrainingBatches, metric: str, title: str = "epoch"
     ) -> None:
-        """`parts` of the whole training; `metric` is the task's own, which is printed; `title` of an epoch."""
+        """`parts`: of the whole training; `metric`: the task's, which is printed; `title`: of an epoch."""
         super().__init__()
         self.log_epoch, self.parts, self.batches, self.metric, self.title = log_epoch, parts, batches, metric, title
         self.epochs = batches.epochs_after(parts)
@@ -146,10 +146,10 @@ class EpochReporter(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
-    """Puts the median seconds of an epoch's steps into its logs, as `time/step`."""
+    """A callback that adds the median seconds of an epoch's steps to its logs, as `time/step`."""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Forget the last epoch's steps."""
+        """Reset the step times."""
         self.seconds: list[float] = []
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -161,18 +161,18 @@ class StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
         self.seconds.append(time.perf_counter() - self.started)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Log the median."""
+        """Add the median to the logs."""
         logs["time/step"] = float(np.median(self.seconds))
 
 
 def print_epoch(epoch: float, epochs: float, metrics: dict[str, float], metric: str, title: str = "epoch") -> None:
-    """Print an epoch's losses and the task's metric, as far as there are any, in a line; epochs count from 1."""
+    """Print an epoch's losses and the task's metric, if present, in one line; epochs count from 1."""
     values = {name: metrics[name] for name in ("train/loss", "val/loss", f"val/{metric}") if name in metrics}
     print_line(f"{title} {format_epochs(epoch, epochs)}  {format_metrics(values)}  ({metrics['time/epoch']:.0f} s)")
 
 
 def format_epochs(epoch: float, epochs: float) -> str:
-    """Return the epochs that are done, of all.
+    """Format the numbers of finished and of all epochs.
 
     >>> format_epochs(2, 3), format_epochs(4 / 3, 3)
     ('2/3', '1.33/3')

@@ -41,25 +41,25 @@ class FitResult:
 
     history: pd.DataFrame  # one row a validation: epoch (done, from 1), train/loss, val/*, time/epoch
     best_step: int  # number of the best validation, from 1; with one an epoch, of the best epoch
-    kept_steps: tuple[int, ...]  # the network has the mean of their weights: of the best one, or of a soup
+    kept_steps: tuple[int, ...]  # validations whose mean weights the network has: the best one, or those of a soup
     kept_metrics: dict[str, float]  # val/*, of the weights that the network has
     class_weights: ClassWeights | None
-    threshold: float = DEFAULT_THRESHOLD  # that the network decides by (`fold_threshold`)
-    precision: Precision | None = None  # of the package, where it was chosen before a refit
+    threshold: float = DEFAULT_THRESHOLD  # the decision threshold (`fold_threshold`)
+    precision: Precision | None = None  # of the package, if chosen before a refit
 
     @property
     def kept(self) -> str:
-        """The kept weights, for people."""
+        """A readable description of the kept weights."""
         numbers = ", ".join(f"{round(self.epochs_at(step), 2)}" for step in self.kept_steps)
         return f"epoch {numbers}" if len(self.kept_steps) == 1 else f"the mean of epochs {numbers}"
 
     @property
     def best_epoch(self) -> float:
-        """The epochs that were done at the best validation."""
+        """The number of epochs at the best validation."""
         return self.epochs_at(self.best_step)
 
     def epochs_at(self, step: int) -> float:
-        """Return the epochs that were done at a validation; they are an int where all validations end an epoch."""
+        """Return the number of epochs at a validation; an int if every validation ends an epoch."""
         done: float = self.history["epoch"].iloc[step - 1].item()
         return done
 
@@ -74,7 +74,7 @@ class Observers:
 
     @property
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """All of them, in their order."""
+        """All callbacks, in their order."""
         return [*([self.validation] if self.validation else []), self.reporter, self.keeper]
 
 
@@ -85,9 +85,9 @@ def seed_everything(seed: int) -> None:
 
 
 def build_initial_network(config: TrainConfig, checkpoint: Path) -> keras.Model:
-    """Build the network before its first step, on `checkpoint`'s weights; the same seed gives the same weights.
+    """Build the untrained network on `checkpoint`'s weights; the same seed gives the same weights.
 
-    A first training has drawn top layers already, where they are to be drawn.
+    Pretraining has already reinitialized the top layers, if configured.
     """
     seed_everything(config.training.seed)
     is_pretrained = bool(config.training.pretraining.rows)
@@ -113,9 +113,9 @@ def fit(
     checkpoints: CheckpointOptions | None = None,
     strategy: Strategy = SINGLE_PROCESS,
 ) -> FitResult:
-    """Fine-tune `network` in place, and give it the weights of the epoch that is best on the validation split.
+    """Fine-tune `network` in place, and set it to the weights of the best epoch on the validation split.
 
-    With `checkpoints` an interrupted training is resumed and ends with the weights that it would have had; its epochs
+    With `checkpoints` an interrupted training is resumed and ends with the weights of an uninterrupted one; its epochs
     are logged again. Under a distributed `strategy` only the chief's network and result are complete.
 
     Raises:
@@ -141,10 +141,10 @@ def fit_steps(
     steps: Sequence[int],
     checkpoints: CheckpointOptions | None = None,
 ) -> None:
-    """Train `network` in place without validation, and give it the mean of its weights at `steps`.
+    """Train `network` in place without validation, and set it to the mean of its weights at `steps`.
 
-    These are numbers of epochs, or of those parts of epochs after which the first training had validations. The
-    learning rates are those of a training of `training.epochs`, which ends early after the last step.
+    `steps` are numbers of epochs, or of the parts of epochs that end with a validation in `fit`. The learning rate
+    schedule is that of `training.epochs`; training ends early, after the last step.
 
     Raises:
         WorkError: weights became NaN or infinite.
@@ -160,7 +160,7 @@ def fit_steps(
 
 
 def load_trained_state(network: keras.Model, state: TrainedState, target: TargetTransform) -> FitResult:
-    """Give `network` the result of a training that other processes have run."""
+    """Load the result of a training that other processes have run into `network`."""
     network.set_weights(state.best_weights)
     fold_label_scale(network, target.scale)
     return make_result(state.history, state.stopping, target)
@@ -189,7 +189,7 @@ def compile_network(network: keras.Model, config: TrainingConfig, steps_per_epoc
 
 
 def make_validation(network: keras.Model, data: TrainingData, config: TrainConfig) -> Validation:
-    """Compute the loss on the network's scale, metrics on the labels' own."""
+    """Make the validation callback: loss on the network's scale, metrics on the labels' own."""
     loss, scale = make_loss(config.training.loss), data.target.scale
     targets = scale.standardize(data.validation.labels)[:, None]
 
@@ -201,7 +201,7 @@ def make_validation(network: keras.Model, data: TrainingData, config: TrainConfi
 
 
 def make_early_stopping(config: TrainConfig, validation: Validation) -> BestEpoch:
-    """Monitor the task's metric, or the loss, on the validation split."""
+    """Make early stopping by the task's metric, or the loss, on the validation split."""
     early_stopping = config.training.early_stopping
     name = {"metric": config.task.metric, "loss": "loss"}[early_stopping.monitor]
     mode = "min" if name == "loss" else config.task.headline.mode
@@ -212,7 +212,7 @@ def make_early_stopping(config: TrainConfig, validation: Validation) -> BestEpoc
 
 
 def on_averages(callbacks: list[keras.callbacks.Callback], config: TrainingConfig) -> list[keras.callbacks.Callback]:
-    """Let callbacks see the moving averages, where there are any, at an epoch's end."""
+    """Wrap callbacks so that they see the moving averages, if there are any, at an epoch's end."""
     return [AverageSwap(), *callbacks, AverageSwap()] if config.averaging == "ema" else callbacks
 
 
@@ -225,10 +225,9 @@ def run_training(
     checkpoints: CheckpointOptions | None,
     strategy: Strategy,
 ) -> None:
-    """Compile the network, restore its checkpoint, train it, and give it the kept weights, on the labels' own scale.
+    """Compile the network, restore its checkpoint, train it, and set it to the kept weights, on the labels' own scale.
 
-    Keras's `fit` is called for each part of an epoch, since it cannot start within one: what Keras calls an epoch is a
-    part.
+    Keras's `fit` is called for each part of an epoch, since it cannot start within an epoch: a Keras epoch is a part.
     """
     if batches.settings.parts > len(batches):
         raise UserError(f"training.validate_every={config.validate_every}: an epoch has {len(batches)} steps only")
@@ -241,7 +240,7 @@ def run_training(
         callbacks, start = [*callbacks, saver], saver.restore(network)
     strategy.offset_dropout_seeds(network)
     first, _ = batches.part_at(start.epoch, start.step)
-    class_weights = None if config.teacher else strategy.fit_class_weights(target)  # a teacher's targets have them
+    class_weights = None if config.teacher else strategy.fit_class_weights(target)  # a teacher's targets include them
     with reporter.progress:
         train_parts(network, batches, range(first, reporter.parts), callbacks, class_weights)
     if strategy.is_chief:

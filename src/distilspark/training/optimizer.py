@@ -12,7 +12,7 @@ from distilspark.config import TrainingConfig
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """The rate rises linearly over the warm-up, then falls linearly to zero, or stays (Mosbach et al. 2021)."""
+    """A rate that rises linearly over the warm-up, then falls linearly to zero, or stays (Mosbach et al. 2021)."""
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int, decay: bool) -> None:
         """Rates are those of step 0, 1, ...: the first is `peak / warmup_steps`, never zero."""
@@ -31,7 +31,7 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
 
 def sum_rows(gradient: Any) -> Any:
-    """Return a gradient whose rows are named once each: those of a row that is named several times are added up."""
+    """Sum the entries of a sparse gradient that have the same row index; return a dense gradient unchanged."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     rows, positions = tf.unique(gradient.indices)
@@ -42,9 +42,9 @@ def sum_rows(gradient: Any) -> Any:
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Keras's Adam with as few passes over the weights as TensorFlow's kernels allow, instead of a dozen.
 
-    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). Of an embedding, only the rows that the batch has are
-    updated: the moments of the others, and their decay, wait until a batch has them (TensorFlow Addons' `LazyAdam`).
-    A third to half of these networks' weights are embeddings, of which a batch has some hundred rows.
+    With `weight_decay` it is AdamW (Loshchilov and Hutter 2019). Of an embedding, only the rows in the batch are
+    updated; the moments and decay of the others wait until they are in a batch (TensorFlow Addons' `LazyAdam`). A third
+    to half of these networks' weights are embeddings, and a batch has some hundred rows of them.
     """
 
     rate_factors: tuple[float, ...] = ()  # of the trainable variables' learning rates, in their order; empty: all are 1
@@ -60,7 +60,7 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         return list(clipped)
 
     def _apply_weight_decay(self, variables: list[Any]) -> None:
-        """Leave it to `update_step`, which knows the rows."""
+        """Do nothing: `update_step` applies the decay, since it knows the rows."""
 
     def _decay(self, variable: Any, learning_rate: Any) -> Any:
         """Return the share of a variable that decays in a step, or None."""
@@ -122,7 +122,7 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     def _update_model_variables_moving_average(self, trainable_variables: list[Any]) -> None:
         """Average with the decay min(ema_momentum, t / (t + 9)) after step t, which counts from 0.
 
-        The short memory of the first steps is that of TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+        The shorter memory in the first steps follows TensorFlow's `ExponentialMovingAverage` with `num_updates`.
         """
         step = tf.cast(self.iterations.value, tf.float32)
         share = 1.0 - tf.minimum(self.ema_momentum, step / (step + 9.0))
@@ -130,7 +130,7 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
             average.value.assign_sub((average.value - variable.value) * share)
 
     def finalize_variable_values(self, var_list: list[Any]) -> None:
-        """Leave the weights as they are: Keras would set them to the averages after each `fit`."""
+        """Do nothing: Keras would set the weights to the averages after each `fit`."""
 
 
 def make_optimizer(config: TrainingConfig, steps: int, adam: Callable[..., FusedAdam] = FusedAdam) -> FusedAdam:

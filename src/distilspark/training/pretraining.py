@@ -1,7 +1,7 @@
-"""A first training, on rows that the corpus' grammar generates; its result is a checkpoint in the user's cache.
+"""Pretraining on rows that the corpus's grammar generates; its result is a checkpoint in the user's cache.
 
 The rows and the training depend on `data.seed`, not on `training.seed`: all seeds of a fine-tuning start from the same
-checkpoint. Its folder holds the encoder and the head, and a record of what it was made from.
+checkpoint. Its folder holds the encoder, the head and a record of the inputs.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from distilspark.training.batches import Examples
 from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.targets import make_target_transform
 
-VALIDATION_ROWS = 1000  # generated beside the others: for the metric, and to choose the best of several epochs
-# settings of the model that a first training depends on, beside its checkpoint, which has the chosen layers only
+VALIDATION_ROWS = 1000  # generated in addition: for the metric, and to choose the best of several epochs
+# model settings that pretraining depends on, besides the checkpoint, which has only the chosen layers
 MODEL_SETTINGS = ("pooling", "dropout", "max_length", "reinitialize_layers")
-# of `training.*` those that it does not depend on
+# `training.*` settings that pretraining does not depend on
 OTHERS = ("training.pretraining.keep_head", "training.validate_every", "training.teacher", "training.distillation.")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The checkpoint of a first training."""
+    """A pretrained checkpoint."""
 
     folder: Path  # in DistilBERT's layout, with the head
-    digest: str  # of what it was made from
+    digest: str  # of the inputs
     history: list[dict[str, float]]  # one entry an epoch: epoch, train/loss, val/*, time/epoch
 
 
 def pretrain(config: TrainConfig, checkpoint: Path) -> Pretrained:
-    """Return the checkpoint of the first training that starts from `checkpoint`; train where the cache lacks it.
+    """Return the checkpoint that is pretrained from `checkpoint`; train it if the cache does not have it.
 
-    A damaged one is made again. Of two processes that need the same one, the second waits for the first.
+    A damaged one is trained again. If two processes need the same one, the second waits for the first.
 
     Raises:
         UserError: the cache cannot be written.
@@ -65,7 +65,7 @@ def pretrain(config: TrainConfig, checkpoint: Path) -> Pretrained:
 
 
 def _first_training(config: TrainConfig) -> TrainConfig:
-    """The config of the first training: the fine-tuning's, without all that it does not depend on."""
+    """Return the config of pretraining: the fine-tuning's, with settings that it does not depend on reset."""
     change: Callable[..., Any] = replace  # mypy does not see that configs are dataclasses
     chosen = config.training.pretraining
     training = change(
@@ -77,7 +77,7 @@ def _first_training(config: TrainConfig) -> TrainConfig:
         class_weights="off",
         threshold=DEFAULT_THRESHOLD,
         averaging="off",
-        ema_decay=0.5,  # of no use without averaging
+        ema_decay=0.5,  # unused without averaging
         layer_decay=1.0,
         validate_every=None,
         teacher=None,
@@ -95,9 +95,9 @@ def _first_training(config: TrainConfig) -> TrainConfig:
 
 
 def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, Any]:
-    """All that the result depends on; `training.*` is all in it, so that a new key there is never forgotten."""
+    """Return all that the result depends on; includes new keys of `training.*` unless they are in `OTHERS`."""
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
-    if settings.model.freeze:  # not where nothing is: earlier versions kept checkpoints without the key
+    if settings.model.freeze:  # left out if empty: earlier versions wrote checkpoints without the key
         model["model.freeze"] = settings.model.freeze
     training = flatten(settings.training, "training").items()
     return {
@@ -131,7 +131,7 @@ def _build(settings: TrainConfig, rows: int, checkpoint: Path, made_from: dict[s
 
 
 def _generate(settings: TrainConfig, rows: int, checkpoint: Path) -> TrainingData:
-    """Generate and encode; the last rows are the validation split's."""
+    """Generate and encode rows; the last ones are the validation split's."""
     generated = pretraining_rows(settings.task.name, rows + VALIDATION_ROWS, settings.data.seed)
     tokenizer = load_tokenizer(checkpoint)
 

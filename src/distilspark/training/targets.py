@@ -1,4 +1,4 @@
-"""From labels to training targets: label scale and class weights, computed from all training labels."""
+"""Training targets: label scale and class weights, computed from all training labels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TargetTransform:
 
 
 def make_target_transform(labels: Labels, task: TaskConfig, config: TrainingConfig) -> TargetTransform:
-    """Compute class weights for classification, a label scale for regression, where `training.*` asks for them."""
+    """Compute class weights for classification, a label scale for regression, if configured."""
     labels = labels[~np.isnan(labels)]
     weighted = task.head_kind.has_classes and config.class_weights == "balanced"
     scaled = not task.head_kind.has_classes and config.standardize_labels
@@ -55,7 +55,7 @@ def make_target_transform(labels: Labels, task: TaskConfig, config: TrainingConf
 
 
 def label_scale(labels: Labels) -> LabelScale:
-    """Standardize to mean 0 and standard deviation 1; constant labels are only shifted."""
+    """Return the scale with mean 0 and standard deviation 1; constant labels are only shifted."""
     return LabelScale(float(labels.mean()), float(labels.std()) or 1.0)
 
 
@@ -71,7 +71,7 @@ def balanced_weights(labels: Labels) -> ClassWeights:
 
 
 def fold_label_scale(network: keras.Model, scale: LabelScale) -> None:
-    """Make the network's outputs labels on their own scale: (h W + b) s + m = h (W s) + (b s + m)."""
+    """Fold the scale into the last layer, in place: (h W + b) s + m = h (W s) + (b s + m)."""
     classifier = network.get_layer("classifier")
     classifier.kernel.assign(classifier.kernel * scale.scale)
     classifier.bias.assign(classifier.bias * scale.scale + scale.shift)

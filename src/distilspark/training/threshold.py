@@ -7,10 +7,10 @@ import numpy as np
 
 
 def fold_threshold(network: keras.Model, threshold: float) -> None:
-    """Shift the last layer's bias so that label 1 is the more probable one where it was above `threshold`, in place.
+    """Shift the last layer's bias in place, so that label 1 is the more probable one if it was above `threshold`.
 
-    Its odds are multiplied by (1 - threshold) / threshold, which is Bayes' rule for other shares of the labels than the
-    network was trained for (Saerens, Latinne and Decaestecker 2002). The folded network's threshold is .5, so metrics,
+    Its odds are multiplied by (1 - threshold) / threshold, which is Bayes' rule for label shares other than
+    those of training (Saerens, Latinne and Decaestecker 2002). The folded network's threshold is .5, so metrics,
     intervals, the int8 graph and every scorer need no threshold of their own.
     """
     bias = network.get_layer("classifier").bias

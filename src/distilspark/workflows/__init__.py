@@ -1,1 +1,1 @@
-"""The story of each command; only here are the packages tied together."""
+"""The workflow of each command; only this package combines the others."""

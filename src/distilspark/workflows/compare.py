@@ -1,4 +1,4 @@
-"""`compare`: a sweep, runs or models side by side, in a report in a folder and in a run."""
+"""`compare`: compare a sweep, runs or models; write the report to a folder and a run."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from distilspark.tracking.runs import logged_model
 from distilspark.workflows.runner import Context, Job
 
 PREFIX = "comparison"
-OF_ONE_SIZE = 1.01  # packages whose bytes differ by no larger factor are of one architecture and precision
+OF_ONE_SIZE = 1.01  # packages whose sizes differ by at most this factor share architecture and precision
 
 
 @dataclass(frozen=True)
 class Costing:
-    """What a comparison of speed and size takes."""
+    """The settings of a comparison of speed and size."""
 
     gate: GateConfig
     trust: TrustConfig  # which models are loaded
@@ -59,16 +59,16 @@ def prepare(config: CompareConfig, context: Context) -> Iterator[Job]:
 
 
 def read_compared(config: CompareConfig) -> Compared:
-    """Read what the caller wants compared."""
+    """Read the sweep, runs or models to compare."""
     if config.sweep:
         return compared_sweep(config.sweep)
     return compared_runs(config.runs) if config.runs else compared_models(config.models, config.registry)
 
 
 def answer_sweep(parent: Run, config: EvaluationConfig, folder: Path, costing: Costing | None = None) -> str:
-    """Report on a sweep as `report_comparison` does, in the sweep's parent run, which is active.
+    """Report on a sweep with `report_comparison`, in its parent run, which is active.
 
-    Returns the sentence, or why its jobs cannot be compared: that is no reason for the sweep to fail.
+    Return the sentence. If the jobs cannot be compared, return the reason; the sweep does not fail.
     """
     try:
         return report_comparison(compared_sweep(parent.info.run_id), config, folder, costing)
@@ -81,9 +81,9 @@ def answer_sweep(parent: Run, config: EvaluationConfig, folder: Path, costing: C
 def report_comparison(
     compared: Compared, config: EvaluationConfig, folder: Path, costing: Costing | None = None
 ) -> str:
-    """Write the findings to the folder, log them to the active run, and print them; returns the sentence.
+    """Write the findings to the folder, log them to the active run, and print them; return the sentence.
 
-    With `costing` they hold the costs of variants whose packages differ in size.
+    With `costing`, also report the costs of variants whose packages differ in size.
     """
     found = find(compared.task, compared.topic, compared.variants, config)
     tables = _tables(compared, found, config)
@@ -111,7 +111,7 @@ def report_comparison(
 def _measure_costs(
     compared: Compared, found: Findings, config: EvaluationConfig, costing: Costing
 ) -> pd.DataFrame | None:
-    """Tabulate what the variants cost, by each one's first package; None where these are of one size, or not there."""
+    """Tabulate the costs of each variant's first package; None if the sizes are equal or a package is missing."""
     runs = {label: mlflow.get_run(ids[0]) for label, ids in compared.run_ids.items()}
     sizes = [run.data.metrics.get("package/bytes", 0.0) for run in runs.values()]
     if min(sizes) == 0 or max(sizes) < OF_ONE_SIZE * min(sizes):

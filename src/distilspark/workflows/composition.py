@@ -17,14 +17,14 @@ from distilspark.paths import CONF
 
 
 def decide_model(composed: DictConfig) -> DictConfig:
-    """Put the task's first available candidate in the place of `model=auto`; another choice stays as it is."""
+    """Replace `model=auto` by the task's first available candidate; keep any other choice."""
     given = overrides()
     decided = with_model(composed, given, _compose)
     return composed if decided == given else _compose(decided)
 
 
 def with_model(composed: DictConfig, given: list[str], compose_with: Callable[[list[str]], DictConfig]) -> list[str]:
-    """The overrides that name the first available candidate; those that were given where the model is no `auto`."""
+    """Return the overrides with the first available candidate as model; unchanged unless the model is `auto`."""
     by_task = composed.get("model", {}).get("candidates", {})
     candidates = by_task and by_task.get(composed.task.name, by_task.get("other", []))
     for name in candidates:
@@ -43,18 +43,18 @@ def overrides() -> list[str]:
 
 
 def sweep_parent() -> str | None:
-    """The id of the run whose job this is: a sweeper of ours sets it for each job."""
+    """Return the id of the sweep's parent run, which our sweepers set for each job; None outside a sweep."""
     parent: str | None = HydraConfig.get().sweeper.get("parent")
     return parent
 
 
 def shares_terminal() -> bool:
-    """Whether the launcher may run other jobs at the same time."""
+    """Return whether the launcher may run other jobs at the same time."""
     return str(HydraConfig.get().runtime.choices["hydra/launcher"]) != "basic"
 
 
 def check_multirun() -> None:
-    """Raise `UserError` where a sweep is asked for in a single run, which would be trained as if it were not."""
+    """Raise `UserError` if a single run's config has sweep parameters, which it would ignore."""
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.RUN and hydra.sweeper.params:
         varied = ", ".join(hydra.sweeper.params)

@@ -1,4 +1,4 @@
-"""A teacher: the registered models that a student learns from, and their predictions for the rows of its training."""
+"""The teacher of a distillation: registered models, and their predictions for the student's training rows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Teacher:
 
     name: str  # models:/NAME/VERSION, or sweep:ID
     models: Sequence[TaskModel]
-    texts: Hashes  # of all that they learnt from, or were chosen on
+    texts: Hashes  # of all texts that they were trained on or selected with
 
     @property
     def digest(self) -> str:
@@ -52,7 +52,7 @@ class Teacher:
     def predict(self, task: TaskConfig, rows: pd.DataFrame) -> Array:
         """Return outputs as in `Predictions`: the mean of the models' probabilities, or of their values.
 
-        They are those that the models give when they score: a tuned threshold has shifted them.
+        A tuned threshold has shifted the probabilities, as in scoring.
         """
         outputs = np.stack([cached_outputs(model, task, rows) for model in self.models])
         return np.asarray(outputs.mean(axis=0, dtype=np.float64))
@@ -63,7 +63,7 @@ def loaded_teacher(config: TrainConfig) -> Iterator[Teacher | None]:
     """Fetch and check the models that `training.teacher` names, for the block; tag the active run with them.
 
     Raises:
-        UserError: as `load_task_model`; a model has other labels, or nobody knows what it was trained on.
+        UserError: as `load_task_model`; a model has other labels, or its training texts are unknown.
 
     """
     if config.training.teacher is None:
@@ -109,10 +109,10 @@ def _load_model(config: TrainConfig, uri: str, folder: Path) -> TaskModel:
 
 
 def teach(teacher: Teacher, config: TrainConfig, data: PreparedData) -> PreparedData:
-    """Return the data with the teacher's predictions for all rows but those of dev, which it must not have seen.
+    """Return the data with the teacher's predictions for all splits except dev.
 
     Raises:
-        UserError: it has seen more of them than `training.distillation.max_overlap`.
+        UserError: the share of dev's rows in the teacher's training texts exceeds `training.distillation.max_overlap`.
 
     """
     task, metric = config.task, config.task.metric
@@ -132,7 +132,7 @@ def _teach(teacher: Teacher, task: TaskConfig, split: Split) -> Split:
 
 
 def check_unseen(teacher: Teacher, dev: pd.DataFrame, most: float) -> None:
-    """Raise `UserError` where more than the share `most` of dev's rows stand in what the teacher was trained on."""
+    """Raise `UserError` if more than the share `most` of dev's rows are in the teacher's training texts."""
     known = overlap(dev, teacher.texts)
     if known > most * len(dev):
         raise UserError(
@@ -143,9 +143,9 @@ def check_unseen(teacher: Teacher, dev: pd.DataFrame, most: float) -> None:
 
 
 def cached_outputs(model: TaskModel, task: TaskConfig, rows: pd.DataFrame) -> Array:
-    """Return a model's outputs for rows of text, as in `Predictions`; the user's cache keeps them.
+    """Return a model's outputs for rows of text, as in `Predictions`, and keep them in the user's cache.
 
-    They are known by the digests of the model's package and of the texts. Damaged ones are made again.
+    The cache key is a digest of the model's package and the texts. Damaged entries are computed again.
     """
     digest = hashlib.sha256(model.digest.encode())
     for column in task.text_columns:

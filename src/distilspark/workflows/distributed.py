@@ -1,4 +1,4 @@
-"""A training on Spark's workers, seen from the driver: follow its checkpoints, log its epochs, read its result."""
+"""The driver's side of training on Spark workers: follow checkpoints, log epochs, read the result."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from distilspark.training.targets import TargetTransform
 
 
 class EpochFollower:
-    """Logs and prints the epochs that appear in the chief's checkpoints."""
+    """A reader of the chief's checkpoints that logs and prints new epochs."""
 
     def __init__(self, folder: CheckpointFolder, config: TrainConfig, log_epoch: EpochLogger) -> None:
-        """Epochs that are there already are logged, if they are not yet, and not printed."""
+        """Existing epochs are logged if they are not yet, but not printed."""
         self.folder, self.config, self.log_epoch = folder, config, log_epoch
         self.printed = len(folder.history())
 
     def poll(self) -> None:
-        """Read the newest checkpoint."""
+        """Log and print the epochs of the newest checkpoint."""
         for number, row in enumerate(self.folder.history(), start=1):
             metrics = {name: value for name, value in row.items() if name != "epoch"}
             self.log_epoch(number, metrics)
@@ -52,7 +52,7 @@ def train_on_workers(
     """Train in a Spark stage, log the epochs while it runs, and read the result from the last checkpoint.
 
     `rows` are those of train and validation, as `with_token_ids` returns them. Workers fetch the checkpoint themselves;
-    that of a first training, `start`, they get in the folder that they share with the driver.
+    a pretrained one, `start`, is copied to the folder that they share with the driver.
 
     Raises:
         WorkError: there is no folder for checkpoints, the stage failed, or the last checkpoint is missing.

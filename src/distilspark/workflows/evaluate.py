@@ -1,4 +1,4 @@
-"""`evaluate`: judge a registered model on labelled rows."""
+"""`evaluate`: evaluate a registered model on labelled rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def prepare(config: EvaluateConfig, context: Context) -> Iterator[Job]:
 
 
 def evaluate_model(config: EvaluateConfig, session: BackgroundSession, folder: Path) -> None:
-    """Score the rows with the packaged model and judge what it says, inside the active run."""
+    """Score the rows with the packaged model and evaluate its predictions, inside the active run."""
     with tempfile.TemporaryDirectory(prefix="distilspark-model-") as scratch:
         with working("fetching the model"):
             model = load_task_model(config.model_uri, config.task, Path(scratch), config.registry)
@@ -53,7 +53,7 @@ def evaluate_model(config: EvaluateConfig, session: BackgroundSession, folder: P
         with timed("predict", rows=len(dev.rows)), working("scoring"):
             predictions = predictions_of(model.found.data, config.task, dev.rows)
     with timed("evaluate"), working("drawing plots and intervals"):
-        # the baseline is the best constant answer on these very rows: what the model was trained on may be out of reach
+        # the baseline is the best constant prediction on these rows: the model's training labels may be unavailable
         evaluation = evaluate(config.task, predictions, predictions.labels, (), config.evaluation)
     log_predictions(predictions)
     log_evaluation(evaluation, config.task, epoch=0)
@@ -61,7 +61,7 @@ def evaluate_model(config: EvaluateConfig, session: BackgroundSession, folder: P
 
 
 def report_overlap(model: TaskModel, dev: EvaluationSet) -> None:
-    """Tell how many of the rows the model has seen in training, or that nobody knows."""
+    """Print and log how many of the rows the model was trained on; if unknown, print that."""
     try:
         known = overlap(dev.rows, training_texts(model.found.run_id or "none"))
     except UserError:
@@ -75,7 +75,7 @@ def report_overlap(model: TaskModel, dev: EvaluationSet) -> None:
 
 
 def report_evaluation(config: EvaluateConfig, model: TaskModel, dev: EvaluationSet, evaluation: Evaluation) -> None:
-    """Describe the run, and show the result."""
+    """Describe the run, and print the result."""
     lines = {"model": model.found.uri, "decides above": f"{model.threshold:g}", "data": f"{dev.source}, {dev.digest}"}
     mlflow.set_tag("mlflow.note.content", describe_run(lines, evaluation, config.task, config.evaluation.confidence))
     show_evaluation(evaluation, config.task, config.evaluation.confidence)

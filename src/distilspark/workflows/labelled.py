@@ -1,4 +1,4 @@
-"""The rows that models are judged on: the task's dev, or what stands for it."""
+"""The rows that models are evaluated on: the task's dev split, or a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from distilspark.workflows.reporting import bad_rows_kept, report_bad_rows
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Labelled rows, known by their digest."""
+    """Labelled rows with their digest."""
 
     rows: pd.DataFrame  # id, sentence1, sentence2, label, source, split
     digest: str
@@ -27,7 +27,7 @@ class EvaluationSet:
 
 
 def read_evaluation_set(spark: SparkSession, task: TaskConfig, data: DataConfig, folder: Path) -> EvaluationSet:
-    """Read and check the rows in Spark, and log them as the run's dataset; bad ones are written to `folder`."""
+    """Read and check the rows in Spark, and log them as the run's dataset; write bad rows to `folder`."""
     bad_rows = folder / "bad_rows.csv"
     with bad_rows_kept(bad_rows):
         found = load_labelled(spark, task, data, bad_rows)

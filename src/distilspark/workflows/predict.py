@@ -1,4 +1,4 @@
-"""`predict`: score files that are there, or a stream of them, with a registered model in Spark."""
+"""`predict`: score existing files, or a stream of them, with a registered model in Spark."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def prepare(config: PredictConfig, context: Context) -> Iterator[Job]:
 
 
 def score(config: PredictConfig, session: BackgroundSession) -> None:
-    """Score `input` into `output`, inside the active run; the session is stopped after it."""
+    """Score `input` into `output` inside the active run, then stop the session."""
     with tempfile.TemporaryDirectory(prefix="distilspark-") as scratch:
         folder = Path(scratch) / "model"
         folder.mkdir()
@@ -69,7 +69,7 @@ def score(config: PredictConfig, session: BackgroundSession) -> None:
 
 
 def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str | None = None) -> Scored:
-    """Score the files that are there, in a running session; `run_id` is the active run's."""
+    """Score the existing files in a running session; `run_id` is the active run's."""
     started = time.perf_counter()
     assert config.input and config.output
     paths = output_paths(config.output)
@@ -84,7 +84,7 @@ def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_i
 
 
 def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str) -> Scored | None:
-    """Score a stream in a running session, and report each batch; returns their sum, None where nothing was new."""
+    """Score a stream in a running session, and report each batch; return their sum, or None if nothing was new."""
 
     def report_batch(number: int, batch: Scored, total: Scored) -> None:
         rows = batch.manifest["rows"]
@@ -100,7 +100,7 @@ def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_
 
 @contextmanager
 def _explain_lost_store(config: PredictConfig) -> Iterator[None]:
-    """Say that the rows are safe where the store is gone."""
+    """Raise `WorkError` with the place of the scored rows if MLflow's store fails."""
     try:
         yield
     except (MlflowException, OSError) as error:
@@ -111,7 +111,7 @@ def _explain_lost_store(config: PredictConfig) -> Iterator[None]:
 
 
 def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
-    """Print and log the results; the output is in its place whatever happens here."""
+    """Print and log the results; the output is already complete, even if this fails."""
     from distilspark.drift.profile_report import profile_figures
     from distilspark.drift.report import report_drift  # matplotlib, which is not needed before
     from distilspark.tracking.results import log_figures
@@ -131,7 +131,7 @@ def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
 
 
 def log_scored(scored: Scored, step: int) -> None:
-    """Counts, speed, drift, and metrics on the rows with a label; of a stream at the step of each batch."""
+    """Log counts, speed, drift, and metrics on labelled rows; the step is the number of a stream's batch."""
     manifest = scored.manifest
     mlflow.log_metrics(
         {

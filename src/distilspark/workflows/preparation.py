@@ -1,4 +1,4 @@
-"""From a config to the rows that a training reads: loaded, tokenized once, profiled, logged, and handed over."""
+"""Prepare the rows that a training reads: load, tokenize once, profile, log and collect them."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Split:
 
     @property
     def labels(self) -> Array:
-        """(n,) float."""
+        """The labels, (n,) float."""
         return self.rows["label"].to_numpy(dtype=float)
 
     @property
     def examples(self) -> Examples:
-        """The network's view of the rows."""
+        """The token ids, labels and teacher's predictions."""
         return Examples(self.encoded, self.labels, self.soft)
 
 
@@ -53,7 +53,7 @@ class Split:
 class PreparedData:
     """The data in the driver's memory and in Spark."""
 
-    # without train where Spark's workers train: it need not fit into the driver's memory; with unlabelled text, if any
+    # without train if Spark's workers train, as it may not fit into the driver's memory; with unlabelled text, if any
     splits: dict[str, Split]
     train_labels: pd.DataFrame  # of all rows of train: id, label and source at least
     training_rows: DataFrame  # train and validation with token ids, for as long as the session lives
@@ -63,22 +63,22 @@ class PreparedData:
 
     @property
     def training_examples(self) -> Examples:
-        """The rows that are trained on: train's, and those without labels."""
+        """The training rows: train's, and those without labels."""
         train = self.splits["train"].examples
         return join(train, self.splits[UNLABELLED].examples) if UNLABELLED in self.splits else train
 
     @property
     def training_size(self) -> int:
-        """The number of rows that are trained on, also where Spark's workers have them."""
+        """The number of training rows, also if Spark's workers have them."""
         return len(self.train_labels) + (len(self.splits[UNLABELLED].rows) if UNLABELLED in self.splits else 0)
 
 
 def prepare_data(
     config: TrainConfig, spark: SparkSession, tokenizer: Tokenizer, folder: Path, learnt_before: Hashes | None = None
 ) -> PreparedData:
-    """Load, tokenize, profile and log the data, and collect what the driver needs of it.
+    """Load, tokenize, profile and log the data, and collect the driver's part.
 
-    `learnt_before`: hashes of the texts that a teacher was trained on; they count as the student's own.
+    `learnt_before`: hashes of a teacher's training texts; they count as the student's own.
     """
     datasets = load_and_report(config, spark, folder / "bad_rows.csv")
     rows = tokenize(config, reduce(DataFrame.unionByName, datasets.splits.values()), tokenizer)
@@ -92,7 +92,7 @@ def prepare_data(
 
 
 def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
-    """Load the data; print and log its source, sizes and bad rows, the bad rows also when they end the run."""
+    """Load the data; print and log its source, sizes and bad rows, the latter even if they end the run."""
     with bad_rows_kept(bad_rows):
         datasets = load_datasets(spark, config.task, config.data, bad_rows)
     sizes = ", ".join(f"{size} {name}" for name, size in datasets.sizes.items())
@@ -120,7 +120,7 @@ def load_and_report_unlabelled(
 
 
 def add_unlabelled(prepared: PreparedData, rows: DataFrame, digest: str) -> PreparedData:
-    """Add rows without labels, as `tokenize` returns them, to those that are trained on."""
+    """Add rows without labels, as `tokenize` returns them, to the training rows."""
     return replace(
         prepared,
         splits=prepared.splits | {UNLABELLED: collect_split(rows, UNLABELLED)},
@@ -144,7 +144,7 @@ def log_profile(config: TrainConfig, rows: DataFrame) -> None:
 
 
 def collect(config: TrainConfig, rows: DataFrame, datasets: Datasets) -> PreparedData:
-    """Collect the splits that the driver needs: all of them, or where Spark's workers train, all but train."""
+    """Collect the splits that the driver needs: all, or all except train if Spark's workers train."""
     in_driver = [name for name in datasets.splits if name != "train" or config.training.workers == 1]
     splits = {name: collect_split(rows, name) for name in in_driver}
     train = splits["train"].rows if "train" in splits else _collect(_of_split(rows, "train"), "id", "label", "source")
@@ -159,7 +159,7 @@ def collect(config: TrainConfig, rows: DataFrame, datasets: Datasets) -> Prepare
 
 
 def collect_split(rows: DataFrame, name: str) -> Split:
-    """Collect a split, and take its token ids out of its rows."""
+    """Collect a split, with its token ids separate from its rows."""
     collected = _collect(_of_split(rows, name), *rows.columns)
     return Split(collected.drop(columns=["token_ids", "unknown_tokens"]), Encoded.from_frame(collected))
 
@@ -167,7 +167,7 @@ def collect_split(rows: DataFrame, name: str) -> Split:
 def log_data(
     config: TrainConfig, datasets: Datasets, prepared: PreparedData, learnt_before: Hashes | None = None
 ) -> None:
-    """Log the splits as datasets of the run, and hashes of the texts that the model learns from or is chosen on."""
+    """Log the splits as datasets of the run, and hashes of the texts used for training and selection."""
     example, name = prepared.splits["dev"].rows.drop(columns="tokens"), f"{config.task.name}-{datasets.source}"
     log_datasets(datasets.sizes, example, datasets.files, datasets.digests, name)
     texts = distinct_text_hashes(prepared.training_rows)

@@ -1,4 +1,4 @@
-"""`promote`: let the challenger take the champion's place, if it has earned it."""
+"""`promote`: make the challenger the champion if it passes the gate."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def prepare(config: PromoteConfig, context: Context) -> Iterator[Job]:
 
 
 def promote(config: PromoteConfig, folder: Path) -> bool:
-    """Return whether the challenger is the champion at the end; `folder` holds temporary files."""
+    """Promote the challenger if it passes the gate; return whether it is champion. `folder`: for temporary files."""
     name = config.registry.name
     aliases = read_aliases(name)
     if CHALLENGER not in aliases:
@@ -79,13 +79,13 @@ def _already(version: str) -> bool:
 
 
 def moves_of(aliases: Aliases) -> Aliases:
-    """Return a promotion's moves, ordered so that a crash between them leaves the old champion in its place."""
+    """Return a promotion's alias changes, ordered so that a crash between them keeps the old champion."""
     before = {PREVIOUS: aliases[CHAMPION]} if CHAMPION in aliases else {}
     return {**before, CHAMPION: aliases[CHALLENGER]}
 
 
 def load_contenders(config: PromoteConfig, aliases: Aliases, scratch: Path) -> list[Contender]:
-    """Fetch the challenger, after the champion where there is one."""
+    """Fetch the champion, if there is one, and the challenger, in this order."""
     with working("fetching the models"):
         versions = [aliases[alias] for alias in (CHAMPION, CHALLENGER) if alias in aliases]
         contenders = [load_contender(config.registry, version, config.task, scratch) for version in versions]
@@ -97,7 +97,7 @@ def load_contenders(config: PromoteConfig, aliases: Aliases, scratch: Path) -> l
 def score_contenders(
     config: PromoteConfig, session: BackgroundSession, contenders: list[Contender], folder: Path
 ) -> list[Scored]:
-    """Score dev with each, once it is sure that they may be compared on it."""
+    """Score dev with each, after checking that they may be compared on it."""
     with timed("data"), working("reading and checking the data in Spark"):
         dev = read_evaluation_set(session.wait(), config.task, config.data, folder)
     session.stop()
@@ -117,7 +117,7 @@ def score_contenders(
 
 
 def decide(config: PromoteConfig, scored: list[Scored]) -> Verdict:
-    """Return the gate's verdict; where there is no champion, the best constant answer stands in for it."""
+    """Return the gate's verdict; without a champion, compare with the best constant prediction."""
     if len(scored) == 2:
         return judge_challenger(weigh(config, *scored), config.promote)
     task, head = config.task, config.task.head_kind
@@ -129,7 +129,7 @@ def decide(config: PromoteConfig, scored: list[Scored]) -> Verdict:
 
 
 def record(config: PromoteConfig, version: str, verdict: Verdict) -> None:
-    """Write the verdict to the run, the version and the terminal."""
+    """Write the verdict to the run and the version, and print it."""
     decision = "promoted" if verdict.promoted else "not promoted"
     mlflow.log_metrics({f"gate/{key}": value for key, value in verdict.numbers.items()})
     mlflow.log_dict({"verdict": decision, "reason": verdict.reason, **verdict.numbers}, "verdict.json")
@@ -147,7 +147,7 @@ def record_decision(
 
 
 def roll_back(config: PromoteConfig) -> bool:
-    """Give the previous champion its place back; the one that had it becomes the previous, so this can be undone."""
+    """Swap the champion and the previous champion, so that a second rollback undoes the first."""
     name = config.registry.name
     aliases = read_aliases(name)
     if not {CHAMPION, PREVIOUS} <= aliases.keys():

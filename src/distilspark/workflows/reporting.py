@@ -1,4 +1,4 @@
-"""Reports that several commands print and log in the same words."""
+"""Reports that several commands print and log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distilspark.evaluation.report import Evaluation
 
 @contextmanager
 def bad_rows_kept(file: Path) -> Iterator[None]:
-    """Log the file of bad rows where the block has written one, also when they end the run."""
+    """Log the file of bad rows if the block wrote one, even if the block raises."""
     try:
         yield
     finally:
@@ -24,13 +24,13 @@ def bad_rows_kept(file: Path) -> Iterator[None]:
 
 
 def report_bad_rows(count: int, file: Path) -> None:
-    """Say how many rows are left out, and where they are."""
+    """Print the number of rows that are left out, and their file."""
     if count:
         print_line(f"{count} bad rows are left out: {file}")
 
 
 def show_evaluation(evaluation: Evaluation, task: TaskConfig, confidence: float) -> None:
-    """A table of the metrics with their intervals, beside the baseline."""
+    """Print a table of the metrics with their intervals and the baseline."""
     rows = [
         (
             name,

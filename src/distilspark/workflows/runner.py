@@ -1,4 +1,4 @@
-"""One runner for all commands: config, store, run, work, and the link to what was logged."""
+"""The runner of all commands: read the config, check the store, do the work in a run, print the run's link."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONFIGS: Mapping[str, type[Any]] = {
     "predict": PredictConfig,
     "compare": CompareConfig,
 }
-SPARK: Mapping[str, Callable[[Any], SparkConfig]] = {  # the resources of the commands that read rows in any case
+SPARK: Mapping[str, Callable[[Any], SparkConfig]] = {  # the resources of the commands that always read rows
     "train": lambda config: for_workers(config.spark, config.training.workers),
     "evaluate": lambda config: config.spark,
     "predict": lambda config: for_scoring(config.spark),
@@ -48,18 +48,18 @@ SPARK: Mapping[str, Callable[[Any], SparkConfig]] = {  # the resources of the co
 
 @dataclass(frozen=True)
 class Context:
-    """The surroundings of a command."""
+    """The log file and Spark session of a command."""
 
-    log: Path  # its folder, which is this command's alone, takes files on their way
+    log: Path  # its folder, used by this command only, is for temporary files
     session: BackgroundSession | None  # for the commands of `SPARK`
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a command whose run is finished."""
+    """The result of a command whose run is finished."""
 
-    page: str = ""  # of the UI, that shows more than the run's own
-    failure: str = ""  # why the command fails all the same
+    page: str = ""  # a page of the UI that shows more than the run's own
+    failure: str = ""  # why the command fails nevertheless
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Job:
     run_name: str
     work: Callable[[], Outcome | None]  # inside the run
     tags: Mapping[str, str] = field(default_factory=dict)
-    interrupted: str | None = None  # the id of an earlier run that goes on
+    interrupted: str | None = None  # the id of an earlier run to resume
     parent: Run | None = None
 
 
@@ -79,7 +79,7 @@ def run_command(command: str, composed: DictConfig, log: Path) -> None:
     """Run a command on its composed config, in one MLflow run.
 
     Its workflow's `prepare(config, context)` is a context manager that yields the `Job`. Spark starts in the background
-    while MLflow, TensorFlow and the rest, which take as long, are imported.
+    while MLflow, TensorFlow and the rest are imported, which takes as long.
     """
     check_multirun()
     config = from_hydra(CONFIGS[command], decide_model(composed))
@@ -109,9 +109,9 @@ def run_command(command: str, composed: DictConfig, log: Path) -> None:
 
 
 def run_service(composed: DictConfig) -> None:
-    """Serve on a composed `conf/server.yaml`, until it is stopped."""
+    """Run the server that a composed `conf/server.yaml` describes, until it is stopped."""
     config = from_hydra(ServerConfig, composed)
     learn_secrets(flatten(config))
-    from distilspark.tracking.server import serve  # takes seconds to import: after the config is found good
+    from distilspark.tracking.server import serve  # takes seconds to import: only after the config is validated
 
     serve(config)

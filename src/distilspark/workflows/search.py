@@ -1,4 +1,4 @@
-"""A hyper-parameter search by Optuna, which chooses jobs by the metric of earlier ones on the validation split."""
+"""Hyperparameter search with Optuna, which chooses jobs by the metric of earlier ones on the validation split."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Space = Mapping[str, Values]
 
 
 def plan_search(overrides: Sequence[Override], search: SearchConfig) -> Plan:
-    """Plan a search over those overrides that are sweeps."""
+    """Plan a search over the overrides that are sweeps."""
     space = {each.get_key_element(): distribution(each) for each in overrides if each.is_sweep_override()}
     if not space:
         raise UserError("nothing to search: give a key a choice or an interval, or take experiment=search")
     settled = [each for each in overrides if not each.is_sweep_override()]
-    plan = Plan(  # named, because it labels its own batches
+    plan = Plan(  # named, because `batches` uses its `label`
         shared=[f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in settled],
         varied=tuple(sorted(map(key_of, space))),
         size=search.trials,
@@ -51,7 +51,7 @@ def distribution(override: Override) -> Values:
 
 
 def extremes(space: Space) -> list[Overrides]:
-    """Return jobs that have each end or choice of each key, and the first of all others."""
+    """Return jobs that each have one bound or choice of one key, and the first of all other keys."""
     ends = {key: _ends(each) for key, each in space.items()}
     return [
         [f"{key}={end}", *(f"{other}={ends[other][0]}" for other in ends if other != key)]
@@ -73,8 +73,8 @@ def ask_and_tell(
 ) -> Iterator[list[Overrides]]:
     """Yield batches of trials, each chosen by the results of those before it.
 
-    A search that goes on asks from its beginning: the trials that have finished are the same ones again, and are told
-    without being launched. A trial without a finished run has failed.
+    A resumed search repeats its trials from the first: those that have finished are not launched again, only told to
+    Optuna. A trial without a finished run has failed.
     """
     sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=search.startup_trials)
     study = optuna.create_study(direction="maximize" if metric.higher_is_better else "minimize", sampler=sampler)

@@ -1,4 +1,4 @@
-"""A multirun of `train` as one sweep: its jobs are children of one run, and the best of them is registered."""
+"""A multirun of `train` as one sweep: its jobs are child runs of one parent, and the best is registered."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Plan:
         shared: the overrides that all jobs have.
         varied: the keys in which they differ.
         size: the number of jobs.
-        samples: own overrides of jobs, so many that all jobs are right where these are.
-        is_complete: whether these are all.
-        batches: from a function that gives the children that have finished so far, and the task's metric, the own
-            overrides of the jobs to launch next.
-        settings: what else makes the sweep the same when it is started again.
+        samples: own overrides of enough jobs that all jobs are valid if these are.
+        is_complete: whether `samples` has all jobs.
+        batches: takes a function that returns the finished children, and the task's metric; yields the own overrides
+            of the jobs to launch next.
+        settings: further settings that identify the sweep when it is started again.
 
     """
 
@@ -85,8 +85,8 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
     """Check all jobs, then launch those that are missing, as children of one run.
 
     Raises:
-        UserError: a job's config is wrong; nothing was launched.
-        WorkError: jobs failed; names them. The others have run to their end.
+        UserError: a job's config is invalid; nothing was launched.
+        WorkError: jobs failed; the message names them. The others have finished.
 
     """
     check_machine()
@@ -126,7 +126,7 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
 
 
 def check_tasks(configs: Sequence[TrainConfig]) -> None:
-    """Raise `UserError` where jobs have nothing that can be compared, or a first training without rows for the task."""
+    """Raise `UserError` if tasks or metrics differ, or if a task lacks the generated rows that a job needs."""
     for config in configs:
         check_pretraining(config.task.name, config.training.pretraining.rows)
         check_unlabelled(config.task.name, config.data.unlabelled)
@@ -179,7 +179,7 @@ def launch_missing(
             outcomes = [(label(own), job.return_value) for own, job in zip(missing, ended, strict=True)]
             failures += [f"{name}: {failure}" for name, failure in outcomes if failure]
     finally:
-        end_running(children(parent))  # a launcher that was interrupted leaves them so
+        end_running(children(parent))  # an interrupted launcher leaves them running
     return failures
 
 
@@ -202,7 +202,7 @@ def report_jobs(parent: Run, metric: Metric, signing_key: str | None) -> None:
 
 
 def save_views(parent: Run, metric: Metric) -> str:
-    """Save the UI's views, and link to the sweep's below the answer in its description; returns where that is."""
+    """Save the UI's views, and link the sweep's in its description, below the finding; return the link."""
     save_experiment_view(parent.info.experiment_id, metric)
     run = mlflow.get_run(parent.info.run_id)  # with the tags that it has by now
     page = save_sweep_view(run, finished(children(run)), metric)

@@ -1,4 +1,4 @@
-"""A training from its data to its registered model: the project's main story."""
+"""`train`: fine-tune a network on a task, evaluate it on dev, package and register it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ from distilspark.workflows.runner import Context, Job, Outcome
 
 @contextmanager
 def prepare(config: TrainConfig, context: Context) -> Iterator[Job]:
-    """Yield the training; in a sweep as a child of the sweep's run, which registers the best of its jobs itself."""
+    """Yield the training; in a sweep it is a child run, and the sweep registers the best job."""
     assert context.session
     check_pretraining(config.task.name, config.training.pretraining.rows)
     check_unlabelled(config.task.name, config.data.unlabelled)
@@ -107,11 +107,11 @@ def fine_tune(
     """Load, fine-tune, evaluate, log and register, inside the active run.
 
     Args:
-        config: of the training.
+        config: of `train`.
         session: it is stopped once the data is read.
-        folder: takes files on their way.
-        checkpoint_folder: has the checkpoints of an interrupted training, and takes those of this one.
-        registered: whether the model gets a version.
+        folder: for temporary files.
+        checkpoint_folder: holds the checkpoints of an interrupted training and of this one.
+        registered: whether to register the model.
 
     """
     with timed("checkpoint"):
@@ -147,7 +147,7 @@ def fine_tune(
 
 
 def read_data(config: TrainConfig, session: BackgroundSession, tokenizer: Tokenizer, folder: Path) -> PreparedData:
-    """Prepare the data, with a teacher's predictions where there is one."""
+    """Prepare the data, with a teacher's predictions if there is one."""
     with loaded_teacher(config) as teacher:
         with timed("data"), working("reading, checking and profiling the data in Spark"):
             data = prepare_data(config, session.wait(), tokenizer, folder, teacher.texts if teacher else None)
@@ -158,7 +158,7 @@ def read_data(config: TrainConfig, session: BackgroundSession, tokenizer: Tokeni
 
 
 def train_first(config: TrainConfig, checkpoint: Path) -> Path:
-    """Return the checkpoint that the fine-tuning starts from: after the first training where one is asked for."""
+    """Return the checkpoint that fine-tuning starts from: the given one, or one pretrained from it."""
     if not (rows := config.training.pretraining.rows):
         return checkpoint
     with timed("pretraining"):
@@ -207,7 +207,7 @@ def train(
 def precision_before_refit(
     config: TrainConfig, network: keras.Model, checkpoint: Path, data: PreparedData, result: FitResult
 ) -> Precision:
-    """Choose the package's precision with the first network, which was not trained on validation."""
+    """Choose the package's precision before the refit, with the network that was not trained on validation."""
     validation = data.splits["validation"]
     with tempfile.TemporaryDirectory() as scratch, working("choosing the precision"):
         folders = write_packages(Path(scratch), config, network, checkpoint, data, result)
@@ -221,9 +221,9 @@ def refit(
     result: FitResult,
     checkpoint_folder: CheckpointFolder | None,
 ) -> None:
-    """Train the initial network on train and validation, for the epochs and with the threshold that were chosen.
+    """Train the initial network on train and validation, with the chosen epochs and threshold.
 
-    Print the rows and the estimated seconds first. Metrics `val/*` stay those of the first training.
+    Print the number of rows and the estimated seconds first. The metrics `val/*` stay those from before the refit.
     """
     examples = join(data.training_examples, data.splits["validation"].examples)
     target = make_target_transform(examples.labels, config.task, config.training)
@@ -261,7 +261,7 @@ def log_training(config: TrainConfig, network: keras.Model, result: FitResult, r
 
 
 def choose_threshold(config: TrainConfig, network: keras.Model, validation: Split) -> float:
-    """Choose the decision threshold on validation, where it is to be tuned, and fold it into the network."""
+    """Return the decision threshold, tuned on validation if configured, and fold it into the network."""
     threshold, metric = config.training.threshold, config.task.metric
     if threshold == DEFAULT_THRESHOLD:
         return DEFAULT_THRESHOLD
@@ -298,10 +298,10 @@ def package(
     predictions: Predictions,
     result: FitResult,
 ) -> None:
-    """Log the network for scoring, once its package gives the same outputs as the network for every row of dev.
+    """Package the network, check that the package has the network's outputs for every row of dev, and log it.
 
-    The package holds a profile of its outputs for rows that it was not trained on, with which scoring compares its own
-    rows: those of validation, after a refit those of dev.
+    The package holds a profile of its outputs for rows that it was not trained on: validation, or dev after a refit.
+    Scoring compares its own rows with this profile.
     """
     rows, outputs = predictions.rows, predictions.outputs
     with tempfile.TemporaryDirectory() as scratch:
@@ -349,10 +349,10 @@ def outputs_on(split: Split, folders: Mapping[Precision, Path], config: TrainCon
 def settle_precision(
     config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array, before_refit: Precision | None = None
 ) -> Precision:
-    """Compare the packages' outputs for validation, log what int8 costs, and choose.
+    """Choose the precision by the packages' outputs for validation, and log the cost of int8.
 
-    After a refit, `before_refit` is the choice before it. A network is surer of rows that it was trained on, as the
-    refit was on these, and int8 changes fewer of their labels: int8 is chosen only where it was the choice before, too.
+    After a refit, `before_refit` is the choice before it. The refit was trained on these rows. A network is more
+    confident on its training rows, so int8 changes fewer of their labels: int8 must have been the choice before, too.
     """
     cost = measure_quantization(config.task, labels, outputs["float32"], outputs["int8"])
     part, seen = ("parity_refit", ", which the refit has seen,") if before_refit else ("parity", "")
@@ -368,7 +368,7 @@ def settle_precision(
 
 
 def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, registered: bool) -> None:
-    """Write the model's card, register it, describe the run, and show the result."""
+    """Write the model's card, register it, describe the run, and print the result."""
     task, run_id = config.task, active_run_id()
     mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)
     lines = {"checkpoint": config.model.name, "kept": result.kept}

@@ -1,1 +1,1 @@
-"""Hydra's plugins of this project. Hydra imports all of them whenever a command starts: they are light."""
+"""Hydra plugins of this project. Hydra imports all of them whenever a command starts, so imports must be light."""

@@ -1,4 +1,4 @@
-"""Jobs as Spark tasks. Each has a process of its own: a job opens a Spark session, which a task must not."""
+"""Run jobs as Spark tasks, each in its own process: a job opens a Spark session, which a task must not do."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from distilspark.errors import WorkError
 from distilspark.paths import ROOT
 from distilspark.spark import open_session
 
-CARRIED = ("DISTILSPARK_", "HF_", "MLFLOW_")  # variables of the sweep's process that its jobs need
+CARRIED = ("DISTILSPARK_", "HF_", "MLFLOW_")  # prefixes of the sweep's environment variables that its jobs need
 
 
 def run_tasks(resources: SparkConfig, jobs: Sequence[bytes]) -> list[Any]:
-    """Run pickled pairs of a function and its arguments, one a task; what they returned, in their order."""
+    """Run pickled pairs of a function and its arguments, one a task; return their results in order."""
     settings = {"spark.task.cpus": resources.executor_cores, "spark.executorEnv.PYTHONPATH": str(ROOT / "src")}
     environment = {key: value for key, value in os.environ.items() if key.startswith(CARRIED)}
     folder = str(Path.cwd())
@@ -38,9 +38,9 @@ def run_tasks(resources: SparkConfig, jobs: Sequence[bytes]) -> list[Any]:
 
 
 def run_in_process(job: bytes, environment: Mapping[str, str], folder: str) -> bytes:
-    """Run a job in a new process, which ends when this one does; the pickled answer.
+    """Run a job in a new process, which ends when this one does; return the pickled answer.
 
-    Where that process leaves none (out of memory, say), only this job has failed: Spark shall not try it again.
+    If that process leaves none (out of memory, for example), return a failure, so that Spark does not retry the job.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SPARK_", "PYSPARK_"))}
     with tempfile.TemporaryDirectory(prefix="distilspark-job-") as scratch:
@@ -61,7 +61,7 @@ def run_in_process(job: bytes, environment: Mapping[str, str], folder: str) -> b
 
 
 def main(scratch: Path) -> None:
-    """In the process of a job: run it, and leave the answer."""
+    """Run the job in its process, and write the answer."""
     threading.Thread(target=_end_with_the_task, daemon=True).start()
     function, arguments = pickle.loads((scratch / "job").read_bytes())
     partial = scratch / "partial"
@@ -70,7 +70,7 @@ def main(scratch: Path) -> None:
 
 
 def _end_with_the_task() -> None:
-    """Standard input ends when the task's process does, however that was."""
+    """Wait until standard input ends, as it does with the task's process, and terminate this process."""
     sys.stdin.read()
     os.kill(os.getpid(), SIGTERM)
 

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 
 
 class SparkLauncher(Launcher):
-    """As many jobs at a time as the cluster has cores for, each in a process of its own on one of its machines.
+    """A launcher of jobs on a Spark cluster, as many at a time as it has cores for, each in its own process.
 
-    Every machine has the project in the same folder, the same packages, and a way to the tracking store.
+    Every machine must have the project in the same folder, the same packages, and access to the tracking store.
 
     Args:
         resources: the fields of `SparkConfig`, for the session that the tasks belong to.
@@ -29,11 +29,11 @@ class SparkLauncher(Launcher):
         self.config: DictConfig
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's own, before `launch`."""
+        """Keep what Hydra passes before `launch`."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs to their end; what each returned, in their order."""
+        """Run the jobs to their end; return their results in order."""
         from hydra_plugins.hydra_joblib_launcher._core import execute_job
         from pyspark import cloudpickle
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class TrackedSweeper(Sweeper):
-    """A sweep as one run of MLflow with a child for each job.
+    """A sweep as one MLflow run with a child run for each job.
 
     Args:
-        params: what is varied, in Hydra's sweep syntax; the command line has the last word.
-        resume: take over the jobs that an earlier attempt at the same sweep finished, if it never came to its end.
-        parent: set for each job, never by a person: the id of the sweep's run.
+        params: the varied values, in Hydra's sweep syntax; the command line overrides them.
+        resume: reuse finished jobs of an earlier, unfinished attempt at the same sweep.
+        parent: the id of the sweep's run; set for each job by the sweeper, never by the user.
 
     """
 
@@ -37,7 +37,7 @@ class TrackedSweeper(Sweeper):
         self.launcher: Launcher
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's own, before `sweep`."""
+        """Keep what Hydra passes before `sweep`, and make the launcher."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -64,10 +64,10 @@ class TrackedSweeper(Sweeper):
 
 
 class GridSweeper(TrackedSweeper):
-    """Every combination of the varied values: Hydra's own grid."""
+    """A grid of every combination of the varied values, as Hydra's own."""
 
     def plan(self, overrides: Sequence[Override]) -> Plan:
-        """All jobs in one batch, the values of the first key the slowest to change."""
+        """Plan all jobs in one batch; the values of the first key change slowest."""
         from distilspark.errors import UserError
         from distilspark.tracking.sweeps import key_of
         from distilspark.workflows.sweep import Plan
@@ -94,7 +94,7 @@ class OptunaSweeper(TrackedSweeper):
 
     Args:
         search: the fields of `SearchConfig`.
-        others: as `TrackedSweeper` has them.
+        others: as for `TrackedSweeper`.
 
     """
 
@@ -103,7 +103,7 @@ class OptunaSweeper(TrackedSweeper):
         self.search = search
 
     def plan(self, overrides: Sequence[Override]) -> Plan:
-        """The trials, as many at a time as run in parallel."""
+        """Plan the trials, in batches that run in parallel."""
         from distilspark.config import SearchConfig, from_hydra
         from distilspark.workflows.search import plan_search
 

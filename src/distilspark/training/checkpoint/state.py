@@ -32,13 +32,13 @@ class CheckpointOptions:
 
 @dataclass(frozen=True)
 class Position:
-    """Epochs that are done, and steps of the next one."""
+    """The number of finished epochs, and of steps in the next one."""
 
     epoch: int
     step: int
 
     def __str__(self) -> str:
-        """Name what is done, for people.
+        """Return a readable name of the position.
 
         >>> str(Position(2, 0)), str(Position(2, 7))
         ('epoch 2', 'epoch 3, step 7')
@@ -50,20 +50,20 @@ class Keeper(Protocol):
     """The callback that keeps the weights with which a training ends."""
 
     def get_state(self) -> dict[str, Any]:
-        """Return all state but weights, as JSON takes it."""
+        """Return all state but weights, as JSON values."""
 
     def saved_weights(self) -> list[NDArray[Any]]:
         """Return all weights of the state."""
 
     def set_state(self, state: dict[str, Any], weights: list[NDArray[Any]]) -> None:
-        """Set what `get_state` and `saved_weights` returned."""
+        """Restore the state and weights that `get_state` and `saved_weights` returned."""
 
     def restore_best_weights_to(self, network: keras.Model) -> None:
-        """Give the network the kept weights."""
+        """Set the network's weights to the kept ones."""
 
 
 class CheckpointTimer:
-    """Counts the steps or seconds since the last checkpoint."""
+    """A counter of the steps or seconds since the last checkpoint."""
 
     def __init__(self, every: str) -> None:
         """`every`: "N steps" or "N seconds"."""
@@ -76,13 +76,13 @@ class CheckpointTimer:
         self.steps, self.started = 0, time.monotonic()
 
     def count_step(self) -> bool:
-        """Count a step, and return True where a checkpoint is due."""
+        """Count a step, and return True if a checkpoint is due."""
         self.steps += 1
         return {"steps": self.steps, "seconds": time.monotonic() - self.started}[self.unit] >= self.amount
 
 
 class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes checkpoints, and restores the latest; must come last, after the callbacks whose state it saves."""
+    """A callback that writes checkpoints and restores the latest; must come last, since it saves callbacks' state."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
             assign_variables(self.model.metrics_variables, self.interrupted_metrics)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Write a checkpoint where one is due; after an epoch's last step, `on_epoch_end` writes it."""
+        """Write a checkpoint if one is due; after an epoch's last step, `on_epoch_end` writes it."""
         self.steps_done += 1
         if self.timer.count_step() and self.steps_done < self.batches.steps_in(self.part):
             epoch, first = self.batches.start_of(self.part)
@@ -142,7 +142,7 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
             self._save(done, done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write a checkpoint; a training that stops here has no epochs left."""
+        """Write a checkpoint; if training stops here, its position is the end."""
         done = Position(*self.batches.start_of(epoch + 1))
         end = Position(*self.batches.start_of(self.reporter.parts))
         self._save(end if self.model.stop_training else done, done)
@@ -198,7 +198,7 @@ def read_trained_state(last: Checkpoint) -> TrainedState:
 def initial_state_digest(network: keras.Model, data_digest: str) -> str:
     """Return a sha256 over the initial weights, the rows and the libraries' versions.
 
-    With the config they determine the weights at the end.
+    With the config they determine the final weights.
     """
     versions = [importlib.metadata.version(package) for package in ("tensorflow", "keras", "keras-hub")]
     return hashlib.sha256(" ".join([weights_digest(network), data_digest, *versions]).encode()).hexdigest()
@@ -218,6 +218,6 @@ def _group(arrays: dict[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
 
 
 def assign_variables(variables: Iterable[Any], values: list[NDArray[Any]]) -> None:
-    """Give each variable its value."""
+    """Assign each variable its value."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

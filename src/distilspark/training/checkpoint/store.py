@@ -1,4 +1,4 @@
-"""Checkpoint files of an interrupted training: written atomically, two of them, verified by their content.
+"""Checkpoint files of an interrupted training: the newest two, written atomically and verified by sha256.
 
 ```
 FOLDER/FINGERPRINT/            one training; the name is a hash of its config
@@ -40,7 +40,7 @@ IRRELEVANT_SETTINGS = {
     "registry.trusted_keys",
     "registry.require_digest",
 }
-# A setting; the value with which it has no effect; others that then have none either.
+# A setting; its neutral value; other settings that then have no effect either.
 SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "training.averaging": ("off", {"training.ema_decay"}),
     "training.refit": (False, set()),
@@ -72,7 +72,7 @@ class CheckpointFolder:
     """The checkpoints of one training; `latest` is the newest intact one."""
 
     def __init__(self, path: Path) -> None:
-        """Delete what a killed process left half written, and find `latest`; the folder need not exist."""
+        """Delete partial files of a killed process, and find `latest`; the folder need not exist."""
         self.path = path
         for partial in path.glob("*.partial"):
             partial.unlink(missing_ok=True)
@@ -140,8 +140,8 @@ class CheckpointFolder:
 def open_checkpoints(config: TrainConfig) -> Iterator[CheckpointFolder | None]:
     """Lock the checkpoints of the training that `config` describes; delete them when the block succeeds.
 
-    None where `training.checkpoint_every` is null, where the folder cannot be written, or where another process runs
-    the same training.
+    Yield None if `training.checkpoint_every` is null, if the folder cannot be written, or if another process runs the
+    same training.
     """
     settings = config.training
     root = Path(settings.checkpoints).expanduser().absolute() if settings.checkpoints else cache_root() / "training"
@@ -168,7 +168,7 @@ def interrupted_run_id(folder: CheckpointFolder | None) -> str | None:
 
 
 def fingerprint(config: TrainConfig) -> str:
-    """Return 16 hex digits over all settings that the weights depend on: the same training has the same."""
+    """Return 16 hex digits that identify a training: a hash of all settings that its weights depend on."""
     settings = relevant_settings(flatten(config))
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -176,8 +176,8 @@ def fingerprint(config: TrainConfig) -> str:
 def relevant_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings, by dotted keys, without those that the final weights do not depend on.
 
-    A setting that is switched off counts as one that is not there, so that a new setting does not change what earlier
-    versions began.
+    A setting that is switched off is left out, so that a new setting does not change the fingerprints of trainings
+    that earlier versions began.
     """
     irrelevant = {key for key in settings if key.startswith(("spark.", "gate.")) or key in IRRELEVANT_SETTINGS}
     for key, (neutral, dependent) in SWITCHED_OFF.items():
@@ -207,7 +207,7 @@ def _delete_abandoned(root: Path) -> None:
 
 
 def _read_verified_state(file: Path) -> dict[str, Any] | None:
-    """Read a checkpoint's state; None where the file's sha256 is not the one in its name."""
+    """Read a checkpoint's state; None if the file's sha256 is not the one in its name."""
     try:
         return _read_state(file) if _sha256(file) == file.stem.partition("-")[2] else None
     except OSError:

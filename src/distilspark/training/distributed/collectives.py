@@ -60,7 +60,7 @@ def all_reduce_mean(tensors: Sequence[Any], world_size: int, key: int) -> list[A
 def all_reduce_rows(gradient: Any, world_size: int) -> Any:
     """Return the mean of an embedding's sparse gradient over all workers: the rows that any of them has.
 
-    A collective has one shape for ever. So the rows travel padded to a power of two, each of which has its own key.
+    A collective's shape is fixed. So the rows are padded to a power of two, and each power has its own key.
     """
     rows = gradient.indices
     own = tf.scatter_nd(rows[:, None], tf.ones_like(rows, tf.float32), gradient.dense_shape[:1])
@@ -75,7 +75,7 @@ def all_reduce_rows(gradient: Any, world_size: int) -> Any:
 
 
 class AllReduceAdam(FusedAdam):
-    """`FusedAdam` on the mean of all workers' gradients; of an embedding, only the rows of their batches travel."""
+    """`FusedAdam` on the mean of all workers' gradients; of embeddings, only the batches' rows are exchanged."""
 
     def __init__(self, *, world_size: int, **settings: Any) -> None:
         """`settings`: those of `FusedAdam`."""

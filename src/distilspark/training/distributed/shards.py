@@ -16,7 +16,7 @@ from distilspark.training.batches import BatchSettings, TrainingBatches
 
 @dataclass(frozen=True)
 class Shard:
-    """A worker's place among all workers."""
+    """A worker's rank, and the sizes of all workers' shards."""
 
     rank: int
     sizes: tuple[int, ...]  # rows of every worker's shard, in the order of ranks; none of them 0
@@ -30,7 +30,7 @@ class Shard:
 class ShardBatches(TrainingBatches):
     """A worker's part of every global batch. All workers take the same number of steps, whatever their shards' sizes.
 
-    A global batch is the union of all workers' batches of a step. At the same step all workers have rows of like
+    A global batch is the union of all workers' batches of a step. At the same step all workers have rows of similar
     length, so that none waits long for another. Row weights make the mean over the workers' means the mean over all
     rows.
     """

@@ -35,11 +35,11 @@ from distilspark.training.distributed.strategy import CollectiveWorkers
 from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.targets import TargetTransform
 
-POLL_SECONDS = 1.0  # between two looks at the workers' checkpoints
+POLL_SECONDS = 1.0  # between two reads of the workers' checkpoints
 FORWARDED = ("DISTILSPARK_", "HF_")  # prefixes of the driver's environment variables that workers get
 PYTHON_ERROR = re.compile(r"^((?!java|org|py4j)[\w.]*(?:Error|Exception))(: .+)$", re.MULTILINE)
 JAVA_ERROR = re.compile(r"Exception: (.+)")
-PRETRAINED = "pretrained"  # in the shared folder: the checkpoint of a first training
+PRETRAINED = "pretrained"  # in the shared folder: the pretrained checkpoint
 COLUMNS = ("id", "split", "label", "token_ids", "tokens", "unknown_tokens")  # that workers read
 
 
@@ -55,7 +55,7 @@ class WorkerSettings:
     environment: dict[str, str]
 
     def find_checkpoints(self) -> CheckpointOptions:
-        """Look into the checkpoint folder."""
+        """Return the options of the shared checkpoint folder."""
         every = str(self.config.training.checkpoint_every)
         return CheckpointOptions(CheckpointFolder(Path(self.checkpoint_folder)), every, self.run_id, self.data_digest)
 
@@ -85,7 +85,7 @@ def run_training_stage(rows: DataFrame, settings: WorkerSettings, poll: Callable
     shard = F.when(F.col("split") == "train", F.pmod(F.xxhash64("id"), F.lit(workers))).otherwise(0).cast("int")
     sharded = rows.select(*COLUMNS, shard.alias("shard")).repartitionById(workers, "shard")
     with _source_archive() as archive:
-        rows.sparkSession.sparkContext.addPyFile(archive)  # tasks that start after it have it
+        rows.sparkSession.sparkContext.addPyFile(archive)  # tasks that start later have it
         trained = sharded.mapInArrow(lambda batches: _run_worker(settings, batches), "rank int", barrier=True)
         # Spark only repeats a barrier stage that comes before a shuffle
         _run_in_thread(lambda: trained.repartition(1).collect(), poll)
@@ -176,13 +176,13 @@ def _train_shard(settings: WorkerSettings, context: BarrierTaskContext, rows: pd
 
 
 def _examples(rows: pd.DataFrame) -> Examples:
-    """Sort by id, so that batches do not depend on Spark's partitions."""
+    """Return rows sorted by id, so that batches do not depend on Spark's partitions."""
     ordered = rows.sort_values("id")
     return Examples(Encoded.from_frame(ordered), ordered["label"].to_numpy(dtype=float))
 
 
 def _exchange_addresses(context: BarrierTaskContext, size: int) -> tuple[Shard, tuple[str, ...]]:
-    """Choose a port, and learn all workers' addresses and the sizes of their shards."""
+    """Choose a port; return this worker's shard and all workers' addresses."""
     rank = context.partitionId()
     host = context.getTaskInfos()[rank].address.partition(":")[0]
     messages = context.allGather(f"{host}:{find_free_port()} {size}")
@@ -212,7 +212,7 @@ def _agree_on_checkpoint(settings: WorkerSettings, context: BarrierTaskContext) 
 
 
 def find_free_port() -> int:
-    """Return a port that no process listens at."""
+    """Return a port that no process listens on."""
     with socket.socket() as free:
         free.bind(("", 0))
         return int(free.getsockname()[1])

@@ -47,10 +47,10 @@ class Strategy(Protocol):
         """Return the loss that Keras minimises and reports, from the loss of one process's rows."""
 
     def fit_class_weights(self, target: TargetTransform) -> ClassWeights | None:
-        """Return the class weights that Keras's `fit` has to apply; None where the batches have them."""
+        """Return the class weights that Keras's `fit` has to apply; None if the batches have them."""
 
     def make_callbacks(self, chief_callbacks: Callbacks) -> Callbacks:
-        """Return this process's callbacks but for checkpoints; only the chief has `chief_callbacks`."""
+        """Return this process's callbacks except the checkpoint saver; only the chief has `chief_callbacks`."""
 
     def offset_dropout_seeds(self, network: keras.Model) -> None:
         """Give every process its own dropout masks, in place."""
@@ -79,7 +79,7 @@ class SingleProcess:
         return target.class_weights
 
     def make_callbacks(self, chief_callbacks: Callbacks) -> Callbacks:
-        """Return the chief's."""
+        """Return the chief's callbacks."""
         return chief_callbacks
 
     def offset_dropout_seeds(self, network: keras.Model) -> None:
@@ -128,7 +128,7 @@ class CollectiveWorkers:
 
 
 class WorkerSync(keras.callbacks.Callback):  # type: ignore[misc]
-    """After each epoch: checks that all workers have the same weights, and stops where the chief stops.
+    """A callback that checks after each epoch that all workers have the same weights, and stops when the chief stops.
 
     Must come after early stopping, and before the checkpoints.
     """
@@ -139,7 +139,7 @@ class WorkerSync(keras.callbacks.Callback):  # type: ignore[misc]
         self.all_gather = all_gather
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Exchange digests and decisions.
+        """Exchange the digests of the weights and the decisions to stop.
 
         Raises:
             WorkError: the weights differ.
@@ -161,7 +161,7 @@ def _batch_settings(config: TrainingConfig) -> BatchSettings:
 
 
 def make_targets(examples: Examples, target: TargetTransform) -> NDArray[np.float32]:
-    """Return the labels (n,) on the network's scale; with a teacher what `DistillationLoss` takes, (n, 2 + units)."""
+    """Return the labels (n,) on the network's scale; with a teacher, `DistillationLoss`'s, (n, 2 + units)."""
     labels = target.scale.standardize(examples.labels)
     if examples.soft is None:
         return labels.astype(np.float32)
