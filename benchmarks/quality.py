@@ -71,7 +71,15 @@ def check_settings(runs: list[dict[str, Any]]) -> None:
 
 
 def _settings(params: dict[str, str]) -> dict[str, str]:
-    wanted = ("training.", "model.name", "model.pooling", "data.source", "features.text")
+    wanted = (
+        "training.",
+        "model.name",
+        "model.pooling",
+        "model.layers",
+        "model.freeze",
+        "data.source",
+        "features.text",
+    )
     return {name: value for name, value in sorted(params.items()) if name.startswith(wanted)}
 
 

@@ -39,8 +39,12 @@ def quality() -> str:
         found = results(f"quality_{task}")
         rest = ", ".join(f"{TITLES[name]} {short(found['summary'][f'dev/{name}']['mean'])}" for name in others)
         score = f"{TITLES[headline]} {spread(found['summary'][f'dev/{headline}'])}"
-        rows.append((f"`{task}`", score, rest, str(len(found["seeds"]))))
-    return table(("task", "headline metric: mean ± standard deviation (lowest to highest)", "others", "seeds"), rows)
+        settings = found["runs"][0]["params"]
+        model = f"`{settings['model.name']}`"
+        if generated := int(settings.get("training.pretraining.rows", 0)):
+            model += f", after {generated:,} generated rows"
+        rows.append((f"`{task}`", model, score, rest, str(len(found["seeds"]))))
+    return table(("task", "model", "mean ± standard deviation (lowest to highest)", "others", "seeds"), rows)
 
 
 def spread(summary: Mapping[str, float]) -> str:

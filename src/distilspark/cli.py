@@ -27,6 +27,7 @@ COMMANDS = {
 }
 SERVICES = {"server"}  # need no Java, keep the terminal, end when they are stopped, and are no MLflow entry points
 STARTED_BY = "--started-by"  # in MLproject, with the process id of `mlflow run`
+INTERRUPTED = 130  # exit code
 HYDRA_FOLDERS = {"hydra.run.dir", "hydra.sweep.dir"}
 HYDRA_FLAGS = {
     *("--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--shell-completion"),
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     except WorkError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", INTERRUPTED)
     return 0
 
 
