@@ -259,7 +259,7 @@ def test_work_error_exits_with_1_and_names_the_log(environment: dict[str, str], 
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stderr.count("\n") == 2, ended.stderr
-    log = Path(ended.stderr.rpartition("The whole story: ")[2].strip())
+    log = Path(ended.stderr.rpartition("Details: ")[2].strip())
     assert log == tmp_path / "out" / "train.log"
     assert "Traceback" in log.read_text()
 

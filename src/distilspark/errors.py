@@ -17,7 +17,7 @@ def wrap_unexpected(error: Exception, log: Path) -> Exception:
     """Return user and work errors unchanged; wrap anything else in a `WorkError` that points to the log."""
     if isinstance(error, (UserError, WorkError)):
         return error
-    story = f"\nThe whole story: {log}" if log.is_file() else ""
+    story = f"\nDetails: {log}" if log.is_file() else ""
     return WorkError(f"{type(error).__name__}: {one_line(error)}{story}")
 
 

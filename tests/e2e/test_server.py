@@ -305,7 +305,7 @@ def test_wrong_password_fails_within_a_minute(server: Server, tmp_path: Path, co
 
 def test_missing_password_fails_within_a_minute(server: Server, tmp_path: Path) -> None:
     said = refused_command(server.place, tmp_path, "train", MLFLOW_TRACKING_URI=server.url)
-    assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses who does not give a user")
+    assert said.startswith(f"2 distilspark: the tracking server {server.url} refuses requests without a username")
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "promote"])

@@ -86,7 +86,7 @@ def test_card_agrees_with_its_run(compose_config: Composer, run: Run) -> None:
         f"| train | 6841 | `{DIGESTS['train']}` |",
         f"| dev | 1043 | `{DIGESTS['dev']}` |",
         f"- licence: {config.task.license}",
-        "- rows of dev that stand in train too: 18",
+        "- rows of dev that are also in train: 18",
         "| mcc | 0.3100 | 0.2500 | 0.3700 | 0.0000 |",
         "| domain: out | 543 | 0.8990 |",
         "- What is longer than 64 tokens is cut: 1.2 % of dev.",

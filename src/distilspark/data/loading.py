@@ -190,8 +190,6 @@ def _split(good: DataFrame, task: TaskConfig, data: DataConfig) -> DataFrame:
 
 def _report(located: Located, counts: dict[str, int]) -> None:
     log.info("data: %s, %s", located.source, ", ".join(f"{key.removeprefix('data/')} {n}" for key, n in counts.items()))
-    if repeated := counts["data/duplicates_train_dev"]:
-        log.warning("%d rows of dev stand in train too: their metrics flatter the model", repeated)
     if contradictions := counts["data/contradictions_train"]:
         log.warning("%d texts of train have more than one label", contradictions)
 

@@ -82,7 +82,7 @@ def _build_with_layers(source: Path, layers: list[int], target: Path) -> None:
 
 def _check_cached(folder: Path, expected: str | None) -> None:
     """Check the weights against the digest `expected`; if that is None, against the recorded one."""
-    way_out = f"delete {folder} and run again: it is fetched anew"
+    way_out = f"delete {folder} and run again: it is downloaded again"
     try:
         recorded = json.loads((folder / RECORD).read_text())["sha256"]
     except (OSError, ValueError, KeyError) as error:

@@ -45,7 +45,9 @@ def load_contender(registry: PromoteRegistryConfig, version: str, task: TaskConf
     own.mkdir()
     found = load_task_model(f"models:/{name}/{version}", task, own, registry).found
     if found.run_id is None:
-        raise UserError(f"version {version} of {name} has no run: nobody knows what it was trained on. Train it anew")
+        raise UserError(
+            f"version {version} of {name} has no run, so the rows that it was trained on are unknown. Train it again"
+        )
     return Contender(found, found.run_id)
 
 

@@ -78,5 +78,5 @@ def training_texts(run_id: str) -> Hashes:
             return pd.read_parquet(file)["hash"].to_numpy()
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"run {run_id} has no {path}, which tells what its model was trained on. Train it anew"
+            f"run {run_id} has no {path}, the list of the texts that its model was trained on. Train it again"
         ) from error

@@ -26,7 +26,7 @@ SAMPLE_LICENSE = "the project's own, MIT: a grammar of it generates the sentence
 UNKNOWN = "unknown: the weights are the caller's own"
 GATE = "\n## Gate\n\n"
 LIMITS = {
-    "sample": "It learnt and was judged on generated sentences: its figures say nothing about text that people wrote.",
+    "sample": "It was trained and evaluated on generated sentences: its figures say nothing about human text.",
     "files": "It was trained on files of the caller's: read its figures as those of their kind of text.",
     "hub": "It was trained on GLUE's sentences, English of its sources: expect less of any other text.",
 }
@@ -129,7 +129,7 @@ def _data_facts(task: TaskConfig, run: Run) -> dict[str, str]:
         "source": source,
         "licence": licenses.get(source, task.license),
         "bad rows left out": f"{metrics['data/rows_bad']:.0f}",
-        "rows of dev that stand in train too": f"{metrics['data/duplicates_train_dev']:.0f}",
+        "rows of dev that are also in train": f"{metrics['data/duplicates_train_dev']:.0f}",
     }
 
 

@@ -119,7 +119,7 @@ def _is_refusal(error: Exception) -> bool:
 
 def _who() -> str:
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-    return f"the user {user} with this password" if user else "who does not give a user and a password"
+    return f"the user {user} with this password" if user else "requests without a username and a password"
 
 
 @contextmanager

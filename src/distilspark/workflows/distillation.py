@@ -138,7 +138,7 @@ def check_unseen(teacher: Teacher, dev: pd.DataFrame, most: float) -> None:
         raise UserError(
             f"training.teacher={teacher.name} was trained on {known} of the {len(dev)} rows of dev "
             f"({known / len(dev):.1%}), more than training.distillation.max_overlap={most:g}: its student would have "
-            "learnt from them. Choose a teacher that was trained beside the same dev, or other data"
+            "learnt from them. Choose a teacher that was trained on other rows than dev, or other data"
         )
 
 

@@ -65,13 +65,11 @@ def report_overlap(model: TaskModel, dev: EvaluationSet) -> None:
     try:
         known = overlap(dev.rows, training_texts(model.found.run_id or "none"))
     except UserError:
-        print_line(
-            "whether the model was trained on some of these rows is not known: its training's run is out of reach"
-        )
+        print_line("whether the model was trained on some of these rows is not known: its training run cannot be read")
         return
     mlflow.log_metric("data/overlap", known)
     if known:
-        print_line(f"the model has seen {known} of these rows in training: their metrics flatter it")
+        print_line(f"the model has seen {known} of these rows in training: metrics on them are too optimistic")
 
 
 def report_evaluation(config: EvaluateConfig, model: TaskModel, dev: EvaluationSet, evaluation: Evaluation) -> None:

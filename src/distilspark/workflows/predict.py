@@ -105,7 +105,7 @@ def _explain_lost_store(config: PredictConfig) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         raise WorkError(
-            f"what was scored is in {config.output}, but MLflow could not be told: {first_line(error)}. "
+            f"what was scored is in {config.output}, but MLflow could not be updated: {first_line(error)}. "
             "The manifest there has the figures"
         ) from error
 

@@ -99,7 +99,7 @@ def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) ->
     print_line(f"data: {datasets.source} ({sizes} rows)")
     report_bad_rows(len(datasets.bad_rows), bad_rows)
     if repeated := datasets.counts["data/duplicates_train_dev"]:
-        print_line(f"{repeated} rows of dev stand in train too: their metrics flatter the model")
+        print_line(f"{repeated} rows of dev are in train too: metrics on them are too optimistic")
     mlflow.set_tag("data.source", datasets.source)
     mlflow.log_metrics({name: float(count) for name, count in datasets.counts.items()})
     return datasets

@@ -114,7 +114,7 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
         if state.get("origin") != self.origin:
             raise UserError(
                 "training.resume=true: the interrupted training had other rows, another teacher, another checkpoint or "
-                "another version of TensorFlow or Keras. Set training.resume=false to start anew"
+                "another version of TensorFlow or Keras. Set training.resume=false to start over"
             )
         assign_variables(network.variables, _group(arrays, "network"))
         assign_variables(network.optimizer.variables, _group(arrays, "optimizer"))
