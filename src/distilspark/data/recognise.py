@@ -168,6 +168,7 @@ def _recognise_text(
     for head in _heads(lines):
         roles = _with_keys(_roles(head.rows[0], task), task, file)
         if _is_complete(roles, task, require_label):
+            _check_unambiguous(head.rows[0], roles, file)
             columns = unique_names(head.rows[0])
             return head.as_format(gzipped, True, columns, roles, _new_keys(file, columns))
     for head in _heads(lines):
@@ -177,6 +178,13 @@ def _recognise_text(
                 roles = _with_keys({name: name for name in layout if name != "-"}, task, file)
                 return head.as_format(gzipped, False, columns, roles, _new_keys(file, columns))
     return None
+
+
+def _check_unambiguous(header: list[str], roles: dict[str, str], file: InputFile) -> None:
+    """Raise `UserError` if a column that the task reads stands in the header more than once."""
+    for name in sorted(set(roles.values())):
+        if header.count(name) > 1:
+            raise UserError(f"{file.uri} has {header.count(name)} columns {name}. Rename those that should not be read")
 
 
 def _heads(lines: list[str]) -> Iterable[_Head]:
