@@ -276,21 +276,6 @@ def test_json_values_that_are_not_text_are_bad_rows_in_training_and_scoring(
     assert scored == [None if reason and "not text" not in reason else reason for reason in expected]
 
 
-def test_json_with_a_repeated_key_is_a_bad_row(
-    spark: SparkSession, cola: TaskConfig, rows: Read, tmp_path: Path
-) -> None:
-    """Most parsers keep the last value without a word."""
-    lines = [
-        '{"sentence": "A cat.", "sentence": "A dog.", "label": 1}',
-        '{"sentence": "A cat.", "label": 1, "note": {"a": 1, "a": 2}}',
-        '{"sentence": "A cat.", "label": 1}',
-    ]
-    file = write(tmp_path / "rows.jsonl", "\n".join(lines))
-    expected = ["has the key sentence more than once", "has the key a more than once", None]
-    trained = read_rows(spark, cola, str(file), require_label=True).collect()
-    assert [row["problem"] for row in trained] == [row["problem"] for row in rows(file)] == expected
-
-
 @pytest.mark.parametrize("name, separator", [("rows.csv", ","), ("rows.tsv", "\t")])
 def test_header_with_a_repeated_text_column_is_refused(rows: Read, tmp_path: Path, name: str, separator: str) -> None:
     content = f"id{separator}sentence{separator}sentence\n1{separator}A cat.{separator}A dog.\n"

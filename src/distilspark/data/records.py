@@ -58,10 +58,6 @@ class Record(NamedTuple):
     problem: str | None  # the reason why it cannot be read; null for a good one
 
 
-class RepeatedKeyError(ValueError):
-    """A JSON object that has a key more than once: parsers differ in the value that they take."""
-
-
 class UnreadableError(ValueError):
     """A file that cannot be split into records; the message ends a sentence that begins with the file's name."""
 
@@ -247,9 +243,9 @@ def _json_records(lines: Iterator[tuple[str, bool]], known: Format, starts_file:
         if not line.strip():
             continue
         raw = line.removesuffix("\r")
-        found, problem = parse_object(raw)
-        if problem:
-            yield Record([None] * len(known.columns), {}, raw, problem)
+        found = parse_object(raw)
+        if found is None:
+            yield Record([None] * len(known.columns), {}, raw, "not a JSON object")
             continue
         if "\\u" in raw:
             found, valid = _without_surrogates(found, valid)
@@ -271,24 +267,13 @@ def _wrong_type(found: dict[str, Any], known: Format) -> str | None:
     return next((f"{role} is not text but {_noun(wrong[role])}" for role in sorted(wrong)), None)
 
 
-def parse_object(line: str) -> tuple[dict[str, Any], str | None]:
-    """Parse a line of JSON Lines; return its object, and the reason if it has none that is unambiguous."""
+def parse_object(line: str) -> dict[str, Any] | None:
+    """Parse a line of JSON Lines; None if it is no JSON object."""
     try:
-        found = json.loads(line, object_pairs_hook=_unambiguous)
-    except RepeatedKeyError as error:
-        return {}, str(error)
+        found = json.loads(line)
     except (ValueError, RecursionError):
-        found = None
-    return (found, None) if isinstance(found, dict) else ({}, "not a JSON object")
-
-
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise RepeatedKeyError(f"has the key {repeated} more than once")
-    return found
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _json_value(value: Any, kind: str) -> Any:

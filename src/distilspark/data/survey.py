@@ -172,7 +172,7 @@ def _joined_by_stray_quotes(plain: _Trial, chosen: _Trial) -> str | None:
 def _kinds_by_key(lines: Iterable[bytes]) -> dict[str, list[str]]:
     kinds: dict[str, set[str]] = {}
     for line, _ in decode(lines, starts_file=True):
-        for key, value in parse_object(line)[0].items():
+        for key, value in (parse_object(line) or {}).items():
             kinds.setdefault(key, set()).add(_kind(value))
     return {key: sorted(found) for key, found in kinds.items()}
 
