@@ -1,4 +1,4 @@
-"""What is printed to the terminal, and what goes to the log file."""
+"""Output to the terminal and to the log file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the sweepers plan jobs from a command line and search; nothing is trained."""
+"""The sweepers plan jobs from a command line, and search; nothing is trained."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, type[Any]] = {
     "compare": config.CompareConfig,
     "server": config.ServerConfig,
 }
-CHOICES = {"train": ["model=distilbert"]}  # `auto` has no values of its own
+CHOICES = {"train": ["model=distilbert"]}  # `auto` sets no values itself
 NAMES = {int: "whole number", float: "number", str: "text", bool: "`true` \\| `false`", Any: "anything"}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 RECIPE = re.compile(r"model\.recipe\.\$\{task\.head\}\.(\w+)")

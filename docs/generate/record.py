@@ -62,8 +62,10 @@ def run(arguments: str, folder: Path) -> str:
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
     }
     searched = f"hydra.searchpath=[file://{folder}/conf]"
-    anew = ["training.resume=false"] if arguments.startswith("train") else []  # whatever an earlier recording left
-    command = [sys.executable, "-m", "distilspark", *arguments.split(), *anew, searched]
+    fresh = (
+        ["training.resume=false"] if arguments.startswith("train") else []
+    )  # ignore an earlier recording's checkpoints
+    command = [sys.executable, "-m", "distilspark", *arguments.split(), *fresh, searched]
     ended = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     if ended.returncode:
         sys.exit(f"{arguments} ended with {ended.returncode}:\n{ended.stdout}")

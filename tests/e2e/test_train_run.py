@@ -1,4 +1,4 @@
-"""What a training logs to MLflow: status, params, metrics, tags, datasets, artifacts, registry."""
+"""A training logs status, params, metrics, tags, datasets, artifacts and a registered version to MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is logged for an evaluation: metrics, images, tables and the description."""
+"""An evaluation logs metrics, images, tables and the description."""
 
 from __future__ import annotations
 

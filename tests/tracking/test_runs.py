@@ -1,4 +1,4 @@
-"""How a run ends in every case, and what it records about itself, in a real store."""
+"""The end of a run in every case, and its own records, in a real store."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_gradients_of_repeated_tokens_are_summed() -> None:
 
 
 def test_embedding_rows_missing_from_a_batch_are_not_updated() -> None:
-    """Rows 0 and 1 alternate. Each has moments of its own two steps, with the rate and bias correction of the step."""
+    """Rows 0 and 1 alternate. Each has the moments of two steps, with the rate and bias correction of the step."""
     optimizer, variable = (
         FusedAdam(0.1, weight_decay=0.5, global_clipnorm=1.0),
         keras.Variable(np.ones((2, 1), np.float32)),
