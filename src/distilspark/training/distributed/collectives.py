@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from distilspark.errors import WorkError
-from distilspark.training.optimizer import FusedAdam, sum_rows
+from distilspark.training.optimizer import FusedAdam
 
 GROUP_KEY = 1  # of all workers
 # Keys of the collectives of a step; ROWS_KEY + n is that of 2^n rows.
@@ -88,7 +88,7 @@ class AllReduceAdam(FusedAdam):
         dense = [gradient for gradient, sparse in zip(grads, is_sparse, strict=True) if not sparse]
         means = iter(all_reduce_mean(dense, self.world_size, GRADIENTS_KEY))
         averaged = [
-            all_reduce_rows(sum_rows(gradient), self.world_size) if sparse else next(means)
+            all_reduce_rows(gradient, self.world_size) if sparse else next(means)
             for gradient, sparse in zip(grads, is_sparse, strict=True)
         ]
         super().apply(averaged, trainable_variables)
