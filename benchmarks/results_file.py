@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from distilspark.processor import cpu_flags
 from distilspark.tracking.runs import git
 
 RESULTS = Path(__file__).parent / "results"
@@ -50,11 +51,4 @@ def _processor() -> str:
         return platform.processor()
     lines = information.read_text().splitlines()
     name = next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
-    return f"{name} ({', '.join(sorted(FLAGS & processor_flags())) or 'no AVX2'})"
-
-
-def processor_flags() -> set[str]:
-    """Return the processor's flags from `/proc/cpuinfo`, if it exists."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
+    return f"{name} ({', '.join(sorted(FLAGS & cpu_flags())) or 'no AVX2'})"

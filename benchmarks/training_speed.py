@@ -23,15 +23,16 @@ from tqdm import tqdm
 from distilspark.config import TrainConfig, from_hydra
 from distilspark.model.checkpoints import fetch
 from distilspark.paths import CONF, ROOT
+from distilspark.processor import multiplies_bfloat16
 from glue import NAME, read_cola, read_stsb
-from results_file import machine, processor_flags, write_results
+from results_file import machine, write_results
 
 HERE = Path(__file__).parent
 RIVALS_PYTHON = HERE / "rivals" / ".venv" / "bin" / "python"
 SIZES = {"minilm": "6 layers, 384 wide", "grammar": "DistilBERT's size: 6 layers, 768 wide"}
 OUTPUTS = {"cola": 2, "stsb": 1}
-HAS_BFLOAT16 = bool({"avx512_bf16", "amx_bf16"} & processor_flags())
-WAYS = ["ours", "trainer_float32", *(["trainer_bfloat16"] if HAS_BFLOAT16 else []), "padded"]
+PRECISIONS = ["float32", *(["bfloat16"] if multiplies_bfloat16() else [])]
+WAYS = [*(f"{name}_{precision}" for precision in PRECISIONS for name in ("ours", "trainer")), "padded_float32"]
 
 
 def main() -> None:
@@ -75,7 +76,8 @@ def measure(way: str, model: str, task: str, rows: Path, chosen: argparse.Namesp
         arguments = [str(fetch_checkpoint(model)), str(rows), str(OUTPUTS[task]), *common, precision]
         command = [str(RIVALS_PYTHON), str(HERE / "rivals" / "trainer.py"), *arguments]
     else:
-        command = [sys.executable, str(HERE / "train_steps.py"), way, task, model, str(rows), *common]
+        arguments = [name, task, model, str(rows), *common, precision]
+        command = [sys.executable, str(HERE / "train_steps.py"), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -89,9 +91,10 @@ def fetch_checkpoint(model: str) -> Path:
 
 
 def compare(ways: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Return our median rows a second divided by that of each other way."""
+    """Return our median rows a second divided by that of each other way in the same precision."""
     medians = {way: median(each["rows_per_second"] for each in measured) for way, measured in ways.items()}
-    return {way: round(medians["ours"] / speed, 2) for way, speed in medians.items() if way != "ours"}
+    others = [(way, speed) for way, speed in medians.items() if not way.startswith("ours_")]
+    return {way: round(medians[f"ours_{way.partition('_')[2]}"] / speed, 2) for way, speed in others}
 
 
 if __name__ == "__main__":

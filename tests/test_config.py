@@ -42,6 +42,7 @@ ABLATIONS = {  # the heads that each ablation applies to
     "loss": {"regression"},
     "pooling": BOTH,
     "pretraining": BOTH,
+    "precision": BOTH,
     "refit": BOTH,
     "reinitialize_layers": BOTH,
     "sample_fraction": BOTH,

@@ -19,6 +19,7 @@ from distilspark.errors import UserError
 from distilspark.heads import HEADS, Head
 from distilspark.metrics import METRICS, Metric
 from distilspark.paths import from_caller
+from distilspark.processor import multiplies_bfloat16
 
 T = TypeVar("T")
 Precision = Literal["float32", "int8"]
@@ -37,6 +38,11 @@ config = partial(dataclass, frozen=True, config=ConfigDict(extra="forbid", allow
 def _split(value: Any) -> Any:
     """Split a comma-separated list from an environment variable."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _fastest(value: str) -> str:
+    """Replace `auto` by the number format that this machine multiplies fastest."""
+    return ("bfloat16" if multiplies_bfloat16() else "float32") if value == "auto" else value
 
 
 def _number(name: str) -> float | None:
@@ -222,6 +228,7 @@ class TrainingConfig:
     loss: Literal["cross_entropy", "mse", "huber"]
     standardize_labels: bool  # regression: fit (label - mean) / standard deviation of the training labels
     class_weights: Literal["balanced", "off"]
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], AfterValidator(_fastest)]  # of layers' computations
     bucket_width: Positive  # tokens: a batch is padded to the next multiple of it
     threshold: Literal["tuned"] | Probability  # two labels: the second is predicted if it is more probable than this
     validate_every: Annotated[float, Field(gt=0, le=1)] | None  # fraction of an epoch; None: once an epoch

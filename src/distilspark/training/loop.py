@@ -22,6 +22,7 @@ from distilspark.training.batches import Examples, TrainingBatches
 from distilspark.training.callbacks import BestEpoch, EpochLogger, EpochReporter, Validation
 from distilspark.training.checkpoint.state import CheckpointOptions, CheckpointSaver, Position, TrainedState
 from distilspark.training.distributed.strategy import SINGLE_PROCESS, Strategy
+from distilspark.training.precision import computing_in
 from distilspark.training.prediction import Predictor
 from distilspark.training.targets import ClassWeights, TargetTransform, fold_label_scale
 
@@ -241,7 +242,7 @@ def run_training(
     strategy.offset_dropout_seeds(network)
     first, _ = batches.part_at(start.epoch, start.step)
     class_weights = None if config.teacher else strategy.fit_class_weights(target)  # a teacher's targets include them
-    with reporter.progress:
+    with reporter.progress, computing_in(network, config.precision):
         train_parts(network, batches, range(first, reporter.parts), callbacks, class_weights)
     if strategy.is_chief:
         keeper.restore_best_weights_to(network)

@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 from distilspark.features.buckets import pad, scoring_batches
 from distilspark.features.encoding import Encoded
 from distilspark.training.batches import INPUTS
+from distilspark.training.precision import computing_in
 
 Outputs = NDArray[np.float32]
 
 
 class Predictor:
-    """A network's forward pass, traced once for batches of every shape."""
+    """A network's forward pass in float32, traced once for batches of every shape."""
 
     def __init__(self, network: keras.Model, batch_tokens: int, bucket_width: int) -> None:
         """`batch_tokens`: padded tokens in one call; `bucket_width`: a batch is padded to the next multiple of it."""
         self.network, self.batch_tokens, self.bucket_width = network, batch_tokens, bucket_width
-        self._forward = tf.function(lambda inputs: network(inputs, training=False), input_signature=[INPUTS])
+        self._forward = tf.function(self._call_network, input_signature=[INPUTS])
 
     def raw_outputs(self, encoded: Encoded) -> Outputs:
         """Return logits or values, (n, units), in the order of `encoded`."""
@@ -32,3 +33,7 @@ class Predictor:
             inputs: Any = pad([encoded.token_ids[row] for row in rows], self.bucket_width)
             outputs[rows] = self._forward({name: tf.constant(value) for name, value in inputs.items()}).numpy()
         return outputs
+
+    def _call_network(self, inputs: Any) -> Any:
+        with computing_in(self.network, "float32"):
+            return self.network(inputs, training=False)

@@ -99,14 +99,16 @@ def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, 
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
     if settings.model.freeze:  # left out if empty: earlier versions wrote checkpoints without the key
         model["model.freeze"] = settings.model.freeze
-    training = flatten(settings.training, "training").items()
+    training = flatten(settings.training, "training")
+    if settings.training.precision == "float32":  # as above
+        del training["training.precision"]
     return {
         "checkpoint": f"{checkpoint.name} {file_digest(checkpoint / WEIGHTS)}",
         "grammar": GRAMMAR_VERSION,
         "rows": rows,
         "task": [settings.task.name, settings.task.head, settings.task.metric],
         **model,
-        **{name: value for name, value in training if not name.startswith(OTHERS)},
+        **{name: value for name, value in training.items() if not name.startswith(OTHERS)},
     }
 
 

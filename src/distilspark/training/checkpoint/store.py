@@ -47,6 +47,7 @@ SWITCHED_OFF: dict[str, tuple[Any, set[str]]] = {
     "data.unlabelled": (None, {"data.unlabelled_rows"}),
     "training.teacher": (None, {"training.distillation.temperature", "training.distillation.alpha"}),
     "training.layer_decay": (1.0, set()),
+    "training.precision": ("float32", set()),
     "training.validate_every": (None, set()),
     "model.layers": (None, set()),
     "model.freeze": ([], set()),
