@@ -22,6 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from distilspark.paths import ROOT
 from distilspark.tracking.runs import use_project_store
 from results_file import RESULTS, machine, write_results
+from sentences import predict_sentences
 
 KEPT = ("dev/", "val/", "baseline/", "train/best_epoch", "time/")
 
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
-    """Run one training as a user would start it; return its metrics."""
+    """Run one training as a user would start it; return its metrics, and its predictions of example sentences."""
     parameters = [f"task={task}", f"training.seed={seed}", *overrides]
     options = ["--env-manager", "local", "--experiment-name", f"distilspark-{task}"]
     command = ["mlflow", "run", ".", *options, *(word for each in parameters for word in ("-P", each))]
@@ -54,7 +55,9 @@ def train(task: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     newest = mlflow.search_runs(experiment_names=[f"distilspark-{task}"], max_results=1, output_format="list")[0]
     metrics = {name: value for name, value in newest.data.metrics.items() if name.startswith(KEPT)}
     commit = newest.data.tags.get(MLFLOW_GIT_COMMIT, "unknown")[:12]
-    return {"seed": seed, "commit": commit, "params": _settings(newest.data.params), **dict(sorted(metrics.items()))}
+    sentences = predict_sentences(task, f"models:/{newest.outputs.model_outputs[0].model_id}")
+    settings = _settings(newest.data.params)
+    return {"seed": seed, "commit": commit, "params": settings, **dict(sorted(metrics.items())), "sentences": sentences}
 
 
 def known_runs(name: str) -> dict[int, dict[str, Any]]:

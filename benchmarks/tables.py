@@ -47,6 +47,17 @@ def quality() -> str:
     return table(("task", "model", "mean ± standard deviation (lowest to highest)", "others", "seeds"), rows)
 
 
+def sentences() -> str:
+    """Write what the model of the first CoLA seed predicts for example sentences."""
+    first = results("quality_cola")["runs"][0]["sentences"]
+    words = {True: "acceptable", False: "unacceptable"}
+    rows = [
+        (each["sentence"], words[each["acceptable"]], f"{words[each['predicted']]} ({short(each['probability'], 2)})")
+        for each in first
+    ]
+    return table(("sentence", "is", "the model says (probability)"), rows)
+
+
 def spread(summary: Mapping[str, float]) -> str:
     """Write the mean and spread over seeds."""
     mean, deviation, lowest, highest = (short(summary[key]) for key in ("mean", "sd", "lowest", "highest"))
@@ -189,6 +200,7 @@ def sources() -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "quality": quality,
+    "sentences": sentences,
     "scoring-speed": scoring_speed,
     "scoring-memory": scoring_memory,
     "training-speed": training_speed,

@@ -38,6 +38,15 @@ LOWEST = -1e9  # the value of padding in max pooling
 POOLINGS = {"cls": _first_token, "mean": _masked_mean, "max": _masked_max}
 
 
+def gelu(x: Any) -> Any:
+    """Return x · Φ(x), the exact GELU (Hendrycks and Gimpel 2016), by float32's erf.
+
+    Keras computes it by `erfc`, which takes TensorFlow several times as long, and longer still in bfloat16.
+    """
+    wide = ops.cast(x, "float32")
+    return ops.cast(0.5 * wide * (1.0 + ops.erf(wide * np.float32(np.sqrt(0.5)))), x.dtype)
+
+
 def build_network(
     folder: Path,
     head: str,
@@ -68,6 +77,8 @@ def build_network(
     """
     check_layers(folder, reinitialize_layers)
     backbone = keras_hub.models.DistilBertBackbone.from_preset(str(folder), name="distilbert")
+    for layer in backbone.transformer_layers:
+        layer._feedforward_intermediate_dense.activation = gelu
     inputs = {
         "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
         "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
