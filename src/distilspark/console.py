@@ -101,22 +101,22 @@ def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, .
 def progress_bar() -> Progress:
     """Return a progress bar with counts and remaining time; hidden unless we have a terminal to ourselves."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=terminal, transient=True, disable=not _may_move())
+    return Progress(*columns, console=terminal, transient=True, disable=not _shows_progress())
 
 
 @contextmanager
 def working(on: str) -> Iterator[None]:
     """Show a spinner with a label while the block runs; hidden unless we have a terminal to ourselves."""
-    with terminal.status(on) if _may_move() else nullcontext():
+    with terminal.status(on) if _shows_progress() else nullcontext():
         yield
 
 
-def moving_terminal() -> IO[str] | None:
+def progress_terminal() -> IO[str] | None:
     """Return the terminal, for libraries' progress bars; None unless we have a terminal to ourselves."""
-    return terminal.file if _may_move() else None
+    return terminal.file if _shows_progress() else None
 
 
-def _may_move() -> bool:
+def _shows_progress() -> bool:
     return terminal.is_terminal and not prefix
 
 
@@ -155,7 +155,7 @@ def _set_aside(log: Path) -> None:
 
 
 @contextmanager
-def own_log(log: Path) -> Iterator[Path]:
+def log_copy(log: Path) -> Iterator[Path]:
     """Yield a copy, without secrets, of the file that this process logs to; a later run may have renamed it."""
     numbered = log.parent.glob(f"{log.stem}-*{log.suffix}")
     aside = [file for file in numbered if os.path.samestat(file.stat(), os.fstat(2))]

@@ -20,7 +20,7 @@ LANGUAGE = "-Duser.language=en -Duser.country=US"
 # the second compiler (C2) takes half of a short job's CPU; a long job waits for Python
 FIRST_COMPILER = "-XX:TieredStopAtLevel=1"
 UNREACHABLE = re.compile(r"All masters are unresponsive|Failed to connect to master \S+|Connection refused[^\n]*")
-OPTIONS = "spark.settings, spark-defaults.conf, SPARK_SUBMIT_OPTS, PYSPARK_SUBMIT_ARGS and JAVA_TOOL_OPTIONS"
+OPTION_SOURCES = "spark.settings, spark-defaults.conf, SPARK_SUBMIT_OPTS, PYSPARK_SUBMIT_ARGS and JAVA_TOOL_OPTIONS"
 # What the JVM writes, or raises, when it does not start; the first match is the cause. {0} is the match, {1} the
 # pattern's group.
 CAUSES = {
@@ -37,10 +37,10 @@ CAUSES = {
     "folder for temporary files cannot be written: {0}. Mend or unset SPARK_LOCAL_DIRS, spark.local.dir, TMPDIR",
     r"(?m)^(?:Error: )?((?:Unrecognized|Unsupported|Invalid|Improperly|Multiple|Conflicting|Not allowed|Could not find|"
     r"Error occurred during initialization of boot layer).*)": "Java does not start with its options: {1}. "
-    f"Mend them in {OPTIONS}",
+    f"Mend them in {OPTION_SOURCES}",
     r"(?:IllegalArgument|NumberFormat|Spark)\w*Exception: (.+)": "Spark does not start with its settings: {1}. "
-    f"Mend spark.master={{master}}, or what stands in {OPTIONS}",
-    r"(?m)^Error: (.+)": f"Spark does not start: {{1}}. Mend {OPTIONS}",
+    f"Mend spark.master={{master}}, or what stands in {OPTION_SOURCES}",
+    r"(?m)^Error: (.+)": f"Spark does not start: {{1}}. Mend {OPTION_SOURCES}",
     r"(?m)^\S*env: .*": "Spark's start script does not run: {0}. Mend PATH",
 }
 

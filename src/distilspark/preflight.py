@@ -20,8 +20,8 @@ HOW_TO_GET_JAVA = (
 
 
 JAVA_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")  # variables that every `java` reads
-TEMPORARY = ("TMPDIR", "TEMP", "TMP")  # variables, in Python's order
-ROOM = 2**20  # bytes that must be free for temporary files
+TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")  # variables, in Python's order
+MIN_FREE_BYTES = 2**20  # bytes that must be free for temporary files
 
 
 def check_machine() -> None:
@@ -119,11 +119,12 @@ def check_temporary_folder() -> None:
 
     Python would silently use another one.
     """
-    name, folder = next(((name, os.environ[name]) for name in TEMPORARY if os.environ.get(name)), (TEMPORARY[0], ""))
+    name = next((name for name in TEMPORARY_VARIABLES if os.environ.get(name)), TEMPORARY_VARIABLES[0])
+    folder = os.environ.get(name, "")
     try:
         with tempfile.TemporaryFile(dir=folder or None, buffering=0) as file:
-            written = file.write(bytes(ROOM))
-        problem = "" if written == ROOM else "it is full"
+            written = file.write(bytes(MIN_FREE_BYTES))
+        problem = "" if written == MIN_FREE_BYTES else "it is full"
     except OSError as error:
         problem = error.strerror or str(error)
     if problem:

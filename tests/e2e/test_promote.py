@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from pyspark.sql import SparkSession
 
 from distilspark.config import TrainConfig
-from distilspark.tracking.aliases import only_mover
+from distilspark.tracking.aliases import lock_aliases
 from helpers.contenders import NAME, Stable, open_stable, write_rows
 from helpers.processes import TINY, Place, end_group
 
@@ -163,7 +163,7 @@ def test_only_one_of_two_concurrent_promotions_moves_the_aliases(stable: Stable)
     stable.alias(champion=FAIR, challenger=BETTER)
     stable.forgive(BETTER)
     before = {run.info.run_id for run in stable.place.runs(EXPERIMENT)}
-    with only_mover(NAME):
+    with lock_aliases(NAME):
         both = [
             stable.place.start(*command(stable, f"hydra.run.dir={stable.place.folder / str(number)}"))
             for number in (1, 2)

@@ -335,7 +335,7 @@ def test_scoring_stops_when_another_takes_over_its_staging_folder(
     def overtaken(*arguments: Any) -> Any:
         calls.append(arguments[-1].name)
         if len(calls) == 2:
-            monkeypatch.setattr(predict, "only_scoring", lambda paths: nullcontext())
+            monkeypatch.setattr(predict, "lock_output", lambda paths: nullcontext())
             assert score(source, "predict.rows_per_chunk=32")["sentence1"].tolist() == texts
         return real(*arguments)
 
@@ -430,7 +430,7 @@ def test_interrupted_job_resumes_at_its_next_chunk(score: Scoring, monkeypatch: 
     with pytest.raises(UserError, match=r"unfinished scoring that differs in its settings.*predict\.overwrite=true"):
         score(source, small, "predict.max_characters=50")
     with monkeypatch.context() as newer:
-        newer.setattr(staging, "LAYOUT", staging.LAYOUT + 1)
+        newer.setattr(staging, "STAGING_VERSION", staging.STAGING_VERSION + 1)
         with pytest.raises(UserError, match="differs in its layout"):
             score(source, small)
     with pytest.raises(UserError, match="differs in its input"):

@@ -16,7 +16,7 @@ import pytest
 
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring import chunks
-from distilspark.scoring.job import Scored
+from distilspark.scoring.job import ScoringResult
 from distilspark.scoring.stream import score_stream
 from helpers.scorings import Scoring, compose_predict
 
@@ -30,7 +30,7 @@ class Stream:
 
     score: Scoring
     told: list[tuple[int, int, int]] = field(default_factory=list)  # batch, its rows, all rows of this process
-    total: Scored | None = None
+    total: ScoringResult | None = None
 
     def __call__(self, *overrides: str, **which: Any) -> pd.DataFrame:
         """Return the output sorted by `text`; empty if there is none."""
@@ -38,7 +38,7 @@ class Stream:
         config = self.score.config(self.inbox, *settings, *overrides, **which)
         self.told.clear()
 
-        def tell(number: int, batch: Scored, total: Scored) -> None:
+        def tell(number: int, batch: ScoringResult, total: ScoringResult) -> None:
             self.told.append((number, batch.manifest["rows"]["in"], total.manifest["rows"]["in"]))
 
         self.total = score_stream(self.score.spark, config, self.score.fetch(config), tell)

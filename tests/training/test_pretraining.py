@@ -100,7 +100,7 @@ def test_network_classifies_unseen_words_after_pretraining(config: TrainConfig, 
 
 
 def compose_without(config: TrainConfig) -> TrainConfig:
-    return pretraining._first_training(config)
+    return pretraining._pretraining_config(config)
 
 
 @pytest.mark.parametrize("keep_head", [True, False])

@@ -21,7 +21,7 @@ from distilspark.data.splits import SEPARATOR, digests_and_counts, joined, split
 from distilspark.data.validation import check_bad_rows, count_duplicates
 from distilspark.errors import UserError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 UNLABELLED = "unlabelled"  # the split of rows without labels
 CANONICAL = ["id", "sentence1", "sentence2", "label", "source", "split"]
 
@@ -189,9 +189,10 @@ def _split(good: DataFrame, task: TaskConfig, data: DataConfig) -> DataFrame:
 
 
 def _report(located: Located, counts: dict[str, int]) -> None:
-    log.info("data: %s, %s", located.source, ", ".join(f"{key.removeprefix('data/')} {n}" for key, n in counts.items()))
+    shown = ", ".join(f"{key.removeprefix('data/')} {count}" for key, count in counts.items())
+    logger.info("data: %s, %s", located.source, shown)
     if contradictions := counts["data/contradictions_train"]:
-        log.warning("%d texts of train have more than one label", contradictions)
+        logger.warning("%d texts of train have more than one label", contradictions)
 
 
 def _check_filled(counts: dict[str, int], located: Located) -> None:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from distilspark.errors import UserError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def check_bad_rows(bad: pd.DataFrame, rows_read: dict[str, int], max_fraction: float, file: Path) -> None:
@@ -26,7 +26,7 @@ def check_bad_rows(bad: pd.DataFrame, rows_read: dict[str, int], max_fraction: f
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     bad.to_csv(file, index=False)
-    log.warning("%d bad rows are left out (%s): %s", len(bad), _count_reasons(bad), file)
+    logger.warning("%d bad rows are left out (%s): %s", len(bad), _count_reasons(bad), file)
     for split, part in bad.groupby("split"):
         if len(part) > max_fraction * rows_read[str(split)]:
             raise UserError(

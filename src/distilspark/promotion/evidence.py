@@ -79,7 +79,7 @@ def check_overlap(contender: Contender, rows: pd.DataFrame, most: float) -> int:
     return known
 
 
-def weigh(
+def gather_evidence(
     config: PromoteConfig, champion: tuple[Contender, Predictions], challenger: tuple[Contender, Predictions]
 ) -> Evidence:
     """Compare two models by their predictions for the same rows in the same order, their speed and their size."""

@@ -19,10 +19,10 @@ from distilspark.training.checkpoint.store import (
     MAX_AGE,
     SWITCHED_OFF,
     CheckpointFolder,
-    fingerprint,
     interrupted_run_id,
     open_checkpoints,
     relevant_settings,
+    training_fingerprint,
 )
 
 Composer = Callable[..., TrainConfig]
@@ -164,7 +164,7 @@ def test_second_process_gets_no_checkpoints(
     config: TrainConfig, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (cache / "training").mkdir(parents=True)
-    with FileLock(cache / "training" / f"{fingerprint(config)}.lock"), open_checkpoints(config) as folder:
+    with FileLock(cache / "training" / f"{training_fingerprint(config)}.lock"), open_checkpoints(config) as folder:
         assert folder is None
     assert "another process is at the same training" in capsys.readouterr().out
 
@@ -197,9 +197,9 @@ def test_abandoned_checkpoints_are_deleted(config: TrainConfig, cache: Path) -> 
 
 def test_fingerprint_depends_only_on_settings_that_affect_the_weights(compose_config: Composer) -> None:
     same = [[], ["spark.driver_memory=9g"], ["training.checkpoint_every=1 steps"], ["training.resume=false"]]
-    assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in same}) == 1
+    assert len({training_fingerprint(compose_config("model=tiny", *overrides)) for overrides in same}) == 1
     other = [["training.seed=2"], ["training.epochs=9"], ["task=stsb"], ["data.path=/x"], ["registry.name=x"]]
-    assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in [[], *other]}) == 6
+    assert len({training_fingerprint(compose_config("model=tiny", *overrides)) for overrides in [[], *other]}) == 6
 
 
 def test_fingerprint_ignores_settings_that_are_switched_off(compose_config: Composer) -> None:
@@ -210,5 +210,7 @@ def test_fingerprint_ignores_settings_that_are_switched_off(compose_config: Comp
         assert flatten(compose_config("model=tiny"))[key] == neutral, f"{key} is switched on by default"
         assert dependent <= set(flatten(compose_config("model=tiny")))
     averaged = [["training.averaging=ema"], ["training.averaging=soup"], ["training.averaging=ema", EMA_DECAY], []]
-    assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in averaged}) == 4
-    assert fingerprint(compose_config("model=tiny", EMA_DECAY)) == fingerprint(compose_config("model=tiny"))
+    assert len({training_fingerprint(compose_config("model=tiny", *overrides)) for overrides in averaged}) == 4
+    assert training_fingerprint(compose_config("model=tiny", EMA_DECAY)) == training_fingerprint(
+        compose_config("model=tiny")
+    )

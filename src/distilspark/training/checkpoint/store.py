@@ -145,13 +145,13 @@ def open_checkpoints(config: TrainConfig) -> Iterator[CheckpointFolder | None]:
     """
     settings = config.training
     root = Path(settings.checkpoints).expanduser().absolute() if settings.checkpoints else cache_root() / "training"
-    acquired = _acquire_lock(root / f"{fingerprint(config)}.lock") if settings.checkpoint_every else None
+    acquired = _acquire_lock(root / f"{training_fingerprint(config)}.lock") if settings.checkpoint_every else None
     if acquired is None:
         yield None
         return
     with acquired as lock:
         _delete_abandoned(root)
-        folder = CheckpointFolder(root / fingerprint(config))
+        folder = CheckpointFolder(root / training_fingerprint(config))
         if not settings.resume:
             folder.clear()
         try:
@@ -167,7 +167,7 @@ def interrupted_run_id(folder: CheckpointFolder | None) -> str | None:
     return str(folder.latest.state["run"]) if folder and folder.latest else None
 
 
-def fingerprint(config: TrainConfig) -> str:
+def training_fingerprint(config: TrainConfig) -> str:
     """Return 16 hex digits that identify a training: a hash of all settings that its weights depend on."""
     settings = relevant_settings(flatten(config))
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
