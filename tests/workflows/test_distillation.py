@@ -206,7 +206,7 @@ def test_unlabelled_text_excludes_all_splits_and_duplicates(
     (tmp_path / "texts.txt").write_text("\n".join([*known, " One more.", "One more.", "Two more.", "Three more."]))
     where = f"data.unlabelled={tmp_path / 'texts.txt'}"
     found, taken = (
-        load_unlabelled(spark, config.task, compose_config(*settings, where, more).data, own, tmp_path / "bad.csv")[0]
+        load_unlabelled(spark, config.task, compose_config(*settings, where, more).data, own, tmp_path / "bad.csv")
         .select("sentence1", "label", "split")
         .toPandas()
         for more in ("data.unlabelled_rows=100", "data.unlabelled_rows=2")

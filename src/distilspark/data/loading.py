@@ -114,11 +114,11 @@ def load_labelled(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_r
 
 def load_unlabelled(
     spark: SparkSession, task: TaskConfig, data: DataConfig, own: Datasets, bad_rows_file: Path
-) -> tuple[DataFrame, int]:
+) -> DataFrame:
     """Read or generate the text that `data.unlabelled` names.
 
-    Return rows of the split `unlabelled`, whose label is null, and the number of bad rows. Each text occurs once, and
-    texts of the task's `own` rows are left out. At most `data.unlabelled_rows` of the others are chosen, by hash.
+    Return rows of the split `unlabelled`, whose label is null. Each text occurs once, and texts of the task's `own`
+    rows are left out. At most `data.unlabelled_rows` of the others are chosen, by hash.
 
     Raises:
         UserError: it cannot be read, too many rows are bad, or nothing is left.
@@ -144,7 +144,7 @@ def load_unlabelled(
         raise UserError(
             f"data.unlabelled={path}: no rows are left of {rows_read[UNLABELLED]}: all are bad, or among the task's own"
         )
-    return rows, len(bad)
+    return rows
 
 
 def _generate(spark: SparkSession, task: TaskConfig, data: DataConfig) -> DataFrame:
