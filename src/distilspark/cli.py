@@ -19,10 +19,10 @@ from distilspark.scratch import use_scratch_folder
 
 COMMANDS = {
     "train": "fine-tune, evaluate, log and register one model",
-    "evaluate": "judge a registered model on labelled rows",
-    "promote": "let the challenger take the champion's place, if it has earned it",
+    "evaluate": "evaluate a registered model on labelled rows",
+    "promote": "make the challenger the champion if it is significantly better, or clearly cheaper",
     "predict": "score files with a registered model in Spark",
-    "compare": "a sweep, runs or models side by side: what differs, and how surely",
+    "compare": "compare the variants of a sweep, runs or models, with significance tests",
     "server": "serve the tracking store and its UI to a team",
 }
 SERVICES = {"server"}  # need no Java, keep the terminal, end when they are stopped, and are no MLflow entry points

@@ -46,7 +46,7 @@ def check_java() -> None:
         raise UserError(f"Spark needs Java 17 or 21, and {java} is Java {version}. {HOW_TO_GET_JAVA}")
     options = [f"{name}={os.environ[name]}" for name in JAVA_OPTIONS if os.environ.get(name)]
     if options and answer:
-        raise UserError(f"{java} does not start with {' '.join(options)}: {answer}. Mend or unset the variable")
+        raise UserError(f"{java} does not start with {' '.join(options)}: {answer}. Correct or unset the variable")
     home = os.environ.get("JAVA_HOME")
     source = f" (JAVA_HOME={home})" if home else ""
     raise UserError(f"Spark needs Java 17 or 21, and {java} is no working Java{source}: {answer}. {HOW_TO_GET_JAVA}")
@@ -78,7 +78,7 @@ def _java_version(java: str) -> tuple[int | None, str]:
         return None, "it does not answer"
     lines = [line for line in answer.splitlines() if line and not line.startswith("Picked up ")]
     match = re.search(r'version "(?:1\.)?(\d+)', answer)
-    return (int(match[1]) if match else None), (lines or ["it says nothing"])[0]
+    return (int(match[1]) if match else None), (lines or ["no output"])[0]
 
 
 def check_spark_home() -> None:

@@ -272,7 +272,7 @@ def test_globs_and_unusual_names_are_scored(score: Scoring) -> None:
     assert len(score(score.folder / "my [rows] é 1%")) == 4
     shutil.rmtree(score.output)
     for nothing in ("nothing*", "nothing"):
-        with pytest.raises(UserError, match="is not there"):
+        with pytest.raises(UserError, match="does not exist"):
             score(score.folder / nothing)
     (score.folder / "empty").mkdir()
     with pytest.raises(UserError, match="holds no data files"):
@@ -282,7 +282,7 @@ def test_globs_and_unusual_names_are_scored(score: Scoring) -> None:
 def test_output_is_not_replaced_without_overwrite(score: Scoring) -> None:
     source = score.text(TEXTS)
     score(source)
-    with pytest.raises(UserError, match=r"is there already.*predict\.overwrite=true"):
+    with pytest.raises(UserError, match=r"already exists.*predict\.overwrite=true"):
         score(source)
     assert len(score(score.text(TEXTS[:2], "other.txt"), "predict.overwrite=true")) == 2
     assert not list(score.folder.glob(".scored*"))
@@ -315,7 +315,7 @@ def test_output_folder_that_appears_during_scoring_is_not_replaced(
 
     monkeypatch.setattr(job, "write_output", appears)
     source = score.text(TEXTS)
-    for allowed, said in (("false", "is there already"), ("true", "no scored output")):
+    for allowed, said in (("false", "already exists"), ("true", "no scored output")):
         with pytest.raises(UserError, match=said):
             score(source, f"predict.overwrite={allowed}")
         assert [file.name for file in score.output.iterdir()] == ["mine.txt"]
@@ -385,7 +385,7 @@ def test_scoring_killed_after_publication_is_finished_by_the_next(
     assert score.output.exists() and score.staging.exists()
     monkeypatch.undo()
     assert len(score(source)) == len(TEXTS)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         score(source)
 
 

@@ -119,7 +119,7 @@ def test_restarted_stream_scores_only_new_files(stream: Stream, saved: Callable[
     assert set(rows["model_version"][rows["batch"] == 1]) == {str(other)}
     assert stream.told == [(1, 4, 4)]
     assert stream.score.manifest["rows"]["in"] == 7
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         stream.score(stream.inbox)
 
 

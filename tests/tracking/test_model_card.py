@@ -68,10 +68,10 @@ def evaluation(config: TrainConfig, sources: int) -> Evaluation:
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_card_names_the_pretraining(compose_config: Composer, run: Run, epochs: int) -> None:
     config = compose_config("model=tiny", "training.pretraining.rows=500", f"training.pretraining.epochs={epochs}")
-    line = f"- first trained on: 500 rows that a grammar of the project's own generates, {epochs} epoch"
+    line = f"- pretraining: 500 rows that the project's own grammar generates, {epochs} epoch"
     assert f"{line}{'s' * (epochs > 1)}\n" in model_card(config, evaluation(config, 1), run)
     plain = compose_config("model=tiny")
-    assert "first trained on" not in model_card(plain, evaluation(plain, 1), run)
+    assert "- pretraining:" not in model_card(plain, evaluation(plain, 1), run)
 
 
 def test_card_agrees_with_its_run(compose_config: Composer, run: Run) -> None:

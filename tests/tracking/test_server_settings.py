@@ -122,7 +122,7 @@ def test_auth_setting_adds_basic_auth_to_the_command(server_config: Composer, gi
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "mlflow.example", "::"])
 def test_public_host_without_authentication_is_refused(server_config: Composer, host: str) -> None:
-    with pytest.raises(UserError, match=r"lets the network in.*auth=on"):
+    with pytest.raises(UserError, match=r"opens the server to the network.*auth=on"):
         check_address(server_config(f"host='{host}'"))
 
 

@@ -171,7 +171,7 @@ def test_best_job_of_an_error_metric_has_the_lowest_value(client: mlflow.MlflowC
 
 def test_second_process_of_the_same_sweep_is_refused(client: mlflow.MlflowClient) -> None:
     with lock_sweep(SWEEP):
-        with pytest.raises(UserError, match="runs already"), lock_sweep(SWEEP):
+        with pytest.raises(UserError, match="is already running"), lock_sweep(SWEEP):
             pytest.fail("there are two")
         with lock_sweep(Sweep("other", (), "other")):
             pass

@@ -50,7 +50,7 @@ def test_pretraining_is_logged_in_every_run_that_uses_it(
     config = compose_config("model=tiny", "training.pretraining.rows=64", "training.pretraining.epochs=2")
     with tracking_in(tmp_path):
         checkpoint = fetch(config.model)
-        for printed in ("first training: 64 generated rows, 2 epochs", "starting from tiny-"):
+        for printed in ("pretraining: 64 generated rows, 2 epochs", "starting from tiny-"):
             with mlflow.start_run() as active:
                 start = starting_checkpoint(config, checkpoint)
             run = mlflow.get_run(active.info.run_id)

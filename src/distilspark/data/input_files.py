@@ -75,7 +75,7 @@ def find_files(spark: SparkSession, path: str) -> list[InputFile]:
     with reading(uri):
         roots, base = _roots(spark, uri)
     if not roots:
-        raise UserError(f"{uri} is not there. Give a file, a folder, or a glob that fits some")
+        raise UserError(f"{uri} does not exist. Give a file, a folder, or a glob that matches some")
     files: dict[str, InputFile] = {}
     for root in roots:
         refuse_table(spark, root.rpartition("/")[0])
@@ -109,7 +109,7 @@ def _local_files(root: str, base: str) -> Iterator[tuple[str, InputFile]]:
 
 def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -> Iterator[tuple[str, InputFile]]:
     if not path.exists():
-        raise UserError(f"file:{path} is a link to {path.readlink()}, which is not there. Mend the link, or delete it")
+        raise UserError(f"file:{path} is a link to {path.readlink()}, which does not exist. Correct or delete the link")
     real, status = os.path.realpath(path), path.stat()
     if not stat.S_ISDIR(status.st_mode):
         if not stat.S_ISREG(status.st_mode) or real.startswith(("/dev/", "/proc/")):

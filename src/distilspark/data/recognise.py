@@ -118,7 +118,7 @@ def _check_encoding(task: TaskConfig, uri: str, head: bytes, require_label: bool
         raise _unrecognised(task, uri, f"binary content, first bytes {head[:8].hex(' ')}", require_label)
     if b"\r" in head and b"\n" not in head and head.index(b"\r") < len(head) - 1:
         raise UserError(
-            f"{uri} has line ends of the old Macintosh, a carriage return alone. Convert it first: tr '\\r' '\\n'"
+            f"{uri} has line ends of the old Macintosh (only carriage returns). Convert it first: tr '\\r' '\\n'"
         )
 
 

@@ -88,7 +88,7 @@ def _download(requirement: str, folder: Path) -> Path:
 
 
 def _last_line(text: str) -> str:
-    return ([line.strip() for line in text.splitlines() if line.strip()] or ["it says nothing"])[-1]
+    return ([line.strip() for line in text.splitlines() if line.strip()] or ["no output"])[-1]
 
 
 def _unpack(archive: zipfile.ZipFile, required: Sequence[str], optional: Sequence[str], folder: Path) -> None:

@@ -87,7 +87,7 @@ def _ingest_error(error: Exception, inputs: Inputs, paths: OutputPaths) -> Excep
     whole = unquote(str(error))
     bad = [file.uri for file in inputs.files if file.uri.partition(":")[2].lstrip("/") in whole]
     if bad and "No space left" not in whole:
-        return UserError(f"{bad[0]} cannot be read: {cause_of(error)}. Mend it, or leave it out of the input")
+        return UserError(f"{bad[0]} cannot be read: {cause_of(error)}. Repair it, or leave it out of the input")
     return WorkError(f"the input cannot be copied to {paths.staging}: {cause_of(error)}")
 
 
@@ -195,7 +195,7 @@ def score_chunks(
     marks = {chunk.name: paths.shared("done", f"{chunk.name}.json") for chunk in chunks}
     left = [chunk for chunk in chunks if not exists(spark, marks[chunk.name])]
     if len(left) < len(chunks):
-        print_line(f"{len(chunks) - len(left)} of {len(chunks)} chunks were done before")
+        print_line(f"{len(chunks) - len(left)} of {len(chunks)} chunks were already done")
     with progress_bar() as progress:
         bar = progress.add_task("scoring", total=len(chunks), completed=len(chunks) - len(left))
         for chunk in left:
@@ -224,7 +224,7 @@ def _score_chunk(
         cause = cause_of(error)
         refuse_changed(cause, model)
         raise WorkError(
-            f"chunk {chunk.name} failed: {cause}. What is done is kept in {paths.staging}: start again"
+            f"chunk {chunk.name} failed: {cause}. Finished chunks are kept in {paths.staging}: start again"
         ) from error
     check_row_counts(cells, chunk)
     return replace(summarize(cells, model.max_length), seconds=time.perf_counter() - started)
@@ -235,7 +235,7 @@ def check_row_counts(cells: pd.DataFrame, chunk: Chunk) -> None:
     written, different = int(cells["written"].sum()), int(cells["rows"].sum())
     if (written, different) != (chunk.rows, chunk.rows):
         raise WorkError(
-            f"chunk {chunk.name} has {chunk.rows} rows, and {written} came out, {different} of them different. "
+            f"chunk {chunk.name} has {chunk.rows} rows, and {written} were written, {different} of them distinct. "
             "Start again"
         )
 

@@ -95,5 +95,5 @@ def finish_published(spark: SparkSession, config: PredictConfig, paths: OutputPa
     """Return the figures in the manifest of an output that a killed start has published."""
     manifest = read_json(spark, f"{paths.output}/{MANIFEST}")
     clean_up(spark, paths)
-    print_line(f"{config.output} was finished by an earlier start, which was killed before its end")
+    print_line(f"{config.output} was already written by an earlier start of this job, which was killed before it ended")
     return ScoringResult(manifest, EMPTY, {}, {}, {})

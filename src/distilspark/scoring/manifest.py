@@ -24,8 +24,8 @@ def check_errors(summary: Summary, config: PredictConfig, paths: OutputPaths) ->
     kinds = "; ".join(f"{count_rows(count)}: {kind}" for kind, count in list(most_frequent_errors(summary).items())[:3])
     raise WorkError(
         f"{summary.failed} of {count_rows(summary.rows)} have an error, more than predict.max_error_fraction="
-        f"{config.predict.max_error_fraction:g}. {kinds}. All rows with their errors: {paths.shared('scored')} (parquet). "
-        "Mend the input, or raise predict.max_error_fraction and start again: nothing is scored twice"
+        f"{config.predict.max_error_fraction:g}. {kinds}. All rows with their errors: {paths.shared('scored')} "
+        "(parquet). Correct the input, or raise predict.max_error_fraction, and start again: nothing is scored twice"
     )
 
 

@@ -95,7 +95,7 @@ def check_replaceable(spark: SparkSession, paths: OutputPaths, overwrite: bool) 
     if not exists(spark, paths.output):
         return
     if not overwrite:
-        raise UserError(f"output={paths.output} is there already. Choose another one, or set predict.overwrite=true")
+        raise UserError(f"output={paths.output} already exists. Choose another one, or set predict.overwrite=true")
     if not exists(spark, f"{paths.output}/{MANIFEST}"):
         raise UserError(
             f"output={paths.output} is no scored output (it has no {MANIFEST}): predict.overwrite=true does not "
@@ -221,8 +221,8 @@ def check_owner(spark: SparkSession, paths: OutputPaths) -> None:
         raise WorkError(f"{paths.staging} has been deleted while this scoring worked there. Start it again")
     if there["id"] != paths.owner:
         raise WorkError(
-            f"another scoring (process {there['pid']} on {there['host']}) has taken over {paths.staging}, and goes on "
-            "with what is done: this one stops. Only one at a time can write an output"
+            f"another scoring (process {there['pid']} on {there['host']}) has taken over {paths.staging}, and "
+            "continues from its finished chunks: this one stops. Only one at a time can write an output"
         )
 
 

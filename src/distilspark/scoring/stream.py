@@ -128,8 +128,8 @@ def is_streamed(path: str, folder: str) -> bool:
 
 def _advice(config: PredictConfig) -> str:
     if config.predict.available_now:
-        return "the stream ends once all that is there is scored"
-    return "Ctrl-C stops the stream, and the same command goes on with it"
+        return "the stream ends once all present files are scored"
+    return "Ctrl-C stops the stream, and the same command continues it"
 
 
 @contextmanager
@@ -160,10 +160,10 @@ def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths)
     assert config.input
     source, target = normalize_uri(to_uri(config.input)), normalize_uri(paths.output)
     if not is_folder(spark, source):
-        raise UserError(f"input={config.input} is no folder, which predict.streaming=true watches. Give one")
+        raise UserError(f"input={config.input} is no folder, and predict.streaming=true watches a folder. Give one")
     refuse_table(spark, source)
     if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
-        raise UserError(f"output={paths.output} and input={config.input} are in one another. Choose another folder")
+        raise UserError(f"output={paths.output} and input={config.input} contain one another. Choose another folder")
     file = f"{paths.output}/_stream/stream.json"
     wanted = {"task": config.task.name, "input": source, "format": config.predict.format}
     if exists(spark, file):
@@ -305,6 +305,6 @@ def _check_end(query: StreamingQuery, batches: _BatchScorer) -> None:
     """Raise the error that ended the query, if any; a batch's own error unchanged."""
     failure = batches.failure or query.exception()
     if isinstance(failure, SPARK_ERRORS):
-        raise WorkError(f"the stream ended: {cause_of(failure)}. Start it again: it goes on where it was") from failure
+        raise WorkError(f"the stream ended: {cause_of(failure)}. Start it again: it continues from there") from failure
     if failure:
         raise failure

@@ -131,7 +131,7 @@ def find_sweep(sweep_id: str) -> SweepVariants:
             finished[run.data.tags["sweep.variant"]][run.data.tags["sweep.job"]] = run
     variants = {variant: list(found.values()) for variant, found in finished.items() if found}
     if not variants:
-        raise UserError(f"sweep={sweep_id}: none of its {len(jobs)} jobs has finished; start it again to go on with it")
+        raise UserError(f"sweep={sweep_id}: none of its {len(jobs)} jobs has finished; start it again to continue it")
     unfinished = len({run.data.tags["sweep.job"] for run in jobs}) - sum(map(len, variants.values()))
     return SweepVariants(variants, unfinished)
 

@@ -22,7 +22,7 @@ CARD = "model_card.md"  # among a run's artifacts
 TEACHER = "model.teacher"  # a tag of runs and versions
 MAX_CARD_LENGTH = 5000  # characters: MLflow's limit for a version's description
 WORST_SOURCES, FEWEST_ROWS = 5, 20  # sources shown of possibly dozens; rows that a metric needs
-SAMPLE_LICENSE = "the project's own, MIT: a grammar of it generates the sentences"
+SAMPLE_LICENSE = "the project's own, MIT: its grammar generates the sentences"
 UNKNOWN = "unknown: the weights are the caller's own"
 GATE_HEADING = "\n## Gate\n\n"
 LIMITS = {
@@ -105,7 +105,7 @@ def _pretraining_facts(config: PretrainingConfig) -> dict[str, str]:
     if not config.rows:
         return {}
     epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
-    return {"first trained on": f"{config.rows} rows that a grammar of the project's own generates, {epochs}"}
+    return {"pretraining": f"{config.rows} rows that the project's own grammar generates, {epochs}"}
 
 
 def _teacher(config: DistillationConfig, run: Run) -> dict[str, str]:

@@ -104,8 +104,8 @@ def check_address(config: ServerConfig) -> None:
     """Raise `UserError` if the address is taken, or is open to a network without authentication."""
     if not config.auth and not _is_loopback(config.host):
         raise UserError(
-            f"host={config.host} lets the network in, where everyone could read, change and delete everything: "
-            "set auth=on too (`make server AUTH=on`), and put TLS in front of it"
+            f"host={config.host} opens the server to the network, where everyone could read, change and delete "
+            "everything: set auth=on too (`make server AUTH=on`), and put TLS in front of it"
         )
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:

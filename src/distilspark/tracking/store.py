@@ -108,7 +108,7 @@ def check_database(url: str, key: str) -> None:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise WorkError(
-            f"the database {shown} cannot be used: {first_line(cause)}. Mend it, or set {key} to another one"
+            f"the database {shown} cannot be used: {first_line(cause)}. Repair it, or set {key} to another one"
         ) from error
 
 

@@ -139,7 +139,9 @@ def lock_sweep(sweep: Sweep) -> Iterator[None]:
         with FileLock(file, timeout=0):
             yield
     except Timeout as error:
-        raise UserError(f"the sweep {sweep.name} ({sweep.identity}) runs already: wait for it, or stop it") from error
+        raise UserError(
+            f"the sweep {sweep.name} ({sweep.identity}) is already running: wait for it, or stop it"
+        ) from error
 
 
 def children(parent: Run) -> list[Run]:

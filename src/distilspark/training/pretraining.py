@@ -125,7 +125,7 @@ def _is_intact(folder: Path) -> bool:
 
 def _build(settings: TrainConfig, rows: int, checkpoint: Path, made_from: dict[str, Any], target: Path) -> None:
     epochs = settings.training.epochs
-    print_line(f"first training: {rows} generated rows, {epochs} epoch{'s' * (epochs > 1)}, kept in the cache")
+    print_line(f"pretraining: {rows} generated rows, {epochs} epoch{'s' * (epochs > 1)}, kept in the cache")
     network = build_initial_network(settings, checkpoint)
     result = fit(network, _generate(settings, rows, checkpoint), settings, lambda epoch, metrics: None)
     write_checkpoint(target, read_config(checkpoint), export_arrays(network), str(target), with_head=True)

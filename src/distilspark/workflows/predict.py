@@ -107,7 +107,7 @@ def _explain_lost_store(config: PredictConfig) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         raise WorkError(
-            f"what was scored is in {config.output}, but MLflow could not be updated: {first_line(error)}. "
+            f"the scored rows are in {config.output}, but MLflow could not be updated: {first_line(error)}. "
             "The manifest there has the figures"
         ) from error
 

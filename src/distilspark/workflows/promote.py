@@ -64,7 +64,7 @@ def promote(config: PromoteConfig, folder: Path) -> bool:
     ):
         contenders = load_contenders(config, aliases, Path(scratch))
         scored = score_contenders(config, session, contenders, folder)
-        with timed("gate"), working("weighing one against the other"):
+        with timed("gate"), working("comparing the models"):
             verdict = decide(config, scored)
     if verdict.promoted:
         move_aliases(name, aliases, alias_moves(aliases))
@@ -74,7 +74,7 @@ def promote(config: PromoteConfig, folder: Path) -> bool:
 
 def _keep_champion(version: str) -> bool:
     mlflow.set_tag("gate.verdict", "champion already")
-    print_line(f"version {version} is the champion already: nothing is to be promoted")
+    print_line(f"version {version} is already the champion: there is nothing to promote")
     return True
 
 

@@ -182,7 +182,7 @@ def checkpoint_options(
         return None
     if folder.latest:
         after = f"{part}{folder.latest.state['after']}"
-        print_line(f"going on after {after}, from a checkpoint (training.resume=false starts over)")
+        print_line(f"resuming after {after}, from a checkpoint (training.resume=false starts over)")
         mlflow.set_tag("resumed.after", after)
     return CheckpointOptions(folder, str(config.training.checkpoint_every), active_run_id(), data_digest)
 

@@ -87,7 +87,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     damage(newest)
     latest = CheckpointFolder(folder.path).latest
     assert latest is not None and latest.file == before and latest.state["run"] == "run 1"
-    assert f"the checkpoint {newest} is damaged: the one before it is taken" in capsys.readouterr().out
+    assert f"the checkpoint {newest} is damaged: the one before it is used" in capsys.readouterr().out
     assert files(folder) == [before]
 
 
@@ -97,7 +97,7 @@ def test_training_starts_over_if_all_checkpoints_are_damaged(
     for file in files(folder):
         cut(file)
     assert CheckpointFolder(folder.path).latest is None
-    assert "there is no other, the training starts anew" in capsys.readouterr().out
+    assert "there is no other, so the training starts over" in capsys.readouterr().out
     folder.save(arrays(9), {"run": "new"})
     assert len(files(folder)) == 1
 

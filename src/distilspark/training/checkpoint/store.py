@@ -131,7 +131,7 @@ class CheckpointFolder:
             if (state := _read_verified_state(file)) is not None:
                 return Checkpoint(file, state)
             file.unlink(missing_ok=True)
-            consequence = "the one before it is taken" if files else "there is no other, the training starts anew"
+            consequence = "the one before it is used" if files else "there is no other, so the training starts over"
             print_line(f"the checkpoint {file} is damaged: {consequence}")
         return None
 
@@ -191,7 +191,7 @@ def _acquire_lock(file: Path) -> AcquireReturnProxy[Any] | None:
         file.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(file, timeout=0).acquire()
     except Timeout:
-        print_line("another process is at the same training: this one keeps no checkpoints and starts at the beginning")
+        print_line("another process runs the same training: this one writes no checkpoints and starts at the beginning")
     except OSError as error:
         print_line(
             f"no checkpoints: {file.parent} cannot be written ({error.strerror or error}); set training.checkpoints"
