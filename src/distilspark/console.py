@@ -24,7 +24,7 @@ from distilspark.redaction import RedactingFormatter, redact, redact_file
 
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
-WIDE = 500  # characters, for output that is no terminal
+PLAIN_WIDTH = 500  # characters, for output that is no terminal
 prefix = ""  # of every line, if several processes share the terminal
 
 
@@ -94,7 +94,7 @@ def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, .
         row = tuple(map(redact, row))
         table.add_row(*row)
         logger.info("%s: %s", title, " | ".join(row))
-    lines = terminal if terminal.is_terminal else Console(file=terminal.file, width=WIDE, soft_wrap=True)
+    lines = terminal if terminal.is_terminal else Console(file=terminal.file, width=PLAIN_WIDTH, soft_wrap=True)
     lines.print(table)
 
 

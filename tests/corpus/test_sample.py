@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -22,15 +23,15 @@ from distilspark.corpus.concepts import actions, places, things
 from distilspark.corpus.lexicon import SPLITS, own_words, shared_words
 from distilspark.corpus.morphology import forms
 from distilspark.corpus.sample import (
+    CORPORA,
     check_pretraining,
-    corpora,
     pretraining_rows,
     sample_corpus,
     vocabulary,
     write_corpus,
 )
 from distilspark.corpus.similarity import Mention, Scene, Style, exact_score, express, noisy_score, scored_pair
-from distilspark.corpus.template import CONTRAST, SLOT, WORD, choose, literals, take, violations
+from distilspark.corpus.template import CONTRAST, WORD, choose, literals, take, violations
 from distilspark.errors import UserError
 
 ROWS = {"train": 1500, "dev": 600}
@@ -41,6 +42,7 @@ DIGESTS = {  # of the files for `ROWS` and seed 42; a change needs a new GRAMMAR
     "dev.csv": "8a06460e82eacbd9",
 }
 FILES = {"cola": "tsv", "stsb": "csv"}
+SLOT = re.compile(r"\{([a-z]+)\d(?:\.[a-z_]+)?\}")
 
 
 def read(path: Path) -> list[list[str]]:
@@ -54,7 +56,7 @@ def read(path: Path) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One corpus for each task."""
-    made = {task: tmp_path_factory.mktemp(task) for task in corpora()}
+    made = {task: tmp_path_factory.mktemp(task) for task in CORPORA}
     for task, folder in made.items():
         write_corpus(folder, task, ROWS, seed=42)
     return made
@@ -77,7 +79,7 @@ def words(texts: list[str]) -> set[str]:
 
 
 def test_every_listed_corpus_writes_one_file_per_split(folders: dict[str, Path]) -> None:
-    assert corpora() == tuple(FILES)
+    assert tuple(CORPORA) == tuple(FILES)
     for task, folder in folders.items():
         assert {path.name for path in folder.iterdir()} == {f"{split}.{FILES[task]}" for split in ROWS}
 

@@ -125,7 +125,7 @@ def test_partitions_of_a_large_chunk_are_counted_together(
 ) -> None:
     rows = make_rows(task, 7)
     alone = summary_of(spark, rows, task)
-    monkeypatch.setattr(summary, "ROWS_A_PARTITION", ROWS // 3)
+    monkeypatch.setattr(summary, "ROWS_PER_PARTITION", ROWS // 3)
     assert summary_of(spark, rows, task) == alone
 
 

@@ -18,7 +18,7 @@ from distilspark.config import TaskConfig
 ROW_NUMBER = "row"
 REPEATED = "repeated"
 BINS = 20  # of scores (from 0 to 1) and of predicted values (over the task's range)
-ROWS_A_PARTITION = 1_000_000  # of the aggregate
+ROWS_PER_PARTITION = 1_000_000  # of the aggregate
 MAX_ERROR_KINDS = 1000  # of errors in a chunk's summary
 CELL = ["kind", "tokens", "answer", "bin", "truth"]
 
@@ -86,7 +86,7 @@ def count_cells(scored: DataFrame, task: TaskConfig, rows: int) -> pd.DataFrame:
     """
     cell = [column.alias(name) for name, column in zip(CELL, _cell(task), strict=True)]
     narrow = scored.select(ROW_NUMBER, "unknown_tokens", F.col(REPEATED).cast("long"), *cell)
-    once = narrow.coalesce(max(1, math.ceil(rows / ROWS_A_PARTITION))).groupBy(ROW_NUMBER)
+    once = narrow.coalesce(max(1, math.ceil(rows / ROWS_PER_PARTITION))).groupBy(ROW_NUMBER)
     firsts = [F.first(name).alias(name) for name in (*CELL, "unknown_tokens", REPEATED)]
     cells = once.agg(F.count("*").alias("written"), *firsts).groupBy(*CELL)
     sums = [

@@ -53,6 +53,8 @@ auth_cache_ttl_seconds = {CACHE_SECONDS}
 
 def _make_admin(kept: Path) -> None:
     """Create an admin if there is none, with the caller's password, or with one that is printed once and kept."""
+    # `mlflow server` creates an admin before its workers start, too, but takes the password from its environment or
+    # settings, and cannot tell us whether there is an admin, for whom no password must be made and printed
     with warnings.catch_warnings(action="ignore"):
         from mlflow.server import auth  # reads the settings on import
 

@@ -112,8 +112,8 @@ def run_sweep(hydra: Hydra, plan: SweepPlan, *, resume: bool) -> None:
                 batches = plan.batches(lambda: finished(children(parent)), metric)
                 failures = launch_missing(hydra, plan.label, batches, shared, parent, terminal)
                 report_jobs(parent, metric, configs[0].registry.signing_key)
-                costing = CostSettings(configs[0].gate, configs[0].registry)
-                report_sweep(parent, configs[0].evaluation, log.parent / "comparison", costing)
+                cost_settings = CostSettings(configs[0].gate, configs[0].registry)
+                report_sweep(parent, configs[0].evaluation, log.parent / "comparison", cost_settings)
                 print_run_link(parent, save_views(parent, metric))
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))
