@@ -109,7 +109,7 @@ def test_better_challenger_is_promoted_and_can_be_rolled_back(stable: Stable) ->
     assert run.data.tags["data.digest.dev"] == stable.datasets.digests["dev"]
     assert {f"version_{each}/examples.json" for each in (FAIR, BETTER)} <= set(stable.place.artifacts(run))
     again = promote(stable, "promote.require=true")
-    assert again.returncode == 0 and f"version {BETTER} is the champion already" in again.stdout
+    assert again.returncode == 0 and f"version {BETTER} is already the champion" in again.stdout
     back = promote(stable, "promote.rollback=true", "promote.require=true")
     assert back.returncode == 0, back.stderr
     assert stable.aliases() == {"champion": FAIR, "challenger": BETTER, "previous": BETTER}

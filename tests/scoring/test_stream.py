@@ -244,8 +244,8 @@ def test_output_folder_of_another_stream_or_without_a_manifest_is_refused(stream
     [
         (["input='${oc.env:INBOX}/a.txt'"], "is no folder"),
         (["input='${oc.env:INBOX}/nothing'"], "nothing cannot be read"),
-        (["output='${oc.env:INBOX}/scored'"], "are in one another"),
-        (["input='${oc.env:INBOX}/..'"], "are in one another"),
+        (["output='${oc.env:INBOX}/scored'"], "contain one another"),
+        (["input='${oc.env:INBOX}/..'"], "contain one another"),
     ],
 )
 def test_input_and_output_folders_that_do_not_fit_are_refused(

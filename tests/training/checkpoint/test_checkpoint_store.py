@@ -166,7 +166,7 @@ def test_second_process_gets_no_checkpoints(
     (cache / "training").mkdir(parents=True)
     with FileLock(cache / "training" / f"{training_fingerprint(config)}.lock"), open_checkpoints(config) as folder:
         assert folder is None
-    assert "another process is at the same training" in capsys.readouterr().out
+    assert "another process runs the same training" in capsys.readouterr().out
 
 
 def test_unwritable_folder_only_disables_checkpoints(
