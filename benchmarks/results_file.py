@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from distilspark.processor import cpu_flags
-from distilspark.tracking.runs import git
+from distilspark.tracking.runs import run_git
 
 RESULTS = Path(__file__).parent / "results"
 FLAGS = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"}
@@ -24,7 +24,7 @@ def write_results(name: str, figures: dict[str, Any]) -> None:
     """Write `results/NAME.json` and print it."""
     results = {
         "command": f"python {' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}",
-        "commit": git("describe", "--always", "--dirty", "--abbrev=12"),
+        "commit": run_git("describe", "--always", "--dirty", "--abbrev=12"),
         "machine": machine(),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         **figures,

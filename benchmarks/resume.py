@@ -76,7 +76,7 @@ def _our_weights(folder: Path, name: str, killed_in: int | None) -> str:
         _kill_within(process, checkpoints, killed_in)
         process = _train(folder, name, checkpoints)
     output, _ = process.communicate()
-    if process.returncode or ("going on after epoch" in output) is (killed_in is None):
+    if process.returncode or ("resuming after epoch" in output) is (killed_in is None):
         raise RuntimeError(output)
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     (version,) = client.search_model_versions(f"name = '{name}'")

@@ -96,7 +96,7 @@ class Soak:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
             said = (self.folder / "output.log").read_text()
-            if process.returncode == 2 and "is there already" in said:  # killed after publication and clean-up
+            if process.returncode == 2 and "already exists" in said:  # killed after publication and clean-up
                 tally["were_published_already"] += 1
             elif process.returncode:
                 raise RuntimeError(f"{kind} ended with {process.returncode}: {said}")

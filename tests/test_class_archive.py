@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distilspark import class_archive
-from distilspark.class_archive import COMPLETE, archive_options, find_archive
+from distilspark.class_archive import MAGIC_NUMBER, archive_options, find_archive
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ def written_to() -> Path:
 
 
 def test_archive_written_by_one_jvm_is_used_by_the_next(folder: Path) -> None:
-    written_to().write_bytes(COMPLETE + b"classes")
+    written_to().write_bytes(MAGIC_NUMBER + b"classes")
     option, _ = archive_options()
     archive = find_archive()
     assert archive and option == f'"-XX:SharedArchiveFile={archive}"'
-    assert archive.read_bytes() == COMPLETE + b"classes"
+    assert archive.read_bytes() == MAGIC_NUMBER + b"classes"
     assert list(folder.iterdir()) == [archive]
 
 
@@ -41,7 +41,7 @@ def test_incomplete_archive_is_not_used(folder: Path) -> None:
 
 
 def test_an_archive_of_another_java_is_deleted(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written_to().write_bytes(COMPLETE)
+    written_to().write_bytes(MAGIC_NUMBER)
     archive_options()
     before = find_archive()
     java = tmp_path / "jdk" / "bin" / "java"

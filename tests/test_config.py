@@ -26,7 +26,7 @@ from distilspark.config import (
     flatten,
     from_hydra,
 )
-from distilspark.corpus.sample import corpora
+from distilspark.corpus.sample import CORPORA
 from distilspark.errors import UserError
 from distilspark.paths import CONF, ROOT
 
@@ -150,7 +150,7 @@ def test_tasks_have_the_settings_that_their_heads_need(compose_config: Composer)
         assert {"sentence1", "label"} <= set(task.columns), name
         for header in task.headerless:
             assert {"sentence1", "label"} <= set(header) <= {*task.columns, "source", "-"}, name
-    assert set(corpora()) <= set(choices("task"))
+    assert set(CORPORA) <= set(choices("task"))
 
 
 def test_default_hyperparameters_are_those_of_the_design(compose_config: Composer) -> None:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from distilspark.config import TrainConfig
 from distilspark.drift.profile import profile_of_outputs
-from distilspark.evaluation.findings import Variant, find
+from distilspark.evaluation.findings import Variant, compare_variants
 from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import evaluate
 from distilspark.features.encoding import encode, load_tokenizer
@@ -82,7 +82,7 @@ def test_third_head_is_trained_evaluated_packaged_and_scored(
     assert evaluation.metrics["mse"] == pytest.approx(((predictions.outputs - labels) ** 2).mean())
     assert set(evaluation.figures) == set(Regression.plots)
     variants = [Variant(label, {"1": predictions}) for label in ("a", "b")]
-    assert find(task, "", variants, config.evaluation).sentence.startswith("a and b: no difference in MSE")
+    assert compare_variants(task, "", variants, config.evaluation).sentence.startswith("a and b: no difference in MSE")
 
     write_package(tmp_path, export_arrays(network), tiny_folder, task, config.model, ())
     np.testing.assert_allclose(outputs_of(tmp_path, task, rows), predictions.outputs, atol=1e-5)

@@ -16,7 +16,7 @@ import pytest
 
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
-from distilspark.preflight import ROOM, check_java, check_spark_home, check_temporary_folder, check_user
+from distilspark.preflight import MIN_FREE_BYTES, check_java, check_spark_home, check_temporary_folder, check_user
 
 MAIN = ROOT / "src" / "distilspark" / "__main__.py"
 OLD_PYTHONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")
@@ -177,7 +177,7 @@ def test_full_temporary_folder_is_named_in_the_error(tmp_path: Path, monkeypatch
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     check_temporary_folder()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM // 2, before[1]))  # writes fail as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIN_FREE_BYTES // 2, before[1]))  # writes fail as on a full disk
     try:
         with pytest.raises(UserError, match=f"TMPDIR={tmp_path} cannot be written: it is full"):
             check_temporary_folder()

@@ -13,8 +13,8 @@ from distilspark.redaction import RedactingFormatter, learn_secrets, redact, red
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    monkeypatch.setattr(redaction, "known", set())
-    return redaction.known
+    monkeypatch.setattr(redaction, "known_secrets", set())
+    return redaction.known_secrets
 
 
 @pytest.mark.parametrize(

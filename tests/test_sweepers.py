@@ -16,7 +16,7 @@ from distilspark.config import SearchConfig
 from distilspark.errors import UserError
 from distilspark.metrics import METRICS
 from distilspark.workflows.search import distribution, plan_search
-from distilspark.workflows.sweep import Plan
+from distilspark.workflows.sweep import SweepPlan
 from hydra_plugins.distilspark.sweepers import GridSweeper
 
 SPACE = ("training.learning_rate=tag(log,interval(1e-5,3e-4))", "model.pooling=choice(cls,mean)")
@@ -26,7 +26,7 @@ def parse(*lines: str) -> list[Any]:
     return OverridesParser.create().parse_overrides(list(lines))
 
 
-def grid(*lines: str) -> Plan:
+def grid(*lines: str) -> SweepPlan:
     return GridSweeper(params={}, resume=True, parent=None).plan(parse(*lines))
 
 
@@ -82,13 +82,13 @@ def test_a_search_without_a_space_is_refused() -> None:
         plan_search(parse("task=cola"), SearchConfig(3, 1, 2, 1))
 
 
-def search(plan: Plan, objective: Callable[[str], float | None], metric: str = "mcc") -> list[str]:
+def search(plan: SweepPlan, objective: Callable[[str], float | None], metric: str = "mcc") -> list[str]:
     """Launch the trials that have no result, like a sweep; return their labels."""
     return go_on(plan, objective, {}, metric=metric)
 
 
 def go_on(
-    plan: Plan,
+    plan: SweepPlan,
     objective: Callable[[str], float | None],
     reached: dict[str, float],
     stop_after: int = 99,
@@ -139,7 +139,7 @@ def test_search_minimizes_an_error_metric() -> None:
 
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_stopped_search_resumes_with_the_same_trials(parallel: int) -> None:
-    def plan(trials: int = 10) -> Plan:
+    def plan(trials: int = 10) -> SweepPlan:
         return plan_search(parse(*SPACE), SearchConfig(trials, parallel, 3, 1))
 
     whole = search(plan(), likes_mean)

@@ -38,7 +38,7 @@ def cached_folder(name: str, build: Callable[[Path], None], is_intact: Callable[
         with FileLock(f"{folder}.lock"):
             if not is_intact(folder):
                 if folder.is_dir():
-                    print_line(f"{folder} is damaged: it is made again")
+                    print_line(f"{folder} is damaged: rebuilding it")
                     shutil.rmtree(folder)
                 _build_whole(folder, build)
     except OSError as error:

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = Path(sys.prefix) / "var" / "distilspark"
-COMPLETE = (0xF00BABA8).to_bytes(4, "little")  # the JVM writes the archive's first bytes last
+MAGIC_NUMBER = (0xF00BABA8).to_bytes(4, "little")  # the JVM writes the archive's first bytes last
 QUIET = "-Xlog:cds*=off"  # no warnings about classes that it leaves out
 
 
@@ -25,7 +25,7 @@ def archive_options() -> list[str]:
     archive = FOLDER / f"spark-{_key()}.jsa"
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        _adopt(archive)
+        _rename_finished(archive)
     except OSError:  # the environment is another user's
         return []
     if archive.exists():
@@ -51,7 +51,7 @@ def _key() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _adopt(archive: Path) -> None:
+def _rename_finished(archive: Path) -> None:
     """Rename an archive that a JVM has finished to its final name, and delete those of other jars."""
     for file in FOLDER.glob("spark-*.jsa*"):
         if not file.name.startswith(archive.name):
@@ -62,5 +62,5 @@ def _adopt(archive: Path) -> None:
 
 def _is_complete(file: Path) -> bool:
     with suppress(OSError), file.open("rb") as opened:
-        return opened.read(4) == COMPLETE
+        return opened.read(4) == MAGIC_NUMBER
     return False

@@ -19,10 +19,10 @@ from distilspark.scratch import use_scratch_folder
 
 COMMANDS = {
     "train": "fine-tune, evaluate, log and register one model",
-    "evaluate": "judge a registered model on labelled rows",
-    "promote": "let the challenger take the champion's place, if it has earned it",
+    "evaluate": "evaluate a registered model on labelled rows",
+    "promote": "make the challenger the champion if it is significantly better, or clearly cheaper",
     "predict": "score files with a registered model in Spark",
-    "compare": "a sweep, runs or models side by side: what differs, and how surely",
+    "compare": "compare the variants of a sweep, runs or models, with significance tests",
     "server": "serve the tracking store and its UI to a team",
 }
 SERVICES = {"server"}  # need no Java, keep the terminal, end when they are stopped, and are no MLflow entry points
@@ -125,7 +125,7 @@ def run_hydra(command: str, arguments: list[str]) -> None:
     except Exception as error:  # the job records its own errors: this is Hydra's, about the arguments
         raise UserError(f"{one_line(error)} (`python -m distilspark {command} --cfg job` shows all keys)") from error
     if failures:
-        raise failures[0] if len(failures) == 1 else WorkError(_several(failures))
+        raise failures[0] if len(failures) == 1 else WorkError(_join_failures(failures))
 
 
 def _job(command: str, failures: list[Exception]) -> Callable[[object], Exception | None]:
@@ -154,7 +154,7 @@ def _job(command: str, failures: list[Exception]) -> Callable[[object], Exceptio
     return job
 
 
-def _several(failures: list[Exception]) -> str:
+def _join_failures(failures: list[Exception]) -> str:
     return "\n".join([f"{len(failures)} jobs failed", *(f"- {failure}" for failure in failures)])
 
 
@@ -166,12 +166,12 @@ def _batch(log: Path) -> Iterator[None]:
     new_log(log)
     with output_to(log):
         log_to_stderr()
-        with _unforeseen_to_log():
+        with _log_unexpected():
             yield
 
 
 @contextmanager
-def _unforeseen_to_log() -> Iterator[None]:
+def _log_unexpected() -> Iterator[None]:
     try:
         yield
     except (UserError, WorkError):

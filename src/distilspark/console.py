@@ -24,7 +24,7 @@ from distilspark.redaction import RedactingFormatter, redact, redact_file
 
 logger = logging.getLogger("distilspark")
 terminal = Console(highlight=False, soft_wrap=True)
-WIDE = 500  # characters, for output that is no terminal
+PLAIN_WIDTH = 500  # characters, for output that is no terminal
 prefix = ""  # of every line, if several processes share the terminal
 
 
@@ -94,29 +94,29 @@ def show_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, .
         row = tuple(map(redact, row))
         table.add_row(*row)
         logger.info("%s: %s", title, " | ".join(row))
-    lines = terminal if terminal.is_terminal else Console(file=terminal.file, width=WIDE, soft_wrap=True)
+    lines = terminal if terminal.is_terminal else Console(file=terminal.file, width=PLAIN_WIDTH, soft_wrap=True)
     lines.print(table)
 
 
 def progress_bar() -> Progress:
     """Return a progress bar with counts and remaining time; hidden unless we have a terminal to ourselves."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=terminal, transient=True, disable=not _may_move())
+    return Progress(*columns, console=terminal, transient=True, disable=not _shows_progress())
 
 
 @contextmanager
 def working(on: str) -> Iterator[None]:
     """Show a spinner with a label while the block runs; hidden unless we have a terminal to ourselves."""
-    with terminal.status(on) if _may_move() else nullcontext():
+    with terminal.status(on) if _shows_progress() else nullcontext():
         yield
 
 
-def moving_terminal() -> IO[str] | None:
+def progress_terminal() -> IO[str] | None:
     """Return the terminal, for libraries' progress bars; None unless we have a terminal to ourselves."""
-    return terminal.file if _may_move() else None
+    return terminal.file if _shows_progress() else None
 
 
-def _may_move() -> bool:
+def _shows_progress() -> bool:
     return terminal.is_terminal and not prefix
 
 
@@ -155,7 +155,7 @@ def _set_aside(log: Path) -> None:
 
 
 @contextmanager
-def own_log(log: Path) -> Iterator[Path]:
+def log_copy(log: Path) -> Iterator[Path]:
     """Yield a copy, without secrets, of the file that this process logs to; a later run may have renamed it."""
     numbered = log.parent.glob(f"{log.stem}-*{log.suffix}")
     aside = [file for file in numbered if os.path.samestat(file.stat(), os.fstat(2))]

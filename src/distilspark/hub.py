@@ -16,7 +16,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils._http import get_session
 from huggingface_hub.utils.tqdm import tqdm
 
-from distilspark.console import moving_terminal
+from distilspark.console import progress_terminal
 from distilspark.errors import UserError
 
 RepositoryType = Literal["model", "dataset"]
@@ -27,7 +27,7 @@ class TerminalBar(tqdm):
     """huggingface_hub's progress bar on the terminal, since standard error goes to the log."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        file = moving_terminal()
+        file = progress_terminal()
         disable = kwargs.get("disable") or file is None
         super().__init__(*args, **{**kwargs, "file": file, "disable": disable, "leave": False})
 

@@ -20,28 +20,28 @@ LANGUAGE = "-Duser.language=en -Duser.country=US"
 # the second compiler (C2) takes half of a short job's CPU; a long job waits for Python
 FIRST_COMPILER = "-XX:TieredStopAtLevel=1"
 UNREACHABLE = re.compile(r"All masters are unresponsive|Failed to connect to master \S+|Connection refused[^\n]*")
-OPTIONS = "spark.settings, spark-defaults.conf, SPARK_SUBMIT_OPTS, PYSPARK_SUBMIT_ARGS and JAVA_TOOL_OPTIONS"
+OPTION_SOURCES = "spark.settings, spark-defaults.conf, SPARK_SUBMIT_OPTS, PYSPARK_SUBMIT_ARGS and JAVA_TOOL_OPTIONS"
 # What the JVM writes, or raises, when it does not start; the first match is the cause. {0} is the match, {1} the
 # pattern's group.
 CAUSES = {
     r"java\.net\.UnknownHostException: ([^\s:]+)": "the host name {1} has no address: add it to /etc/hosts "
     "(`127.0.0.1 {1}`), or set SPARK_LOCAL_IP=127.0.0.1",
-    r"java\.nio\.channels\.UnresolvedAddressException": "Spark's own host name has no address: mend or unset "
+    r"java\.nio\.channels\.UnresolvedAddressException": "Spark's own host name has no address: correct or unset "
     "SPARK_LOCAL_HOSTNAME, SPARK_PUBLIC_DNS, spark.driver.host",
-    r"java\.net\.BindException: [^!\n]+": "Spark cannot listen: {0}. Mend or unset SPARK_LOCAL_IP, "
+    r"java\.net\.BindException: [^!\n]+": "Spark cannot listen: {0}. Correct or unset SPARK_LOCAL_IP, "
     "spark.driver.bindAddress, spark.driver.port",
     r".*(?:[Hh]eap size|object heap|maximum heap|initial heap|insufficient memory|Cannot allocate memory|"
     r"OutOfMemoryError|native thread).*": "Java cannot start with this memory: {0}. Set "
     "spark.driver_memory={memory} to a size that fits this machine, e.g. spark.driver_memory=1g",
     r".*(?:Failed to create any local dir|No space left on device|Failed to create a temp directory).*": "Spark's "
-    "folder for temporary files cannot be written: {0}. Mend or unset SPARK_LOCAL_DIRS, spark.local.dir, TMPDIR",
+    "folder for temporary files cannot be written: {0}. Correct or unset SPARK_LOCAL_DIRS, spark.local.dir, TMPDIR",
     r"(?m)^(?:Error: )?((?:Unrecognized|Unsupported|Invalid|Improperly|Multiple|Conflicting|Not allowed|Could not find|"
     r"Error occurred during initialization of boot layer).*)": "Java does not start with its options: {1}. "
-    f"Mend them in {OPTIONS}",
+    f"Correct them in {OPTION_SOURCES}",
     r"(?:IllegalArgument|NumberFormat|Spark)\w*Exception: (.+)": "Spark does not start with its settings: {1}. "
-    f"Mend spark.master={{master}}, or what stands in {OPTIONS}",
-    r"(?m)^Error: (.+)": f"Spark does not start: {{1}}. Mend {OPTIONS}",
-    r"(?m)^\S*env: .*": "Spark's start script does not run: {0}. Mend PATH",
+    f"Correct spark.master={{master}}, or {OPTION_SOURCES}",
+    r"(?m)^Error: (.+)": f"Spark does not start: {{1}}. Correct {OPTION_SOURCES}",
+    r"(?m)^\S*env: .*": "Spark's start script does not run: {0}. Correct PATH",
 }
 
 
@@ -91,7 +91,7 @@ def explain(text: str, config: SparkConfig, error: Exception) -> Exception:
         if found := re.search(pattern, text):
             groups = [part.strip(" .!") for part in (found[0], *found.groups())]
             return UserError(message.format(*groups, memory=config.driver_memory, master=config.master))
-    return WorkError(f"Spark does not start: {one_line(error)}. The log has what it wrote")
+    return WorkError(f"Spark does not start: {one_line(error)}. Its output is in the log")
 
 
 @contextmanager

@@ -20,8 +20,8 @@ HOW_TO_GET_JAVA = (
 
 
 JAVA_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")  # variables that every `java` reads
-TEMPORARY = ("TMPDIR", "TEMP", "TMP")  # variables, in Python's order
-ROOM = 2**20  # bytes that must be free for temporary files
+TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")  # variables, in Python's order
+MIN_FREE_BYTES = 2**20  # bytes that must be free for temporary files
 
 
 def check_machine() -> None:
@@ -46,7 +46,7 @@ def check_java() -> None:
         raise UserError(f"Spark needs Java 17 or 21, and {java} is Java {version}. {HOW_TO_GET_JAVA}")
     options = [f"{name}={os.environ[name]}" for name in JAVA_OPTIONS if os.environ.get(name)]
     if options and answer:
-        raise UserError(f"{java} does not start with {' '.join(options)}: {answer}. Mend or unset the variable")
+        raise UserError(f"{java} does not start with {' '.join(options)}: {answer}. Correct or unset the variable")
     home = os.environ.get("JAVA_HOME")
     source = f" (JAVA_HOME={home})" if home else ""
     raise UserError(f"Spark needs Java 17 or 21, and {java} is no working Java{source}: {answer}. {HOW_TO_GET_JAVA}")
@@ -78,7 +78,7 @@ def _java_version(java: str) -> tuple[int | None, str]:
         return None, "it does not answer"
     lines = [line for line in answer.splitlines() if line and not line.startswith("Picked up ")]
     match = re.search(r'version "(?:1\.)?(\d+)', answer)
-    return (int(match[1]) if match else None), (lines or ["it says nothing"])[0]
+    return (int(match[1]) if match else None), (lines or ["no output"])[0]
 
 
 def check_spark_home() -> None:
@@ -119,11 +119,12 @@ def check_temporary_folder() -> None:
 
     Python would silently use another one.
     """
-    name, folder = next(((name, os.environ[name]) for name in TEMPORARY if os.environ.get(name)), (TEMPORARY[0], ""))
+    name = next((name for name in TEMPORARY_VARIABLES if os.environ.get(name)), TEMPORARY_VARIABLES[0])
+    folder = os.environ.get(name, "")
     try:
         with tempfile.TemporaryFile(dir=folder or None, buffering=0) as file:
-            written = file.write(bytes(ROOM))
-        problem = "" if written == ROOM else "it is full"
+            written = file.write(bytes(MIN_FREE_BYTES))
+        problem = "" if written == MIN_FREE_BYTES else "it is full"
     except OSError as error:
         problem = error.strerror or str(error)
     if problem:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-SHOWN = "***"
+MASK = "***"
 SECRET_NAMES = re.compile(
     r"pass(word|wd|phrase)|secret|token(?!s|iz)|(access|api|private)[._-]?key|credential", re.IGNORECASE
 )
 IN_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s]*)@", re.I)  # a password may hold a slash or an @
 IN_QUERY = re.compile(r"[?&;]([\w.-]+)=([^&;\s]+)")
-LEAST = 6  # characters: a shorter secret occurs in too many words
-known: set[str] = set()
+MIN_LENGTH = 6  # characters: a shorter secret occurs in too many words
+known_secrets: set[str] = set()
 
 
 def is_secret(name: str) -> bool:
@@ -36,7 +36,7 @@ def learn_secrets(settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         text = str(value)
         found = {text} if is_secret(name) and not os.access(text, os.F_OK) else set(_in_uri(text))
-        known.update(form for each in found for form in (each, unquote(each)) if len(form) >= LEAST)
+        known_secrets.update(form for each in found for form in (each, unquote(each)) if len(form) >= MIN_LENGTH)
 
 
 def learn_from_environment() -> None:
@@ -57,8 +57,8 @@ def redact(text: str) -> str:
     >>> redact("http://127.0.0.1:5000"), redact("sqlite:////data/mlflow.db")
     ('http://127.0.0.1:5000', 'sqlite:////data/mlflow.db')
     """
-    for secret in sorted(known.union(_in_uri(text)), key=len, reverse=True):
-        text = text.replace(secret, SHOWN) if secret else text
+    for secret in sorted(known_secrets.union(_in_uri(text)), key=len, reverse=True):
+        text = text.replace(secret, MASK) if secret else text
     return text
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 PREFIX = "distilspark-"
 LOCK = ".lock"  # held for as long as the process lives
-held: list[FileLock] = []
+held_locks: list[FileLock] = []
 
 
 def use_scratch_folder() -> None:
@@ -22,18 +22,18 @@ def use_scratch_folder() -> None:
     Folders that killed processes left are deleted too. Does nothing if it was called before, or if the folder for
     temporary files cannot be written.
     """
-    if held:
+    if held_locks:
         return
     with suppress(OSError):
-        _sweep(Path(tempfile.gettempdir()))
+        _delete_abandoned(Path(tempfile.gettempdir()))
         folder = tempfile.mkdtemp(prefix=PREFIX)
-        held.append(FileLock(f"{folder}/{LOCK}"))
-        held[0].acquire()
+        held_locks.append(FileLock(f"{folder}/{LOCK}"))
+        held_locks[0].acquire()
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         tempfile.tempdir = os.environ["TMPDIR"] = folder
 
 
-def _sweep(parent: Path) -> None:
+def _delete_abandoned(parent: Path) -> None:
     for lock in parent.glob(f"{PREFIX}*/{LOCK}"):
         with suppress(OSError, Timeout):
             if lock.stat().st_uid == os.getuid():

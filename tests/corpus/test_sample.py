@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -22,15 +23,15 @@ from distilspark.corpus.concepts import actions, places, things
 from distilspark.corpus.lexicon import SPLITS, own_words, shared_words
 from distilspark.corpus.morphology import forms
 from distilspark.corpus.sample import (
+    CORPORA,
     check_pretraining,
-    corpora,
     pretraining_rows,
     sample_corpus,
     vocabulary,
     write_corpus,
 )
-from distilspark.corpus.similarity import Mention, Scene, Style, express, judge, meaning, scored_pair
-from distilspark.corpus.template import CONTRAST, SLOT, WORD, choose, literals, take, violations
+from distilspark.corpus.similarity import Mention, Scene, Style, exact_score, express, noisy_score, scored_pair
+from distilspark.corpus.template import CONTRAST, WORD, choose, literals, take, violations
 from distilspark.errors import UserError
 
 ROWS = {"train": 1500, "dev": 600}
@@ -41,6 +42,7 @@ DIGESTS = {  # of the files for `ROWS` and seed 42; a change needs a new GRAMMAR
     "dev.csv": "8a06460e82eacbd9",
 }
 FILES = {"cola": "tsv", "stsb": "csv"}
+SLOT = re.compile(r"\{([a-z]+)\d(?:\.[a-z_]+)?\}")
 
 
 def read(path: Path) -> list[list[str]]:
@@ -54,7 +56,7 @@ def read(path: Path) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One corpus for each task."""
-    made = {task: tmp_path_factory.mktemp(task) for task in corpora()}
+    made = {task: tmp_path_factory.mktemp(task) for task in CORPORA}
     for task, folder in made.items():
         write_corpus(folder, task, ROWS, seed=42)
     return made
@@ -77,7 +79,7 @@ def words(texts: list[str]) -> set[str]:
 
 
 def test_every_listed_corpus_writes_one_file_per_split(folders: dict[str, Path]) -> None:
-    assert corpora() == tuple(FILES)
+    assert tuple(CORPORA) == tuple(FILES)
     for task, folder in folders.items():
         assert {path.name for path in folder.iterdir()} == {f"{split}.{FILES[task]}" for split in ROWS}
 
@@ -227,10 +229,10 @@ def scene() -> Scene:
 
 def test_paraphrases_of_a_scene_score_near_five(scene: Scene) -> None:
     active, passive = Style(0, True, False, "active"), Style(1, False, True, "passive")
-    assert meaning(scene, scene) == 5
+    assert exact_score(scene, scene) == 5
     assert express(scene, active) == "The dog is chasing the cat in the park."
     assert express(scene, passive) == "A feline was pursued by a hound in the park."
-    assert judge(scene, scene, Random(1)) >= 4.4
+    assert noisy_score(scene, scene, Random(1)) >= 4.4
 
 
 def test_swapped_roles_score_low_for_the_same_words(scene: Scene) -> None:
@@ -239,7 +241,7 @@ def test_swapped_roles_score_low_for_the_same_words(scene: Scene) -> None:
     chosen = Style(0, True, False, "active")
     assert sorted(words([express(scene, chosen)])) == sorted(words([express(swapped, chosen)]))
     assert express(swapped, chosen) == "The cat is chasing the dog in the park."
-    assert 0.5 < meaning(scene, swapped) < 3
+    assert 0.5 < exact_score(scene, swapped) < 3
 
 
 def test_larger_edits_lower_the_score_more(scene: Scene) -> None:
@@ -249,23 +251,23 @@ def test_larger_edits_lower_the_score_more(scene: Scene) -> None:
     other_action = next(action for action in actions() if action.topic == "looking" and action.patients == "animate")
     action = replace(scene, action=other_action)
     both = replace(action, agent=Mention(things("train")["person"][0]))
-    graded = [meaning(scene, other) for other in (scene, number, nowhere, elsewhere, action, both)]
+    graded = [exact_score(scene, other) for other in (scene, number, nowhere, elsewhere, action, both)]
     assert all(better > worse for better, worse in pairwise(graded)), graded
-    assert 1 <= meaning(scene, replace(scene, negated=True)) <= 2
+    assert 1 <= exact_score(scene, replace(scene, negated=True)) <= 2
 
 
 def test_meaning_is_symmetric_and_in_range() -> None:
     rng = Random(5)
     for _ in range(200):
-        one, other = similarity.imagine("dev", rng), similarity.imagine("dev", rng)
-        assert meaning(one, other) == pytest.approx(meaning(other, one))
-        assert 0 <= meaning(one, other) <= 5
+        one, other = similarity.draw_scene("dev", rng), similarity.draw_scene("dev", rng)
+        assert exact_score(one, other) == pytest.approx(exact_score(other, one))
+        assert 0 <= exact_score(one, other) <= 5
 
 
 @pytest.mark.parametrize(("edits"), [edits for _, edits in similarity.PLANS])
 def test_every_plan_applies_to_some_scene(edits: tuple[similarity.Edit, ...]) -> None:
     rng = Random(9)
-    derived = [similarity.derive(similarity.imagine("dev", rng), edits, "dev", rng) for _ in range(100)]
+    derived = [similarity.derive(similarity.draw_scene("dev", rng), edits, "dev", rng) for _ in range(100)]
     assert any(derived)
 
 
@@ -350,7 +352,7 @@ def test_unknown_split_is_a_user_error(tmp_path: Path) -> None:
 def test_asking_for_more_rows_than_the_grammar_has_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acceptability, "PATIENCE", 1)
+    monkeypatch.setattr(acceptability, "MAX_REPEATS", 1)
     with pytest.raises(UserError, match=r"data\.sample_rows\.train=20000: train holds .* ask for fewer rows"):
         write_corpus(tmp_path, "cola", {"train": 20000}, 42)
 

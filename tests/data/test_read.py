@@ -216,7 +216,7 @@ def test_parquet_with_other_columns_or_types_is_refused(spark: SparkSession, col
 def test_missing_file_unknown_scheme_and_empty_folder_are_refused(
     spark: SparkSession, cola: TaskConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"none\.tsv is not there"):
+    with pytest.raises(UserError, match=r"none\.tsv does not exist"):
         read_rows(spark, cola, str(tmp_path / "none.tsv"), require_label=True)
     with pytest.raises(UserError, match=r"nowhere://bucket/train.tsv cannot be read: .*[Nn]o FileSystem for scheme"):
         read_rows(spark, cola, "nowhere://bucket/train.tsv", require_label=True)

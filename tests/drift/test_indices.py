@@ -21,7 +21,7 @@ from distilspark.drift.indices import (
     measure_drift,
     population_stability,
     quantile_bins,
-    worst,
+    worst_verdict,
 )
 from distilspark.drift.profile import profile_of_outputs
 from distilspark.drift.report import drift_figure, report_drift
@@ -79,9 +79,9 @@ def test_verdict_needs_an_index_above_the_thresholds_and_above_chance(psi: float
 def test_drift_description_lists_the_largest_shift_first() -> None:
     drift = {"tokens": shift(0.12, 0), "unknown_share": shift(0.31, 0), "scores": shift(0.4, 0.5)}
     assert describe_drift(drift) == "unknown share drifted (PSI .310), tokens moved (PSI .120)"
-    assert worst(drift) == "drifted"
-    assert worst({"tokens": shift(0.12, 0)}) == "moved"
-    assert describe_drift({"tokens": shift(0, 0)}) == worst({"tokens": shift(0, 0)}) == "none"
+    assert worst_verdict(drift) == "drifted"
+    assert worst_verdict({"tokens": shift(0.12, 0)}) == "moved"
+    assert describe_drift({"tokens": shift(0, 0)}) == worst_verdict({"tokens": shift(0, 0)}) == "none"
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from pyspark.sql import SparkSession
 from distilspark.config import TaskConfig, TrainConfig
 from distilspark.drift import summary
 from distilspark.drift.profile import profile_of
-from distilspark.drift.summary import BINS, Summary, add_up, count_cells, summarize
+from distilspark.drift.summary import BINS, Summary, count_cells, sum_summaries, summarize
 from distilspark.errors import WorkError
-from distilspark.scoring.chunks import Chunk, check_nothing_is_lost
+from distilspark.scoring.chunks import Chunk, check_row_counts
 from distilspark.scoring.labelled import labelled_metrics
 from helpers.scorings import count_jobs
 
@@ -113,7 +113,7 @@ def test_summaries_of_parts_add_up_to_that_of_the_whole(spark: SparkSession, tas
     """The parts go through JSON, as in a chunk's marker file."""
     parts = [make_rows(task, seed) for seed in (4, 5, 6)]
     marks = [json.loads(json.dumps(asdict(summary_of(spark, part, task)))) for part in parts]
-    whole, every = add_up(Summary(**mark) for mark in marks), pd.concat(parts)
+    whole, every = sum_summaries(Summary(**mark) for mark in marks), pd.concat(parts)
     assert whole == summary_of(spark, every, task)
     assert profile_of(whole, task) == profile_of(summary_of(spark, every, task), task)
     wanted = task.head_kind.compute_metrics(known(every)["truth"].to_numpy(), outputs(known(every), task))
@@ -125,7 +125,7 @@ def test_partitions_of_a_large_chunk_are_counted_together(
 ) -> None:
     rows = make_rows(task, 7)
     alone = summary_of(spark, rows, task)
-    monkeypatch.setattr(summary, "ROWS_A_PARTITION", ROWS // 3)
+    monkeypatch.setattr(summary, "ROWS_PER_PARTITION", ROWS // 3)
     assert summary_of(spark, rows, task) == alone
 
 
@@ -133,11 +133,11 @@ def test_lost_or_duplicated_row_raises(spark: SparkSession, task: TaskConfig) ->
     """Also if one lost row and one duplicate with another answer leave the row count unchanged."""
     rows = make_rows(task, 8)
     chunk = Chunk("00000", [], ROWS)
-    check_nothing_is_lost(count_cells(to_spark(spark, rows, task), task, ROWS), chunk)
+    check_row_counts(count_cells(to_spark(spark, rows, task), task, ROWS), chunk)
     again = rows.iloc[[0]].assign(tokens=99)
     for broken in (rows.iloc[1:], pd.concat([rows, again]), pd.concat([rows.iloc[:-1], again])):
         with pytest.raises(WorkError, match="chunk 00000 has 500 rows"):
-            check_nothing_is_lost(count_cells(to_spark(spark, broken, task), task, ROWS), chunk)
+            check_row_counts(count_cells(to_spark(spark, broken, task), task, ROWS), chunk)
 
 
 def test_a_chunk_is_counted_in_one_spark_job(spark: SparkSession, task: TaskConfig) -> None:

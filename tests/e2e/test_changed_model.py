@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distilspark.tracking.signatures import SIGNATURE, is_signed
-from distilspark.tracking.trust import DIGEST
+from distilspark.tracking.trust import DIGEST_TAG
 from helpers.keys import make_keys
 from helpers.predicting import SMALL, predict
 from helpers.processes import Place
@@ -51,7 +51,7 @@ def test_a_changed_package_is_refused_before_its_code_runs(
 def check_signed(place: Place, name: str) -> str:
     """Check that the key of this name has signed the newest version; return the version's URI."""
     version, *_ = place.client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
-    key, known_as = f"{place.keys / name}.pub.pem", (name, str(version.version), version.tags[DIGEST])
+    key, known_as = f"{place.keys / name}.pub.pem", (name, str(version.version), version.tags[DIGEST_TAG])
     assert is_signed([key], version.tags[SIGNATURE], *known_as)
     return f"models:/{name}/{version.version}"
 

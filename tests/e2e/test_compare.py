@@ -113,17 +113,17 @@ def test_runs_of_different_tasks_exit_with_2_and_log_no_run(stored: Stored) -> N
     assert len(stored.place.runs("distilspark-cola")) == before
 
 
-def test_answer_sweep_logs_the_comparison_to_the_sweep_run(stored: Stored, tmp_path: Path) -> None:
+def test_report_sweep_logs_the_comparison_to_the_sweep_run(stored: Stored, tmp_path: Path) -> None:
     """The sweep run gets the table, the plot and the finding, and stays open."""
     code = """
 import sys
 from pathlib import Path
 import mlflow
-from distilspark.workflows.compare import answer_sweep
+from distilspark.workflows.compare import report_sweep
 from distilspark.config import EvaluationConfig
 config = EvaluationConfig(confidence=0.95, resamples=2000, seed=1, examples=20)
 with mlflow.start_run(run_id=sys.argv[1]) as parent:
-    print(answer_sweep(parent, config, Path(sys.argv[2])))
+    print(report_sweep(parent, config, Path(sys.argv[2])))
     assert mlflow.active_run().info.run_id == sys.argv[1]
 """
     ended = stored.place.python(code, stored.parent, str(tmp_path))

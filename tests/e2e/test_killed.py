@@ -71,7 +71,7 @@ def test_training_continues_without_checkpoints_when_the_disk_is_full(unbroken: 
         pytest.skip(f"a small file system needs root: {unbroken.no_small_disk}")
     assert unbroken.run.info.status == "FINISHED"
     assert "no checkpoint after epoch 1, step 5" not in unbroken.said
-    assert f"({FULL}); training goes on without it" in unbroken.said
+    assert f"({FULL}); training continues without it" in unbroken.said
 
 
 def stop_within(folder: Path, epoch: int, process: subprocess.Popen[str]) -> int:
@@ -112,10 +112,10 @@ def test_training_resumes_after_sigkill_in_the_same_run_with_the_same_weights(
 
     ended = place.run(*command)
     assert ended.returncode == 0, ended.stderr
-    assert f"the checkpoint {newest} is damaged: the one before it is taken" in ended.stdout
+    assert f"the checkpoint {newest} is damaged: the one before it is used" in ended.stdout
     run = run_named(place, "killed")
     assert (run.info.run_id, run.info.status) == (killed.info.run_id, "FINISHED")
-    assert f"going on after {run.data.tags['resumed.after']}, from a checkpoint" in ended.stdout
+    assert f"resuming after {run.data.tags['resumed.after']}, from a checkpoint" in ended.stdout
     assert run.data.tags["model.weights_sha256"] == unbroken.run.data.tags["model.weights_sha256"]
     assert epochs(place, run) == epochs(place, unbroken.run)
     assert [step for step, _ in epochs(place, run)] == list(range(1, 6))

@@ -105,7 +105,7 @@ def test_killed_predict_resumes_without_scoring_a_chunk_twice(cola_training: Tra
     assert (rows["error"] == "").all()
     assert not staging.exists()
     log = (tmp_path / "hydra" / "predict.log").read_text()
-    assert f"{len(done)} of 10 chunks were done before" in log
+    assert f"{len(done)} of 10 chunks were already done" in log
     again = predict(place, source, tmp_path / "scored")
     assert again.returncode == 2
     assert "predict.overwrite=true" in again.stderr

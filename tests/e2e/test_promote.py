@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from pyspark.sql import SparkSession
 
 from distilspark.config import TrainConfig
-from distilspark.tracking.aliases import only_mover
+from distilspark.tracking.aliases import lock_aliases
 from helpers.contenders import NAME, Stable, open_stable, write_rows
 from helpers.processes import TINY, Place, end_group
 
@@ -109,7 +109,7 @@ def test_better_challenger_is_promoted_and_can_be_rolled_back(stable: Stable) ->
     assert run.data.tags["data.digest.dev"] == stable.datasets.digests["dev"]
     assert {f"version_{each}/examples.json" for each in (FAIR, BETTER)} <= set(stable.place.artifacts(run))
     again = promote(stable, "promote.require=true")
-    assert again.returncode == 0 and f"version {BETTER} is the champion already" in again.stdout
+    assert again.returncode == 0 and f"version {BETTER} is already the champion" in again.stdout
     back = promote(stable, "promote.rollback=true", "promote.require=true")
     assert back.returncode == 0, back.stderr
     assert stable.aliases() == {"champion": FAIR, "challenger": BETTER, "previous": BETTER}
@@ -163,7 +163,7 @@ def test_only_one_of_two_concurrent_promotions_moves_the_aliases(stable: Stable)
     stable.alias(champion=FAIR, challenger=BETTER)
     stable.forgive(BETTER)
     before = {run.info.run_id for run in stable.place.runs(EXPERIMENT)}
-    with only_mover(NAME):
+    with lock_aliases(NAME):
         both = [
             stable.place.start(*command(stable, f"hydra.run.dir={stable.place.folder / str(number)}"))
             for number in (1, 2)

@@ -95,7 +95,7 @@ def test_killed_refit_resumes_with_the_same_weights(place: Place, refitted: tupl
     assert ended.returncode == 0, ended.stderr
     run, whole = run_named(place, "refit-killed"), refitted[0]
     assert (run.info.run_id, run.info.status) == (killed.info.run_id, "FINISHED")
-    assert "going on after the refit's epoch 1, step " in ended.stdout
+    assert "resuming after the refit's epoch 1, step " in ended.stdout
     assert run.data.tags["resumed.after"].startswith("the refit's epoch 1, step ")
     assert "\nepoch 1/4" not in ended.stdout, "the first training was finished"
     assert run.data.tags["model.weights_sha256"] == whole.data.tags["model.weights_sha256"]

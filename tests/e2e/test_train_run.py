@@ -18,7 +18,7 @@ from distilspark.config import TrainConfig, flatten, from_hydra
 from distilspark.data.fingerprints import overlap
 from distilspark.evaluation.predictions import Predictions
 from distilspark.paths import CONF
-from distilspark.tracking.runs import git
+from distilspark.tracking.runs import run_git
 from helpers.processes import TINY, Place
 from helpers.trained import Trained
 
@@ -91,7 +91,7 @@ def test_tags_name_data_checkpoint_and_git_commit(trained: Trained) -> None:
     tags = trained.run.data.tags
     assert tags["mlflow.runName"] == f"{task_of(trained)} tiny seed 1"
     assert (tags["data.source"], tags["model.checkpoint"]) == ("sample", "tiny")
-    assert tags.get("mlflow.source.git.commit") == git("rev-parse", "HEAD")  # None: the project is no clone
+    assert tags.get("mlflow.source.git.commit") == run_git("rev-parse", "HEAD")  # None: the project is no clone
     assert ("git.dirty" in tags) == ("mlflow.source.git.commit" in tags)
     assert "error" not in tags
 

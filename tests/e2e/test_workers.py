@@ -144,7 +144,7 @@ def test_killed_driver_resumes_with_the_same_weights(place: Place, on_a_cluster:
     assert killed.info.status == "RUNNING"
     ended = place.run(*command)
     assert ended.returncode == 0, ended.stderr
-    assert "going on after epoch " in ended.stdout
+    assert "resuming after epoch " in ended.stdout
     run = run_named(place, "here")
     assert (run.info.run_id, run.info.status) == (killed.info.run_id, "FINISHED")
     assert run.data.tags["model.weights_sha256"] == on_a_cluster.data.tags["model.weights_sha256"]

@@ -15,7 +15,7 @@ from PIL import Image
 from distilspark.config import EvaluationConfig, TaskConfig
 from distilspark.evaluation.agreement import agreement, disagreements
 from distilspark.evaluation.comparison_plots import comparison_plots, cost_plot
-from distilspark.evaluation.findings import Findings, Variant, find
+from distilspark.evaluation.findings import Findings, Variant, compare_variants
 from distilspark.evaluation.findings_report import comparison_report, comparison_summary, markdown_table
 from distilspark.figures import BLUE, ORANGE, save_png
 from helpers.made_runs import made_classifier, made_regressor
@@ -51,7 +51,7 @@ def two(cola: TaskConfig) -> Findings:
         Variant(label, {str(seed): made_classifier(300, skill, seed) for seed in (1, 2, 3)})
         for label, skill in skills.items()
     ]
-    return find(cola, "class weights", variants, CONFIG)
+    return compare_variants(cola, "class weights", variants, CONFIG)
 
 
 def test_figures_of_two_variants_show_their_scores_difference_and_curves(two: Findings) -> None:
@@ -78,14 +78,16 @@ def test_figures_of_two_variants_show_their_scores_difference_and_curves(two: Fi
 
 
 def test_one_variant_without_history_has_two_figures(cola: TaskConfig) -> None:
-    alone = find(cola, "", [Variant("as configured", {"1": made_classifier(80, 0.8, 1)})], CONFIG)
+    alone = compare_variants(cola, "", [Variant("as configured", {"1": made_classifier(80, 0.8, 1)})], CONFIG)
     assert set(draw(alone, {"as configured": [history()]})) == {"differences", "metrics"}
 
 
 def test_many_variants_with_long_names_and_one_epoch_are_drawn(stsb: TaskConfig) -> None:
     names = [f"learning rate {number}e-5, batch size {2**number}, loss huber" for number in range(1, 9)]
     variants = [Variant(name, {"1": made_regressor(60, 0.5, place)}) for place, name in enumerate(names)]
-    figures = draw(find(stsb, "", variants, CONFIG), {name: [history(0.8, metric="pearson")] for name in names})
+    figures = draw(
+        compare_variants(stsb, "", variants, CONFIG), {name: [history(0.8, metric="pearson")] for name in names}
+    )
     assert set(figures) == ALL
     assert len(figures["differences"].axes[1].texts) == 7
     panels = [axes.get_title(loc="left") for axes in figures["metrics"].axes if axes.axison]

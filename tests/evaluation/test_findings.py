@@ -11,7 +11,7 @@ import pytest
 
 from distilspark.config import EvaluationConfig, TaskConfig
 from distilspark.evaluation.bootstrap import holm, paired_difference
-from distilspark.evaluation.findings import Findings, Variant, find
+from distilspark.evaluation.findings import Findings, Variant, compare_variants
 from distilspark.heads import CLASSIFICATION
 from helpers.made_runs import made_classifier, made_regressor
 
@@ -28,7 +28,7 @@ def plain(text: str) -> str:
 
 
 def found(cola: TaskConfig, *variants: Variant, topic: str = "class weights") -> Findings:
-    return find(cola, topic, variants, CONFIG)
+    return compare_variants(cola, topic, variants, CONFIG)
 
 
 def test_finding_states_the_difference_with_interval_and_p_value(cola: TaskConfig) -> None:
@@ -151,7 +151,7 @@ def test_a_single_variant_is_described(cola: TaskConfig) -> None:
 def test_findings_of_a_regression_task_use_its_metrics(stsb: TaskConfig) -> None:
     noise = {"mse": 0.9, "huber": 0.6}
     variants = [Variant(label, {str(s): made_regressor(300, each, s) for s in (1, 2)}) for label, each in noise.items()]
-    findings = find(stsb, "loss", variants, CONFIG)
+    findings = compare_variants(stsb, "loss", variants, CONFIG)
     assert re.match(r"loss huber: Pearson \.\d{4} higher than mse \(95 % ", plain(findings.sentence))
     metrics = findings.metrics_table()
     assert list(metrics["metric"].unique()) == ["pearson", "spearman", "mse", "mae", "r2"]
@@ -163,7 +163,7 @@ def test_findings_of_a_regression_task_use_its_metrics(stsb: TaskConfig) -> None
 def test_finding_calls_a_lower_error_better(stsb: TaskConfig) -> None:
     noise = {"mse": 0.9, "huber": 0.6}
     variants = [Variant(label, {str(s): made_regressor(300, each, s) for s in (1, 2)}) for label, each in noise.items()]
-    better = find(replace(stsb, metric="mse"), "loss", variants, CONFIG)
+    better = compare_variants(replace(stsb, metric="mse"), "loss", variants, CONFIG)
     assert re.match(r"loss huber: MSE \.\d{4} lower \(better\) than mse \(95 % ", plain(better.sentence))
-    worse = find(replace(stsb, metric="mae"), "loss", variants[::-1], CONFIG)
+    worse = compare_variants(replace(stsb, metric="mae"), "loss", variants[::-1], CONFIG)
     assert re.match(r"loss mse: MAE \.\d{4} higher \(worse\) than huber \(95 % ", plain(worse.sentence))

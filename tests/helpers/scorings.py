@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from distilspark.config import PredictConfig, from_hydra
 from distilspark.package.load import TaskModel, load_task_model
 from distilspark.paths import CONF
-from distilspark.workflows.predict import score_in
+from distilspark.workflows.predict import score_existing
 
 
 def compose_predict(*overrides: str) -> PredictConfig:
@@ -47,7 +47,7 @@ class Scoring:
 
     def run(self, config: PredictConfig) -> None:
         """Run the scoring job."""
-        score_in(self.spark, config, self.fetch(config))
+        score_existing(self.spark, config, self.fetch(config))
 
     def config(
         self, source: Path | str, *overrides: str, task: str = "cola", model: Path | None = None

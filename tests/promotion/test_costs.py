@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distilspark.config import EvaluationConfig, GateConfig, TimingConfig, TrainConfig
-from distilspark.evaluation.findings import Variant, find
+from distilspark.evaluation.findings import Variant, compare_variants
 from distilspark.package.build import size_of
 from distilspark.promotion import costs
 from distilspark.promotion.costs import tabulate_costs
@@ -25,7 +25,7 @@ def test_costs_are_measured_on_the_packages(
     variants = [Variant(name, {"1": made_classifier(60, 0.8, 1)}) for name in ("float32", "int8")]
     task = compose_config("model=tiny").task
     packages = {name: package("cola", precision=name) for name in ("float32", "int8")}
-    table = tabulate_costs(find(task, "precision", variants, CONFIG), packages, GATE, CONFIG)
+    table = tabulate_costs(compare_variants(task, "precision", variants, CONFIG), packages, GATE, CONFIG)
     assert table["variant"].tolist() == ["float32", "int8"]
     assert table["megabytes"].tolist() == [size_of(folder) / 1e6 for folder in packages.values()]
     assert (table["rows_a_second"] > 0).all()
@@ -51,7 +51,7 @@ def test_gate_judges_each_variant_against_the_first(
     reason: str,
 ) -> None:
     first, second = made_classifier(400, 0.8, 1), made_classifier(400, skill, 1)
-    found = find(
+    found = compare_variants(
         compose_config("model=tiny").task, "", [Variant("a", {"1": first}), Variant("b", {"1": second})], CONFIG
     )
     monkeypatch.setattr(costs, "time_packages", lambda *_: (np.array([[1.0] * 5, [seconds] * 5]), 20))

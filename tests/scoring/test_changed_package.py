@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distilspark.errors import UserError
-from distilspark.workflows.predict import score_in
+from distilspark.workflows.predict import score_existing
 from helpers.scorings import Scoring
 
 TEXTS = ["It is the dog.", "who was not"]
@@ -19,7 +19,7 @@ def test_worker_refuses_a_changed_package(score: Scoring) -> None:
     loader = model.found.folder / "code/distilspark/package/pyfunc.py"
     loader.write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n{loader.read_text()}")
     with pytest.raises(UserError) as refused:
-        score_in(score.spark, config, model)
+        score_existing(score.spark, config, model)
     assert "code/distilspark/package/pyfunc.py was changed" in str(refused.value)
     assert model.found.uri in str(refused.value) and "\n" not in str(refused.value)
     assert not marker.exists() and not score.output.exists()
@@ -33,7 +33,7 @@ def test_worker_refuses_a_package_with_an_added_file(score: Scoring, name: str) 
     file.parent.mkdir(exist_ok=True)
     file.write_text("")
     with pytest.raises(UserError, match=f"{name} was added"):
-        score_in(score.spark, config, model)
+        score_existing(score.spark, config, model)
 
 
 def test_workers_leave_no_bytecode_in_a_package(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,7 +272,7 @@ def test_globs_and_unusual_names_are_scored(score: Scoring) -> None:
     assert len(score(score.folder / "my [rows] é 1%")) == 4
     shutil.rmtree(score.output)
     for nothing in ("nothing*", "nothing"):
-        with pytest.raises(UserError, match="is not there"):
+        with pytest.raises(UserError, match="does not exist"):
             score(score.folder / nothing)
     (score.folder / "empty").mkdir()
     with pytest.raises(UserError, match="holds no data files"):
@@ -282,7 +282,7 @@ def test_globs_and_unusual_names_are_scored(score: Scoring) -> None:
 def test_output_is_not_replaced_without_overwrite(score: Scoring) -> None:
     source = score.text(TEXTS)
     score(source)
-    with pytest.raises(UserError, match=r"is there already.*predict\.overwrite=true"):
+    with pytest.raises(UserError, match=r"already exists.*predict\.overwrite=true"):
         score(source)
     assert len(score(score.text(TEXTS[:2], "other.txt"), "predict.overwrite=true")) == 2
     assert not list(score.folder.glob(".scored*"))
@@ -315,7 +315,7 @@ def test_output_folder_that_appears_during_scoring_is_not_replaced(
 
     monkeypatch.setattr(job, "write_output", appears)
     source = score.text(TEXTS)
-    for allowed, said in (("false", "is there already"), ("true", "no scored output")):
+    for allowed, said in (("false", "already exists"), ("true", "no scored output")):
         with pytest.raises(UserError, match=said):
             score(source, f"predict.overwrite={allowed}")
         assert [file.name for file in score.output.iterdir()] == ["mine.txt"]
@@ -335,7 +335,7 @@ def test_scoring_stops_when_another_takes_over_its_staging_folder(
     def overtaken(*arguments: Any) -> Any:
         calls.append(arguments[-1].name)
         if len(calls) == 2:
-            monkeypatch.setattr(predict, "only_scoring", lambda paths: nullcontext())
+            monkeypatch.setattr(predict, "lock_output", lambda paths: nullcontext())
             assert score(source, "predict.rows_per_chunk=32")["sentence1"].tolist() == texts
         return real(*arguments)
 
@@ -385,7 +385,7 @@ def test_scoring_killed_after_publication_is_finished_by_the_next(
     assert score.output.exists() and score.staging.exists()
     monkeypatch.undo()
     assert len(score(source)) == len(TEXTS)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         score(source)
 
 
@@ -430,7 +430,7 @@ def test_interrupted_job_resumes_at_its_next_chunk(score: Scoring, monkeypatch: 
     with pytest.raises(UserError, match=r"unfinished scoring that differs in its settings.*predict\.overwrite=true"):
         score(source, small, "predict.max_characters=50")
     with monkeypatch.context() as newer:
-        newer.setattr(staging, "LAYOUT", staging.LAYOUT + 1)
+        newer.setattr(staging, "STAGING_VERSION", staging.STAGING_VERSION + 1)
         with pytest.raises(UserError, match="differs in its layout"):
             score(source, small)
     with pytest.raises(UserError, match="differs in its input"):

@@ -262,7 +262,7 @@ def test_files_sorted_by_name_are_in_the_inputs_order(
     spark: SparkSession, written: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Eleven chunks of ten rows, two chunks a file; no file exceeds its row limit."""
-    monkeypatch.setattr(output, "ROWS_A_FILE", 20)
+    monkeypatch.setattr(output, "ROWS_PER_FILE", 20)
     rows = scored(spark.range(110).repartition(7), F.col("id"), F.expr("int(id div 10)"))
     found = [read(file) for file in written(rows, kind, "predict.rows_per_chunk=10", chunks=11)]
     assert [[int(row["id"]) for row in each] for each in found] == [

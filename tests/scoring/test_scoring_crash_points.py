@@ -53,19 +53,19 @@ def test_scoring_resumes_after_every_crash_point_without_lost_or_duplicate_rows(
 
     prepare()
     with operations(place) as counted:
-        predict.score_in(score.spark, config, model)
+        predict.score_existing(score.spark, config, model)
     expected = pd.read_parquet(output)
     assert expected["sentence1"].tolist() == TEXTS and list(place.iterdir()) == [output]
     points = crash_points(len(counted.done), None if request.config.getoption("--all-crash-points") else MOST)
     for k, kind in points:
         prepare()
         with operations(place, k, kind) as failing, suppress(UserError, WorkError, KilledError):
-            predict.score_in(score.spark, config, model)
+            predict.score_existing(score.spark, config, model)
         where = f"{kind} at {k}: {failing.done[k - 1]}"
         left = texts(output if output.exists() else replaced)
         assert left in (OLDER, TEXTS), where
         is_published = left == TEXTS and staging.exists()
-        predict.score_in(score.spark, keep(config) if is_published else config, model)
+        predict.score_existing(score.spark, keep(config) if is_published else config, model)
         pd.testing.assert_frame_equal(pd.read_parquet(output), expected, obj=where)
         assert list(place.iterdir()) == [output], where
     with capsys.disabled():

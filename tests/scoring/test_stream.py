@@ -16,7 +16,7 @@ import pytest
 
 from distilspark.errors import UserError, WorkError
 from distilspark.scoring import chunks
-from distilspark.scoring.job import Scored
+from distilspark.scoring.job import ScoringResult
 from distilspark.scoring.stream import score_stream
 from helpers.scorings import Scoring, compose_predict
 
@@ -30,7 +30,7 @@ class Stream:
 
     score: Scoring
     told: list[tuple[int, int, int]] = field(default_factory=list)  # batch, its rows, all rows of this process
-    total: Scored | None = None
+    total: ScoringResult | None = None
 
     def __call__(self, *overrides: str, **which: Any) -> pd.DataFrame:
         """Return the output sorted by `text`; empty if there is none."""
@@ -38,7 +38,7 @@ class Stream:
         config = self.score.config(self.inbox, *settings, *overrides, **which)
         self.told.clear()
 
-        def tell(number: int, batch: Scored, total: Scored) -> None:
+        def tell(number: int, batch: ScoringResult, total: ScoringResult) -> None:
             self.told.append((number, batch.manifest["rows"]["in"], total.manifest["rows"]["in"]))
 
         self.total = score_stream(self.score.spark, config, self.score.fetch(config), tell)
@@ -119,7 +119,7 @@ def test_restarted_stream_scores_only_new_files(stream: Stream, saved: Callable[
     assert set(rows["model_version"][rows["batch"] == 1]) == {str(other)}
     assert stream.told == [(1, 4, 4)]
     assert stream.score.manifest["rows"]["in"] == 7
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         stream.score(stream.inbox)
 
 
@@ -244,8 +244,8 @@ def test_output_folder_of_another_stream_or_without_a_manifest_is_refused(stream
     [
         (["input='${oc.env:INBOX}/a.txt'"], "is no folder"),
         (["input='${oc.env:INBOX}/nothing'"], "nothing cannot be read"),
-        (["output='${oc.env:INBOX}/scored'"], "are in one another"),
-        (["input='${oc.env:INBOX}/..'"], "are in one another"),
+        (["output='${oc.env:INBOX}/scored'"], "contain one another"),
+        (["input='${oc.env:INBOX}/..'"], "contain one another"),
     ],
 )
 def test_input_and_output_folders_that_do_not_fit_are_refused(

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from distilspark.errors import UserError, WorkError
-from distilspark.tracking.aliases import move_aliases, only_mover, read_aliases
+from distilspark.tracking.aliases import lock_aliases, move_aliases, read_aliases
 from helpers.stores import tracking_in
 
 NAME = "a model"
@@ -63,7 +63,7 @@ def test_second_mover_waits_and_then_sees_the_moved_alias(client: mlflow.MlflowC
         except WorkError as error:
             outcome.append(error)
 
-    with only_mover(NAME):
+    with lock_aliases(NAME):
         other = threading.Thread(target=move)
         other.start()
         other.join(0.5)

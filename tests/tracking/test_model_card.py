@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from distilspark.config import TrainConfig
 from distilspark.evaluation.report import Evaluation
 from distilspark.metrics import METRICS
-from distilspark.tracking.model_card import GATE, LONGEST, model_card, with_verdict
+from distilspark.tracking.model_card import GATE_HEADING, MAX_CARD_LENGTH, model_card, with_verdict
 from distilspark.tracking.registry import version_tags
 
 Composer = Callable[..., TrainConfig]
@@ -68,10 +68,10 @@ def evaluation(config: TrainConfig, sources: int) -> Evaluation:
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_card_names_the_pretraining(compose_config: Composer, run: Run, epochs: int) -> None:
     config = compose_config("model=tiny", "training.pretraining.rows=500", f"training.pretraining.epochs={epochs}")
-    line = f"- first trained on: 500 rows that a grammar of the project's own generates, {epochs} epoch"
+    line = f"- pretraining: 500 rows that the project's own grammar generates, {epochs} epoch"
     assert f"{line}{'s' * (epochs > 1)}\n" in model_card(config, evaluation(config, 1), run)
     plain = compose_config("model=tiny")
-    assert "first trained on" not in model_card(plain, evaluation(plain, 1), run)
+    assert "- pretraining:" not in model_card(plain, evaluation(plain, 1), run)
 
 
 def test_card_agrees_with_its_run(compose_config: Composer, run: Run) -> None:
@@ -139,7 +139,7 @@ def test_worst_sources_of_an_error_metric_have_the_highest_values(compose_config
 def test_card_of_every_task_is_shorter_than_the_limit(compose_config: Composer, run: Run, task: str) -> None:
     config = compose_config(f"task={task}", "model=minilm")
     card = model_card(config, evaluation(config, 40), run)
-    assert len(card) < LONGEST - 1000, "the gate adds to it"
+    assert len(card) < MAX_CARD_LENGTH - 1000, "the gate adds to it"
     assert card.endswith(" MB\n"), "nothing was cut off"
 
 
@@ -157,10 +157,10 @@ def test_card_states_limits_and_licence_of_the_data_source(
 def test_card_ends_with_the_last_verdict_of_the_gate() -> None:
     once = with_verdict("# A model\n", "not promoted: no better.")
     twice = with_verdict(once, "promoted: better.")
-    assert once == f"# A model\n{GATE}not promoted: no better.\n"
-    assert twice == f"# A model\n{GATE}promoted: better.\n"
-    long = with_verdict("x" * LONGEST, "promoted: better.")
-    assert len(long) == LONGEST and long.endswith(f"x{GATE}promoted: better.\n")
+    assert once == f"# A model\n{GATE_HEADING}not promoted: no better.\n"
+    assert twice == f"# A model\n{GATE_HEADING}promoted: better.\n"
+    long = with_verdict("x" * MAX_CARD_LENGTH, "promoted: better.")
+    assert len(long) == MAX_CARD_LENGTH and long.endswith(f"x{GATE_HEADING}promoted: better.\n")
 
 
 def test_a_version_can_be_filtered_by_its_tags(run: Run) -> None:

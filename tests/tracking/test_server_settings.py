@@ -18,7 +18,7 @@ from distilspark.errors import UserError, WorkError
 from distilspark.paths import CONF, ROOT
 from distilspark.tracking import server, server_auth
 from distilspark.tracking.server import allowed_hosts, allowed_origins, check_address, serve, server_command
-from distilspark.tracking.server_auth import authentication, kept_secret
+from distilspark.tracking.server_auth import authentication, read_or_create_secret
 from distilspark.tracking.store import check_database
 
 Composer = Callable[..., ServerConfig]
@@ -122,7 +122,7 @@ def test_auth_setting_adds_basic_auth_to_the_command(server_config: Composer, gi
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "mlflow.example", "::"])
 def test_public_host_without_authentication_is_refused(server_config: Composer, host: str) -> None:
-    with pytest.raises(UserError, match=r"lets the network in.*auth=on"):
+    with pytest.raises(UserError, match=r"opens the server to the network.*auth=on"):
         check_address(server_config(f"host='{host}'"))
 
 
@@ -159,9 +159,9 @@ def test_unusable_database_is_named_without_its_password(url: str, raised: type[
 
 
 def test_secret_is_created_once_with_private_permissions(tmp_path: Path) -> None:
-    secret = kept_secret(tmp_path / "key")
+    secret = read_or_create_secret(tmp_path / "key")
     assert len(secret) >= 32
-    assert kept_secret(tmp_path / "key") == secret != kept_secret(tmp_path / "another")
+    assert read_or_create_secret(tmp_path / "key") == secret != read_or_create_secret(tmp_path / "another")
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert {file.name for file in tmp_path.iterdir()} == {"key", "another"}
 

@@ -13,13 +13,13 @@ from distilspark.errors import UserError
 from distilspark.metrics import METRICS
 from distilspark.tracking.sweeps import (
     Sweep,
-    adopt,
-    alone,
-    best_of,
+    best_run,
     children,
+    find_job,
     finished,
-    job_of,
     kept_metric,
+    lock_sweep,
+    move_finished_jobs,
     sweep_identity,
 )
 from helpers.stores import tracking_in
@@ -51,7 +51,7 @@ def parent_run(status: str | None = None, identity: str = SWEEP.identity) -> Run
 
 def child_run(parent: Run, seed: int, status: str = "FINISHED", **metrics: float) -> Run:
     """Return a job's run."""
-    job = job_of(parent.info.run_id, ["task=cola", "training.class_weights=off", f"training.seed={seed}"])
+    job = find_job(parent.info.run_id, ["task=cola", "training.class_weights=off", f"training.seed={seed}"])
     assert job is not None
     with mlflow.start_run(parent_run_id=parent.info.run_id) as run:
         mlflow.set_tags(job.tags)
@@ -66,7 +66,7 @@ def ids(runs: list[Run]) -> list[str]:
 
 def test_job_is_named_and_tagged_by_its_varied_settings(client: mlflow.MlflowClient) -> None:
     parent = parent_run()
-    job = job_of(parent.info.run_id, ["training.seed=3", "task=cola", "++training.class_weights=off"])
+    job = find_job(parent.info.run_id, ["training.seed=3", "task=cola", "++training.class_weights=off"])
     assert job is not None
     assert job.parent.info.run_id == parent.info.run_id
     assert job.name == "class_weights=off seed 3"
@@ -78,14 +78,14 @@ def test_job_is_named_and_tagged_by_its_varied_settings(client: mlflow.MlflowCli
     }
     assert parent.data.tags["sweep.parent"] == "true"
     assert parent.data.tags["sweep.varied"] == '["training.class_weights", "training.seed"]'
-    assert job_of(None, ["training.seed=3"]) is None
+    assert find_job(None, ["training.seed=3"]) is None
 
 
 @pytest.mark.parametrize("value, name", [("0.25", "sample_fraction=0.25"), ("/a.b/c", "sample_fraction=/a.b/c")])
 def test_job_name_keeps_dots_in_values(client: mlflow.MlflowClient, value: str, name: str) -> None:
     parent = parent_run()
     client.set_tag(parent.info.run_id, "sweep.varied", '["data.sample_fraction"]')
-    job = job_of(parent.info.run_id, [f"data.sample_fraction={value}"])
+    job = find_job(parent.info.run_id, [f"data.sample_fraction={value}"])
     assert job is not None
     assert job.name == name
 
@@ -93,7 +93,7 @@ def test_job_name_keeps_dots_in_values(client: mlflow.MlflowClient, value: str, 
 def test_a_sweep_over_seeds_alone_has_an_empty_variant(client: mlflow.MlflowClient) -> None:
     parent = parent_run()
     client.set_tag(parent.info.run_id, "sweep.varied", '["training.seed"]')
-    job = job_of(parent.info.run_id, ["training.seed=3"])
+    job = find_job(parent.info.run_id, ["training.seed=3"])
     assert job is not None
     assert (job.name, job.variant) == ("seed 3", ())
     client.log_batch(parent.info.run_id, tags=[mlflow.entities.RunTag(*item) for item in job.tags.items()])
@@ -128,7 +128,7 @@ def test_finished_jobs_of_an_interrupted_sweep_are_adopted(client: mlflow.Mlflow
     earlier = parent_run(status)
     done, broken, lost = child_run(earlier, 1), child_run(earlier, 2, "FAILED"), child_run(earlier, 3, "RUNNING")
     now = parent_run()
-    assert ids(adopt(now, SWEEP.identity, 4, None)) == ids([done])
+    assert ids(move_finished_jobs(now, SWEEP.identity, 4, None)) == ids([done])
     assert ids(children(now)) == ids([done])
     assert ids(children(earlier)) == ids([broken, lost])
     assert client.get_run(lost.info.run_id).info.status == "KILLED"
@@ -139,16 +139,16 @@ def test_finished_jobs_of_an_interrupted_sweep_are_adopted(client: mlflow.Mlflow
 def test_finished_sweep_keeps_its_children_unless_more_jobs_are_requested(client: mlflow.MlflowClient) -> None:
     earlier = parent_run("FINISHED")
     first, second = child_run(earlier, 1), child_run(earlier, 2)
-    assert adopt(parent_run("KILLED"), SWEEP.identity, 2, None) == []
+    assert move_finished_jobs(parent_run("KILLED"), SWEEP.identity, 2, None) == []
     assert ids(children(earlier)) == ids([first, second])
     larger = parent_run()
-    assert ids(adopt(larger, SWEEP.identity, 3, None)) == ids([first, second])
+    assert ids(move_finished_jobs(larger, SWEEP.identity, 3, None)) == ids([first, second])
 
 
 def test_only_requested_jobs_of_the_same_sweep_are_adopted(client: mlflow.MlflowClient) -> None:
     earlier, another = parent_run("KILLED"), parent_run("KILLED", identity="another")
     wanted, _, _ = child_run(earlier, 1), child_run(earlier, 2), child_run(another, 1)
-    taken = adopt(parent_run(), SWEEP.identity, 2, {"training.class_weights=off training.seed=1"})
+    taken = move_finished_jobs(parent_run(), SWEEP.identity, 2, {"training.class_weights=off training.seed=1"})
     assert ids(taken) == ids([wanted])
 
 
@@ -159,21 +159,21 @@ def test_best_job_is_chosen_on_validation_and_not_on_dev(client: mlflow.MlflowCl
     child_run(parent, 3, "FAILED", val_kept_mcc=0.9)
     runs = finished(children(parent))
     assert len(runs) == 2
-    assert best_of(runs, METRICS["mcc"]).info.run_id == good.info.run_id
+    assert best_run(runs, METRICS["mcc"]).info.run_id == good.info.run_id
     assert kept_metric(good, METRICS["mcc"]) == 0.5
 
 
 def test_best_job_of_an_error_metric_has_the_lowest_value(client: mlflow.MlflowClient) -> None:
     parent = parent_run()
     runs = [child_run(parent, seed, val_kept_mse=mse) for seed, mse in enumerate((0.7, 0.4, 0.9))]
-    assert best_of(runs, METRICS["mse"]).info.run_id == runs[1].info.run_id
+    assert best_run(runs, METRICS["mse"]).info.run_id == runs[1].info.run_id
 
 
 def test_second_process_of_the_same_sweep_is_refused(client: mlflow.MlflowClient) -> None:
-    with alone(SWEEP):
-        with pytest.raises(UserError, match="runs already"), alone(SWEEP):
+    with lock_sweep(SWEEP):
+        with pytest.raises(UserError, match="is already running"), lock_sweep(SWEEP):
             pytest.fail("there are two")
-        with alone(Sweep("other", (), "other")):
+        with lock_sweep(Sweep("other", (), "other")):
             pass
-    with alone(SWEEP):
+    with lock_sweep(SWEEP):
         pass

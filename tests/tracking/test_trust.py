@@ -15,7 +15,7 @@ from distilspark.config import TrustConfig
 from distilspark.errors import UserError
 from distilspark.tracking.registry import FoundModel, fetch_model, register
 from distilspark.tracking.signatures import SIGNATURE
-from distilspark.tracking.trust import CHECKSUMS, DIGEST, check_model, record_digest
+from distilspark.tracking.trust import CHECKSUMS, DIGEST_TAG, check_model, record_digest
 from helpers.keys import make_keys
 from helpers.processes import Place
 from helpers.serving import serving
@@ -45,7 +45,7 @@ def store(made: Path) -> Iterator[Path]:
     yield made
     shutil.rmtree(folder)
     shutil.copytree(made / "kept", folder)
-    client.set_model_version_tag(NAME, "1", DIGEST, version.tags[DIGEST])
+    client.set_model_version_tag(NAME, "1", DIGEST_TAG, version.tags[DIGEST_TAG])
     client.log_text(version.run_id, fetch(made).checksums, CHECKSUMS)
 
 
@@ -82,14 +82,14 @@ def test_version_is_tagged_with_the_digest_of_its_package(store: Path, tmp_path:
         assert f"  {file}\n" in found.checksums
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", str(sums)], cwd=found.folder, check=True)
     digest = subprocess.run(["sha256sum", str(sums)], check=True, capture_output=True, text=True).stdout.split()[0]
-    assert version.tags[DIGEST] == digest
+    assert version.tags[DIGEST_TAG] == digest
 
 
 def test_logged_model_has_the_digest_of_its_registered_version(store: Path, tmp_path: Path) -> None:
     found = fetch(tmp_path, KNOWN)
     logged = f"models:/{found.model_id}"
     assert fetch(tmp_path, KNOWN, logged).checksums == found.checksums
-    assert record_digest(logged) == mlflow.MlflowClient().get_model_version(NAME, "1").tags[DIGEST]
+    assert record_digest(logged) == mlflow.MlflowClient().get_model_version(NAME, "1").tags[DIGEST_TAG]
 
 
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -141,14 +141,14 @@ def test_a_changed_package_is_refused_without_its_runs_checksums(store: Path, tm
         mlflow.MlflowClient().log_text(version.run_id, kept, CHECKSUMS)
     fetch(tmp_path)
     (package(store) / "MLmodel").write_text("")
-    with pytest.raises(UserError, match=f"its sha256 is [0-9a-f]{{64}} and was {version.tags[DIGEST]}"):
+    with pytest.raises(UserError, match=f"its sha256 is [0-9a-f]{{64}} and was {version.tags[DIGEST_TAG]}"):
         fetch(tmp_path)
 
 
 def test_version_without_a_digest_prints_a_note_or_is_refused(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mlflow.MlflowClient().delete_model_version_tag(NAME, "1", DIGEST)
+    mlflow.MlflowClient().delete_model_version_tag(NAME, "1", DIGEST_TAG)
     for load in (lambda trust: fetch(tmp_path, trust), lambda trust: check_model(URI, trust)):
         load(ANY)
         (line,) = capsys.readouterr().out.splitlines()
@@ -208,7 +208,7 @@ def test_version_is_loaded_only_with_a_trusted_key(store: Path, tmp_path: Path) 
     for uri, trust in ((signed, untrusted), (unsigned, trusted), (logged, trusted), (str(package(store)), trusted)):
         with pytest.raises(UserError, match=r"not signed by any of registry\.trusted_keys"):
             fetch(tmp_path, trust, uri)
-    for tag in (SIGNATURE, DIGEST):  # another version's signature and digest
+    for tag in (SIGNATURE, DIGEST_TAG):  # another version's signature and digest
         client.set_model_version_tag(NAME, "1", tag, client.get_model_version(NAME, "2").tags[tag])
     with pytest.raises(UserError, match=f"{unsigned} is not signed"):
         fetch(tmp_path, trusted, unsigned)

@@ -17,10 +17,10 @@ from distilspark.config import DistillationConfig, TrainConfig
 from distilspark.errors import UserError
 from distilspark.model.losses import DistillationLoss, make_loss, soft_cross_entropy
 from distilspark.training.batches import Examples, join
-from distilspark.training.checkpoint.store import fingerprint
+from distilspark.training.checkpoint.store import training_fingerprint
 from distilspark.training.distributed.strategy import make_targets
 from distilspark.training.loop import TrainingData, build_initial_network, fit
-from distilspark.training.pretraining import _first_training, _made_from
+from distilspark.training.pretraining import _describe_inputs, _pretraining_config
 from distilspark.training.targets import LabelScale, TargetTransform, make_target_transform
 
 Composer = Callable[..., TrainConfig]
@@ -134,21 +134,21 @@ def test_student_learns_unlabelled_rows_from_the_teacher(student: Any) -> None:
 
 
 def test_fingerprint_of_a_student_depends_on_its_distillation_settings(compose_config: Composer) -> None:
-    without = fingerprint(compose_config("model=tiny"))
-    assert fingerprint(compose_config("model=tiny", "training.distillation.alpha=0.1")) == without
-    trust = fingerprint(compose_config("model=tiny", "registry.require_digest=true", "gate.margin=0.5"))
+    without = training_fingerprint(compose_config("model=tiny"))
+    assert training_fingerprint(compose_config("model=tiny", "training.distillation.alpha=0.1")) == without
+    trust = training_fingerprint(compose_config("model=tiny", "registry.require_digest=true", "gate.margin=0.5"))
     assert trust == without
     changes = ("alpha=0.1", "temperature=3", "alpha=0.5")
-    found = {fingerprint(compose_config(*FAST, f"training.distillation.{change}")) for change in changes}
+    found = {training_fingerprint(compose_config(*FAST, f"training.distillation.{change}")) for change in changes}
     assert len(found) == 3 and without not in found
     corpus = compose_config(*FAST, "data.unlabelled=corpus")
-    assert fingerprint(corpus) not in found
+    assert training_fingerprint(corpus) not in found
     assert corpus.data.unlabelled == "corpus"
 
 
 def test_pretraining_does_not_depend_on_teacher_settings(compose_config: Composer, tiny_folder: Path) -> None:
     made = [
-        _made_from(_first_training(compose_config("model=tiny", *more)), 10, tiny_folder)
+        _describe_inputs(_pretraining_config(compose_config("model=tiny", *more)), 10, tiny_folder)
         for more in ((), (TEACHER, "training.distillation.temperature=5"))
     ]
     assert made[0] == made[1]

@@ -19,10 +19,10 @@ from distilspark.model.conversion import FILES, WEIGHTS, read_config
 from distilspark.model.network import check_layers, export_arrays, layer_depths
 from distilspark.package.build import largest_difference, write_package
 from distilspark.training.batches import Examples
-from distilspark.training.checkpoint.store import fingerprint
+from distilspark.training.checkpoint.store import training_fingerprint
 from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.prediction import Predictor
-from distilspark.training.pretraining import _first_training, _made_from
+from distilspark.training.pretraining import _describe_inputs, _pretraining_config
 from distilspark.training.targets import make_target_transform
 
 Composer = Callable[..., TrainConfig]
@@ -131,8 +131,8 @@ def test_only_weights_that_are_not_frozen_change(
 
 def test_pretraining_depends_on_chosen_and_frozen_layers(compose_config: Composer) -> None:
     def made_from(*overrides: str) -> str:
-        settings = _first_training(compose_config("model=tiny", *overrides))
-        return str(_made_from(settings, 10, fetch(settings.model)))
+        settings = _pretraining_config(compose_config("model=tiny", *overrides))
+        return str(_describe_inputs(settings, 10, fetch(settings.model)))
 
     plain, layers, frozen = made_from(), made_from("model.layers=[1]"), made_from("model.freeze=[embeddings]")
     assert len({plain, layers, frozen}) == 3
@@ -142,4 +142,4 @@ def test_pretraining_depends_on_chosen_and_frozen_layers(compose_config: Compose
 
 def test_fingerprint_depends_on_chosen_and_frozen_layers(compose_config: Composer) -> None:
     changes = ("model.layers=null", "model.layers=[1]", "model.freeze=[embeddings]", "model.freeze=[0]")
-    assert len({fingerprint(compose_config("model=tiny", change)) for change in changes}) == len(changes)
+    assert len({training_fingerprint(compose_config("model=tiny", change)) for change in changes}) == len(changes)

@@ -16,10 +16,10 @@ from distilspark import processor
 from distilspark.config import TrainConfig
 from distilspark.features.buckets import pad
 from distilspark.model.network import build_network
-from distilspark.training.checkpoint.store import fingerprint
+from distilspark.training.checkpoint.store import training_fingerprint
 from distilspark.training.precision import computing_in
 from distilspark.training.prediction import Predictor
-from distilspark.training.pretraining import _first_training, _made_from
+from distilspark.training.pretraining import _describe_inputs, _pretraining_config
 
 Composer = Callable[..., TrainConfig]
 FAST = ("training.batch_size=16", "training.learning_rate=5e-3", "training.epochs=2")
@@ -110,7 +110,7 @@ def test_training_in_bfloat16_learns_and_is_repeatable(train_toy: Callable[..., 
 
 def test_precision_is_a_part_of_what_a_training_is(compose_config: Composer, tiny_folder: Path) -> None:
     configs = [compose_config("model=tiny", f"training.precision={name}") for name in ("float32", "bfloat16")]
-    assert len({fingerprint(config) for config in configs}) == 2
-    made_from = [_made_from(_first_training(config), 100, tiny_folder) for config in configs]
+    assert len({training_fingerprint(config) for config in configs}) == 2
+    made_from = [_describe_inputs(_pretraining_config(config), 100, tiny_folder) for config in configs]
     assert "training.precision" not in made_from[0]  # as in checkpoints of versions without the key
     assert made_from[1] == made_from[0] | {"training.precision": "bfloat16"}

@@ -100,7 +100,7 @@ def test_network_classifies_unseen_words_after_pretraining(config: TrainConfig, 
 
 
 def compose_without(config: TrainConfig) -> TrainConfig:
-    return pretraining._first_training(config)
+    return pretraining._pretraining_config(config)
 
 
 @pytest.mark.parametrize("keep_head", [True, False])
@@ -175,7 +175,7 @@ def test_damaged_cached_checkpoint_is_rebuilt_bit_identically(
     }[damage]()
     assert pretrain(config, fetch(config.model)).folder == kept
     assert trainings == [48]
-    assert f"{kept} is damaged: it is made again" in capsys.readouterr().out
+    assert f"{kept} is damaged: rebuilding it" in capsys.readouterr().out
     assert file_digest(kept / WEIGHTS) == digest == json.loads((kept / RECORD).read_text())["sha256"]
 
 

@@ -26,7 +26,7 @@ from distilspark.tracking.datasets import log_training_texts
 from distilspark.tracking.registry import register
 from distilspark.training.targets import make_target_transform
 from distilspark.workflows import distillation
-from distilspark.workflows.distillation import OUTPUTS, loaded_teacher, teach
+from distilspark.workflows.distillation import OUTPUTS, add_teacher_outputs, loaded_teacher
 from distilspark.workflows.preparation import PreparedData, Split
 from helpers.checkpoints import flip_a_byte
 from helpers.packages import make_network
@@ -94,7 +94,7 @@ def learn(store: Path, compose_config: Composer, data: PreparedData) -> Callable
         config = compose_config("model=tiny", f"training.teacher={teacher}", *overrides)
         with mlflow.start_run() as active, loaded_teacher(config) as loaded:
             assert loaded is not None
-            taught = teach(loaded, config, data)
+            taught = add_teacher_outputs(loaded, config, data)
         return taught, mlflow.get_run(active.info.run_id)
 
     return run
@@ -206,7 +206,7 @@ def test_unlabelled_text_excludes_all_splits_and_duplicates(
     (tmp_path / "texts.txt").write_text("\n".join([*known, " One more.", "One more.", "Two more.", "Three more."]))
     where = f"data.unlabelled={tmp_path / 'texts.txt'}"
     found, taken = (
-        load_unlabelled(spark, config.task, compose_config(*settings, where, more).data, own, tmp_path / "bad.csv")[0]
+        load_unlabelled(spark, config.task, compose_config(*settings, where, more).data, own, tmp_path / "bad.csv")
         .select("sentence1", "label", "split")
         .toPandas()
         for more in ("data.unlabelled_rows=100", "data.unlabelled_rows=2")

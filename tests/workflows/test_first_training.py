@@ -15,7 +15,7 @@ from distilspark.model.checkpoints import fetch
 from distilspark.training import pretraining
 from distilspark.workflows.runner import Context
 from distilspark.workflows.sweep import check_tasks
-from distilspark.workflows.train import prepare, train_first
+from distilspark.workflows.train import prepare, starting_checkpoint
 from helpers.stores import tracking_in
 
 Composer = Callable[..., TrainConfig]
@@ -50,9 +50,9 @@ def test_pretraining_is_logged_in_every_run_that_uses_it(
     config = compose_config("model=tiny", "training.pretraining.rows=64", "training.pretraining.epochs=2")
     with tracking_in(tmp_path):
         checkpoint = fetch(config.model)
-        for printed in ("first training: 64 generated rows, 2 epochs", "starting from tiny-"):
+        for printed in ("pretraining: 64 generated rows, 2 epochs", "starting from tiny-"):
             with mlflow.start_run() as active:
-                start = train_first(config, checkpoint)
+                start = starting_checkpoint(config, checkpoint)
             run = mlflow.get_run(active.info.run_id)
             assert capsys.readouterr().out.startswith(printed)
             assert (
@@ -64,4 +64,4 @@ def test_pretraining_is_logged_in_every_run_that_uses_it(
 
 
 def test_checkpoint_is_unchanged_without_pretraining(compose_config: Composer, tmp_path: Path) -> None:
-    assert train_first(compose_config("model=tiny"), tmp_path) == tmp_path
+    assert starting_checkpoint(compose_config("model=tiny"), tmp_path) == tmp_path

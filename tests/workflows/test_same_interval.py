@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distilspark.config import EvaluationConfig, TrainConfig
-from distilspark.evaluation.findings import Variant, find
+from distilspark.evaluation.findings import Variant, compare_variants
 from distilspark.evaluation.predictions import Predictions
 from distilspark.evaluation.report import evaluate
 from distilspark.workflows.promote import decide
@@ -33,7 +33,7 @@ def test_train_evaluate_compare_and_promote_show_the_same_interval(
     trained = evaluate(config, predictions, predictions.labels, (), CONFIG)
     evaluated = evaluate(config, stored(predictions), predictions.labels, (), CONFIG)
     variants = [Variant("this", {"1": stored(predictions)}), Variant("other", {"1": stored(predictions)})]
-    compared = find(config, "", variants, CONFIG).scores["this"]
+    compared = compare_variants(config, "", variants, CONFIG).scores["this"]
     promoting = SimpleNamespace(task=config, evaluation=CONFIG)
     promoted = decide(promoting, [(SimpleNamespace(), stored(predictions))]).numbers  # type: ignore[arg-type]
     low, high = trained.intervals[config.metric]

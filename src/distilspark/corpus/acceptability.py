@@ -18,7 +18,7 @@ from distilspark.corpus.template import AFTER, WORD, choose, fill, literals, spe
 ACCEPTABLE_SHARE = 0.7
 EMBEDDED = 0.2  # of the statements
 REMARKED = 0.12
-PATIENCE = 1000  # consecutive draws without a new sentence
+MAX_REPEATS = 1000  # consecutive draws without a new sentence
 
 
 @dataclass(frozen=True)
@@ -474,7 +474,7 @@ def minimal_pairs(split: str, rows: int, rng: Random) -> list[Judgement]:
 
 def _judge(phenomenon: str, labels: list[int], split: str, rng: Random, seen: set[str]) -> list[Judgement]:
     """Return the sentences of one minimal pair that have these labels, none of them in `seen`."""
-    for _ in range(PATIENCE):
+    for _ in range(MAX_REPEATS):
         pair = contrast(phenomenon, split, rng)
         sentences = [pair.acceptable if label else pair.unacceptable for label in labels]
         if seen.isdisjoint(sentences):

@@ -58,15 +58,10 @@ def _similarity_rows(rows: int, rng: Random) -> GeneratedRows:
 
 _TSV = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None, "lineterminator": "\n"}
 _CSV = {"lineterminator": "\r\n"}  # RFC 4180
-_CORPORA = {
+CORPORA = {
     "cola": _Corpus(_acceptability_fields, "tsv", _TSV, _acceptability_rows),
     "stsb": _Corpus(_similarity_fields, "csv", _CSV, _similarity_rows),
 }
-
-
-def corpora() -> tuple[str, ...]:
-    """Return the tasks that have a sample corpus."""
-    return tuple(_CORPORA)
 
 
 def vocabulary() -> list[str]:
@@ -87,9 +82,9 @@ def check_unlabelled(task: str, unlabelled: str | None) -> None:
 
 
 def _check_generated(task: str, setting: str, way_out: str) -> None:
-    if task not in _CORPORA:
+    if task not in CORPORA:
         raise UserError(
-            f"{setting}: the project generates no rows for task={task}, only for {' and '.join(_CORPORA)}; {way_out}"
+            f"{setting}: the project generates no rows for task={task}, only for {' and '.join(CORPORA)}; {way_out}"
         )
 
 
@@ -100,11 +95,11 @@ def pretraining_rows(task: str, rows: int, seed: int) -> GeneratedRows:
     the same rows on every machine. No row of the sample corpus's dev is among them, since it has other words.
 
     Raises:
-        KeyError: the task is none of `corpora`.
+        KeyError: the task is none of `CORPORA`.
         ValueError: the grammar cannot make that many rows.
 
     """
-    return _CORPORA[task].pretraining(rows, Random(f"{task} pretraining {seed}"))
+    return CORPORA[task].pretraining(rows, Random(f"{task} pretraining {seed}"))
 
 
 def write_corpus(folder: Path, task: str, rows: Mapping[str, int], seed: int) -> None:
@@ -124,12 +119,12 @@ def write_corpus(folder: Path, task: str, rows: Mapping[str, int], seed: int) ->
 
 
 def _corpus(task: str) -> _Corpus:
-    if task not in _CORPORA:
+    if task not in CORPORA:
         raise UserError(
-            f"task={task} has no sample corpus ({' and '.join(_CORPORA)} have one): "
+            f"task={task} has no sample corpus ({' and '.join(CORPORA)} have one): "
             "take data=hub, or data=files with data.path"
         )
-    return _CORPORA[task]
+    return CORPORA[task]
 
 
 def _write_split(path: Path, corpus: _Corpus, task: str, split: str, rows: int, seed: int) -> None:

@@ -4,7 +4,7 @@ A scene (who does what to whom, where and how) is edited into a second one; each
 depends on the scenes, not on the words:
 
     share = sum(weight * agreement) / sum(weight)      over the roles that either scene fills (WEIGHTS)
-    score = 5 * share ** 2, times DENIAL if only one of the scenes is negated
+    score = 5 * share ** 2, times NEGATION_FACTOR if only one of the scenes is negated
 
 plus a judge's noise (JITTER), in steps of 0.2 from 0 to 5. A role's agreement is 1 if both scenes have
 the same concept, whatever the synonym; `agreement_*` define partial agreement.
@@ -37,11 +37,11 @@ from distilspark.corpus.template import WORD
 
 T = TypeVar("T")
 
-TOP = 5.0
+MAX_SCORE = 5.0
 STEP = 0.2
 JITTER = 0.2  # standard deviation
-DENIAL = 0.35
-PATIENCE = 1000  # consecutive draws without a new pair
+NEGATION_FACTOR = 0.35
+MAX_REPEATS = 1000  # consecutive draws without a new pair
 
 WEIGHTS = {
     "action": 4.0,
@@ -115,7 +115,7 @@ def agreement_of_details(one: Detail | None, other: Detail | None) -> float:
     return UNMENTIONED if one is None or other is None else float(one == other)
 
 
-def meaning(one: Scene, other: Scene) -> float:
+def exact_score(one: Scene, other: Scene) -> float:
     """Return the score of two scenes by the module's formula, without noise."""
     agreements = {"action": agreement_of_actions(one.action, other.action)}
     agreements["agent"] = agreement_of_things(one.agent, other.agent)
@@ -125,7 +125,7 @@ def meaning(one: Scene, other: Scene) -> float:
     agreements |= {role: agreement_of_details(here, there) for (role, here), there in details if here or there}
     total = sum(WEIGHTS[role] for role in agreements)
     share = sum(WEIGHTS[role] * agreement for role, agreement in agreements.items()) / total
-    return TOP * share**2 * (DENIAL if one.negated != other.negated else 1.0)
+    return MAX_SCORE * share**2 * (NEGATION_FACTOR if one.negated != other.negated else 1.0)
 
 
 def _details(scene: Scene) -> dict[str, Detail | None]:
@@ -137,13 +137,13 @@ def _details(scene: Scene) -> dict[str, Detail | None]:
     }
 
 
-def judge(one: Scene, other: Scene, rng: Random) -> float:
-    """Return a judge's score: `meaning` with noise, in steps of 0.2, from 0 to 5."""
-    noisy = round((meaning(one, other) + rng.gauss(0, JITTER)) / STEP) * STEP
-    return round(min(TOP, max(0.0, noisy)), 1)
+def noisy_score(one: Scene, other: Scene, rng: Random) -> float:
+    """Return a judge's score: `exact_score` with noise, in steps of 0.2, from 0 to 5."""
+    noisy = round((exact_score(one, other) + rng.gauss(0, JITTER)) / STEP) * STEP
+    return round(min(MAX_SCORE, max(0.0, noisy)), 1)
 
 
-def imagine(split: str, rng: Random) -> Scene:
+def draw_scene(split: str, rng: Random) -> Scene:
     """Draw a scene with things of the split."""
     action = rng.choice([known for known in actions() if known.patients or rng.random() < 0.5])
     agent = rng.choice([thing for domain in action.agents for thing in things(split)[domain]])
@@ -160,14 +160,14 @@ def _mention(thing: Thing, rng: Random) -> Mention:
     return Mention(thing, plural=rng.random() < 0.25, quality=quality)
 
 
-def keep(scene: Scene, split: str, rng: Random) -> Scene:
+def keep_scene(scene: Scene, split: str, rng: Random) -> Scene:
     """Return the same scene: only its words will differ."""
     return scene
 
 
 def unrelated(scene: Scene, split: str, rng: Random) -> Scene:
     """Return another scene, sometimes in the same place."""
-    other = imagine(split, rng)
+    other = draw_scene(split, rng)
     return replace(other, place=scene.place) if rng.random() < 0.4 else other
 
 
@@ -259,7 +259,7 @@ def change_action(scene: Scene, split: str, rng: Random) -> Scene | None:
 
 def change_event(scene: Scene, split: str, rng: Random) -> Scene | None:
     """Draw another event with the same agent and place."""
-    other = imagine(split, rng)
+    other = draw_scene(split, rng)
     fits = scene.agent.thing.domain in other.action.agents and other.action.topic != scene.action.topic
     clashes = other.patient is not None and other.patient.thing == scene.agent.thing
     return replace(other, agent=scene.agent, place=scene.place) if fits and not clashes else None
@@ -267,7 +267,7 @@ def change_event(scene: Scene, split: str, rng: Random) -> Scene | None:
 
 # frequency, and edits in order
 PLANS: Sequence[tuple[float, Sequence[Edit]]] = (
-    (11, (keep,)),
+    (11, (keep_scene,)),
     (8, (drop_detail,)),
     (5, (generalize,)),
     (4, (change_number,)),
@@ -385,14 +385,14 @@ def _pick(words: Sequence[T], chosen: Style) -> T:
 def scored_pair(split: str, rng: Random) -> ScoredPair:
     """Draw a pair in words of the split (`train`, `dev`)."""
     edits = rng.choices([edits for _, edits in PLANS], [weight for weight, _ in PLANS])[0]
-    scene = imagine(split, rng)
+    scene = draw_scene(split, rng)
     while (other := derive(scene, edits, split, rng)) is None:
-        scene = imagine(split, rng)
+        scene = draw_scene(split, rng)
     first = style(scene, rng)
     one, two = express(scene, first), express(other, restyle(other, first, rng))
     if rng.random() < 0.5:
         one, two = two, one
-    return ScoredPair(one, two, judge(scene, other, rng))
+    return ScoredPair(one, two, noisy_score(scene, other, rng))
 
 
 def scored_pairs(split: str, rows: int, rng: Random) -> list[ScoredPair]:
@@ -410,7 +410,7 @@ def scored_pairs(split: str, rows: int, rng: Random) -> list[ScoredPair]:
         misses = 0 if len(key) == 2 and key not in seen else misses + 1
         if misses == 0:
             seen[key] = pair
-        if misses == PATIENCE:
+        if misses == MAX_REPEATS:
             raise ValueError(f"{split} holds every pair that the grammar has")
     return list(seen.values())
 

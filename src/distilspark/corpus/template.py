@@ -19,7 +19,6 @@ from distilspark.corpus.morphology import Noun
 CHOICE = re.compile(r"\(([^()]*)\)")
 BAR = re.compile(r"\|(?![^\[]*\])")  # outside contrasts
 CONTRAST = re.compile(r"\[([^\[\]]*)\]")
-SLOT = re.compile(r"\{([a-z]+)\d(?:\.[a-z_]+)?\}")
 SLOT_KEY = re.compile(r"\{([a-z]+\d)")
 WORD = re.compile(r"[a-z]+")
 

@@ -223,7 +223,9 @@ def rename(spark: SparkSession, source: str, target: str) -> None:
 
     """
     if exists(spark, target):  # Hadoop would move a folder into an existing one
-        raise WorkError(f"{target} has appeared meanwhile, and stays. {source} stays too. Move one of them away")
+        raise WorkError(
+            f"{target} was created by another process meanwhile. It and {source} are kept: move one of them away"
+        )
     local, to = local_path(source), local_path(target)
     with writing(target):
         if local and to and local.is_dir():
@@ -245,7 +247,7 @@ def make_folder(spark: SparkSession, uri: str) -> None:
     with writing(uri):
         made = filesystem_of(spark, uri).mkdirs(hadoop_path(spark, uri))
     if not made:
-        raise WorkError(f"{uri} cannot be made. Check the permissions of the folder above it")
+        raise WorkError(f"{uri} cannot be created. Check the permissions of the folder above it")
 
 
 def hadoop_path(spark: SparkSession, uri: str) -> Any:

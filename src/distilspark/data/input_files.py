@@ -23,12 +23,12 @@ from distilspark.data.filesystem import (
 )
 from distilspark.errors import UserError
 
-HIDDEN = (".", "_")
+HIDDEN_PREFIXES = (".", "_")
 GLOB = "*?[{"
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 TABLES = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
 ICEBERG = "an Iceberg table"
-DOWNLOADED = ("http:/", "https:/", "ftp:/")
+WEB_SCHEMES = ("http:/", "https:/", "ftp:/")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def folder_keys(uri: str, base: str) -> dict[str, str | None]:
         return {}
     folders = uri[len(base.rstrip("/")) + 1 :].split("/")[:-1]
     pairs = (folder.split("=", 1) for folder in folders if "=" in folder.lstrip("="))
-    return {unquote(key): None if value == NO_VALUE else unquote(value) for key, value in pairs}
+    return {unquote(key): None if value == HIVE_NULL else unquote(value) for key, value in pairs}
 
 
 def find_files(spark: SparkSession, path: str) -> list[InputFile]:
@@ -70,12 +70,12 @@ def find_files(spark: SparkSession, path: str) -> list[InputFile]:
 
     """
     uri = to_uri(path)
-    if uri.lower().startswith(DOWNLOADED):
+    if uri.lower().startswith(WEB_SCHEMES):
         raise UserError(f"{uri} is an address, not a file that Spark reads. Download it first")
     with reading(uri):
         roots, base = _roots(spark, uri)
     if not roots:
-        raise UserError(f"{uri} is not there. Give a file, a folder, or a glob that fits some")
+        raise UserError(f"{uri} does not exist. Give a file, a folder, or a glob that matches some")
     files: dict[str, InputFile] = {}
     for root in roots:
         refuse_table(spark, root.rpartition("/")[0])
@@ -109,7 +109,7 @@ def _local_files(root: str, base: str) -> Iterator[tuple[str, InputFile]]:
 
 def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -> Iterator[tuple[str, InputFile]]:
     if not path.exists():
-        raise UserError(f"file:{path} is a link to {path.readlink()}, which is not there. Mend the link, or delete it")
+        raise UserError(f"file:{path} is a link to {path.readlink()}, which does not exist. Correct or delete the link")
     real, status = os.path.realpath(path), path.stat()
     if not stat.S_ISDIR(status.st_mode):
         if not stat.S_ISREG(status.st_mode) or real.startswith(("/dev/", "/proc/")):
@@ -124,7 +124,7 @@ def _walk(path: Path, base: str, seen: dict[str, None], is_root: bool = False) -
     metadata = path / "metadata"
     _refuse(f"file:{path}", _table_of(names, [entry.name for entry in metadata.glob("*")]))
     for name in names:
-        if not name.startswith(HIDDEN):
+        if not name.startswith(HIDDEN_PREFIXES):
             yield from _walk(path / name, base, seen)
 
 
@@ -157,7 +157,7 @@ def _hadoop_files(spark: SparkSession, root: str, base: str) -> Iterator[tuple[s
         uri = status.getPath().toString()
         below = status.getPath().toUri().getPath()[start:].strip("/").split("/")
         _refuse(root, _table_of(below[:-1], below[-1:] if below[-2:-1] == ["metadata"] else []))
-        if not any(part.startswith(HIDDEN) for part in below):
+        if not any(part.startswith(HIDDEN_PREFIXES) for part in below):
             yield uri, InputFile(uri, status.getLen(), status.getModificationTime(), base)
 
 

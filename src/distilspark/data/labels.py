@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from distilspark.config import TaskConfig
 
-HIDDEN = -1  # the hub's value of a hidden label
+HIDDEN_LABEL = -1  # the hub's value of a hidden label
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
@@ -41,6 +41,6 @@ def label_problem(task: TaskConfig, text: Column, label: Column) -> Column:
     allowed = task.head_kind.allowed_labels(task)
     return F.coalesce(
         F.when(F.coalesce(F.trim(text), F.lit("")) == "", "label is empty"),
-        F.when(label == HIDDEN, f"label is hidden ({HIDDEN})"),
+        F.when(label == HIDDEN_LABEL, f"label is hidden ({HIDDEN_LABEL})"),
         F.when(~F.coalesce(is_allowed(task, label), F.lit(False)), f"label is not {allowed}"),
     )

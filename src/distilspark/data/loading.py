@@ -21,7 +21,7 @@ from distilspark.data.splits import SEPARATOR, digests_and_counts, joined, split
 from distilspark.data.validation import check_bad_rows, count_duplicates
 from distilspark.errors import UserError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 UNLABELLED = "unlabelled"  # the split of rows without labels
 CANONICAL = ["id", "sentence1", "sentence2", "label", "source", "split"]
 
@@ -114,11 +114,11 @@ def load_labelled(spark: SparkSession, task: TaskConfig, data: DataConfig, bad_r
 
 def load_unlabelled(
     spark: SparkSession, task: TaskConfig, data: DataConfig, own: Datasets, bad_rows_file: Path
-) -> tuple[DataFrame, int]:
+) -> DataFrame:
     """Read or generate the text that `data.unlabelled` names.
 
-    Return rows of the split `unlabelled`, whose label is null, and the number of bad rows. Each text occurs once, and
-    texts of the task's `own` rows are left out. At most `data.unlabelled_rows` of the others are chosen, by hash.
+    Return rows of the split `unlabelled`, whose label is null. Each text occurs once, and texts of the task's `own`
+    rows are left out. At most `data.unlabelled_rows` of the others are chosen, by hash.
 
     Raises:
         UserError: it cannot be read, too many rows are bad, or nothing is left.
@@ -144,7 +144,7 @@ def load_unlabelled(
         raise UserError(
             f"data.unlabelled={path}: no rows are left of {rows_read[UNLABELLED]}: all are bad, or among the task's own"
         )
-    return rows, len(bad)
+    return rows
 
 
 def _generate(spark: SparkSession, task: TaskConfig, data: DataConfig) -> DataFrame:
@@ -189,9 +189,10 @@ def _split(good: DataFrame, task: TaskConfig, data: DataConfig) -> DataFrame:
 
 
 def _report(located: Located, counts: dict[str, int]) -> None:
-    log.info("data: %s, %s", located.source, ", ".join(f"{key.removeprefix('data/')} {n}" for key, n in counts.items()))
+    shown = ", ".join(f"{key.removeprefix('data/')} {count}" for key, count in counts.items())
+    logger.info("data: %s, %s", located.source, shown)
     if contradictions := counts["data/contradictions_train"]:
-        log.warning("%d texts of train have more than one label", contradictions)
+        logger.warning("%d texts of train have more than one label", contradictions)
 
 
 def _check_filled(counts: dict[str, int], located: Located) -> None:

@@ -29,7 +29,7 @@ from distilspark.data.records import CANONICAL, RAW_CHARACTERS, Format
 from distilspark.errors import UserError
 
 FILE = "the file of a row"  # a column name that does not occur in files
-MOST_DIGITS = 38  # of Spark's decimals
+MAX_DIGITS = 38  # of Spark's decimals
 
 
 def read_parquet(spark: SparkSession, files: list[InputFile], known: Format, all_columns: bool) -> DataFrame:
@@ -97,7 +97,7 @@ def _is_beyond_spark(dtype: pyarrow.DataType, is_nested: bool = False) -> bool:
         return _is_beyond_spark(dtype.value_type, is_nested)
     if types.is_nested(dtype):
         return any(_is_beyond_spark(dtype.field(place).type, is_nested=True) for place in range(dtype.num_fields))
-    too_precise = types.is_decimal(dtype) and dtype.precision > MOST_DIGITS
+    too_precise = types.is_decimal(dtype) and dtype.precision > MAX_DIGITS
     nested_nanos = is_nested and types.is_timestamp(dtype) and dtype.unit == "ns"
     return types.is_time(dtype) or types.is_float16(dtype) or too_precise or nested_nanos
 

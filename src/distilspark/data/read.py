@@ -126,7 +126,7 @@ def _surveyed(spark: SparkSession, group: Group) -> Iterator[Group]:
     surveys = _survey(spark, group)
     for file in group.files:
         if refusal := surveys[file.uri].refusal:
-            raise UserError(f"{file.uri}, {refusal}. Mend the file: nothing of it was read")
+            raise UserError(f"{file.uri}, {refusal}. Correct the file: nothing of it was read")
     if group.format.kind == "jsonl":
         yield replace(group, format=complete(group.format, surveys.values()))
         return

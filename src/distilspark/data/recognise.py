@@ -28,12 +28,12 @@ from distilspark.data.text_rules import CONTROLS, REPLACEMENT
 from distilspark.errors import UserError
 
 HEAD_BYTES = 1 << 16
-MOST_HEAD_BYTES = 1 << 26  # at most, to read a long first line
+MAX_HEAD_BYTES = 1 << 26  # at most, to read a long first line
 FIRST_ROWS = 50
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 PLAIN_ENDINGS = (".txt", ".text", ".txt.gz", ".text.gz")
 # longest first: UTF-32's mark begins with UTF-16's
-MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+BYTE_ORDER_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 class EmptyFileError(UserError):
@@ -93,7 +93,7 @@ def _read_beginning(spark: SparkSession, uri: str) -> tuple[bytes, bool, bool]:
         gzipped = raw.startswith(GZIP)
         head = _gunzip(raw, size) if gzipped else raw
         is_whole = len(raw) < size and len(head) < size
-        if is_whole or b"\n" in head or head.startswith(PARQUET) or size >= MOST_HEAD_BYTES:
+        if is_whole or b"\n" in head or head.startswith(PARQUET) or size >= MAX_HEAD_BYTES:
             return head, gzipped, is_whole
         size *= 8
 
@@ -107,7 +107,7 @@ def _gunzip(raw: bytes, size: int) -> bytes:
 
 def _check_encoding(task: TaskConfig, uri: str, head: bytes, require_label: bool) -> None:
     """Raise `UserError` if the file is UTF-16 or UTF-32, with or without a byte order mark, or binary."""
-    encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), None) or _unmarked(head)
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None) or _unmarked(head)
     if encoding:
         raise UserError(
             f"{uri} is {encoding}, and text is read as UTF-8. Convert it first: "
@@ -118,7 +118,7 @@ def _check_encoding(task: TaskConfig, uri: str, head: bytes, require_label: bool
         raise _unrecognised(task, uri, f"binary content, first bytes {head[:8].hex(' ')}", require_label)
     if b"\r" in head and b"\n" not in head and head.index(b"\r") < len(head) - 1:
         raise UserError(
-            f"{uri} has line ends of the old Macintosh, a carriage return alone. Convert it first: tr '\\r' '\\n'"
+            f"{uri} has line ends of the old Macintosh (only carriage returns). Convert it first: tr '\\r' '\\n'"
         )
 
 

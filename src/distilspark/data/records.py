@@ -23,8 +23,8 @@ BYTE_ORDER_MARK = "\ufeff"
 REPLACEMENT = "\ufffd"
 CANONICAL = ("id", "sentence1", "sentence2", "label", "source")
 RAW_CHARACTERS = 200  # of a record's text, kept for messages
-ROWS_A_BATCH = 1000  # of Arrow
-BYTES_A_BATCH = 1 << 24
+ROWS_PER_BATCH = 1000  # of Arrow
+BYTES_PER_BATCH = 1 << 24
 SURROGATES = re.compile("[\ud800-\udfff]")
 STRAY_RETURN = "has a carriage return that ends no line"
 
@@ -359,9 +359,9 @@ def _take_batch(records: Iterator[Record]) -> list[Record]:
     """Take as many records as fit into a batch; long ones make small batches."""
     rows: list[Record] = []
     size = 0
-    for record in islice(records, ROWS_A_BATCH):
+    for record in islice(records, ROWS_PER_BATCH):
         rows.append(record)
         size += len(record.raw)
-        if size > BYTES_A_BATCH:
+        if size > BYTES_PER_BATCH:
             break
     return rows

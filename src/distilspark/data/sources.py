@@ -15,7 +15,7 @@ from distilspark.data.filesystem import is_folder, list_folder, name_of, to_uri
 from distilspark.errors import UserError
 from distilspark.hub import cached_file, fetch_file, hub_answers, hub_endpoint
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 SPLITS = ("train", "dev")  # of a source
 ENDINGS = r"(-\d+-of-\d+)?(\.(tsv|csv|txt|jsonl|ndjson|json|parquet|pq))?(\.gz)?"
 
@@ -49,12 +49,12 @@ def locate(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequ
 def _auto(spark: SparkSession, task: TaskConfig, data: DataConfig, splits: Sequence[str]) -> Located:
     cached = all(cached_file(data.dataset, task.hub[split], data.revision, "dataset") for split in splits)
     if not cached and not hub_answers():
-        log.info("data=auto takes the sample corpus: %s does not answer", hub_endpoint())
+        logger.info("data=auto takes the sample corpus: %s does not answer", hub_endpoint())
         return _sample(spark, task, data, splits)
     try:
         return _hub(spark, task, data, splits)
     except UserError as error:
-        log.warning("data=auto takes the sample corpus: %s", error)
+        logger.warning("data=auto takes the sample corpus: %s", error)
         return _sample(spark, task, data, splits)
 
 

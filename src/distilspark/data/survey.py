@@ -25,7 +25,7 @@ from distilspark.data.records import (
     unique_names,
 )
 
-SPARKS_PART = re.compile(r"/part-\d{5}-[^/]*$")
+SPARK_PART_FILE = re.compile(r"/part-\d{5}-[^/]*$")
 BACKSLASHES = re.compile(r'\\([\\"]?)')
 EXACT_INTEGERS = 2**53  # a double represents all of them exactly
 
@@ -220,7 +220,7 @@ def with_quoting(known: Format, survey: Survey, uri: str) -> Format:
 
     If all backslashes come in pairs, both ways of quoting fit, and the file's name decides.
     """
-    is_sparks = survey.escape == DOUBLED and survey.may_be_sparks and SPARKS_PART.search(uri)
+    is_sparks = survey.escape == DOUBLED and survey.may_be_sparks and SPARK_PART_FILE.search(uri)
     escape = BACKSLASH if is_sparks else survey.escape
     columns = unique_names(survey.header) if len(survey.header) == len(known.columns) else known.columns
     renamed = dict(zip(known.columns, columns, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from distilspark.console import print_line
 from distilspark.errors import UserError
-
-log = logging.getLogger(__name__)
 
 
 def check_bad_rows(bad: pd.DataFrame, rows_read: dict[str, int], max_fraction: float, file: Path) -> None:
-    """Write the bad rows (`split, file, row, reason`) to a CSV file and log their number.
+    """Write the bad rows (`split, file, row, reason`) to a CSV file, and print their number and reasons.
 
     Raises:
         UserError: a split has more bad rows than `max_fraction`; the message has counts by reason, two rows and a file.
@@ -26,14 +24,14 @@ def check_bad_rows(bad: pd.DataFrame, rows_read: dict[str, int], max_fraction: f
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     bad.to_csv(file, index=False)
-    log.warning("%d bad rows are left out (%s): %s", len(bad), _count_reasons(bad), file)
     for split, part in bad.groupby("split"):
         if len(part) > max_fraction * rows_read[str(split)]:
             raise UserError(
                 f"{len(part)} of {rows_read[str(split)]} rows of {split} are bad, more than data.max_bad_fraction="
                 f"{max_fraction:g}: {_count_reasons(part)}. For example {', '.join(map(repr, part['row'].head(2)))}. "
-                f"All of them: {file}. Mend {part['file'].iloc[0]}, or raise data.max_bad_fraction"
+                f"All of them: {file}. Correct {part['file'].iloc[0]}, or raise data.max_bad_fraction"
             )
+    print_line(f"{len(bad)} bad rows are left out ({_count_reasons(bad)}): {file}")
 
 
 def _count_reasons(bad: pd.DataFrame) -> str:

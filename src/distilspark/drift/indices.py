@@ -16,7 +16,7 @@ from distilspark.figures import decimal
 QUANTILES = 10
 MOVED, DRIFTED = 0.1, 0.25  # the convention of Siddiqi, Credit Risk Scorecards (2006)
 CONFIDENCE = 0.95
-Verdict = Literal["none", "moved", "drifted"]
+DriftVerdict = Literal["none", "moved", "drifted"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Shift:
     bound: float  # as `chance_bound`
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> DriftVerdict:
         """`moved` above .1 and `drifted` above .25, but only if the PSI is also above the bound."""
         if self.psi <= max(MOVED, self.bound):
             return "none"
@@ -116,7 +116,7 @@ def chance_bound(bins: int, *rows: int) -> float:
     return float(sum(1 / sample for sample in rows) * quantile)
 
 
-def worst(drift: Drift) -> Verdict:
+def worst_verdict(drift: Drift) -> DriftVerdict:
     """Return the worst verdict."""
     verdicts = {shift.verdict for shift in drift.values()}
     return "drifted" if "drifted" in verdicts else "moved" if "moved" in verdicts else "none"

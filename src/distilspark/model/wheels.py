@@ -13,11 +13,11 @@ from importlib.resources import files as resources
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-from distilspark.console import moving_terminal
+from distilspark.console import progress_terminal
 
-OPTIONS = ("--only-binary=:all:", "--no-input", "--disable-pip-version-check")
-PATIENCE = ("--timeout=15", "--retries=1")
-PROBE_PATIENCE = ("--timeout=4", "--retries=0")
+PIP_OPTIONS = ("--only-binary=:all:", "--no-input", "--disable-pip-version-check")
+DOWNLOAD_LIMITS = ("--timeout=15", "--retries=1")
+PROBE_LIMITS = ("--timeout=4", "--retries=0")
 PROBE_SECONDS = 15.0  # pip itself takes one or two to start
 
 
@@ -31,7 +31,7 @@ def is_offered(requirement: str) -> bool:
     name, _, version = requirement.partition("==")
     if pip is None:
         return False
-    command = [*pip, "index", "versions", name, *OPTIONS, *PROBE_PATIENCE]
+    command = [*pip, "index", "versions", name, *PIP_OPTIONS, *PROBE_LIMITS]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -74,8 +74,8 @@ def _download(requirement: str, folder: Path) -> Path:
     if pip is None:
         raise WheelError(f"{sys.executable} has no pip to download {requirement} with (python -m ensurepip)")
     done = subprocess.run(
-        [*pip, "download", requirement, "--no-deps", "--dest", folder, *OPTIONS, *PATIENCE],
-        stdout=moving_terminal() or subprocess.DEVNULL,
+        [*pip, "download", requirement, "--no-deps", "--dest", folder, *PIP_OPTIONS, *DOWNLOAD_LIMITS],
+        stdout=progress_terminal() or subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(folder)},  # on the cache's disk
@@ -88,7 +88,7 @@ def _download(requirement: str, folder: Path) -> Path:
 
 
 def _last_line(text: str) -> str:
-    return ([line.strip() for line in text.splitlines() if line.strip()] or ["it says nothing"])[-1]
+    return ([line.strip() for line in text.splitlines() if line.strip()] or ["no output"])[-1]
 
 
 def _unpack(archive: zipfile.ZipFile, required: Sequence[str], optional: Sequence[str], folder: Path) -> None:

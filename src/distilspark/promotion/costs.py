@@ -17,21 +17,21 @@ from distilspark.promotion.timing import speedup, time_packages
 
 
 def tabulate_costs(
-    found: Findings, packages: Mapping[str, Path], gate: GateConfig, config: EvaluationConfig
+    findings: Findings, packages: Mapping[str, Path], gate: GateConfig, config: EvaluationConfig
 ) -> pd.DataFrame:
     """Tabulate each variant's quality, rows a second and megabytes, and the gate's verdict.
 
     The first variant is the champion, the others are challengers. A variant's quality is the mean over its seeds;
-    `packages` holds one package of each, in the order of `found.variants`; they are timed in turn.
+    `packages` holds one package of each, in the order of `findings.variants`; they are timed in turn.
     """
-    seconds, rows = time_packages([*packages.values()], found.variants[0].predictions.rows, gate.timing)
+    seconds, rows = time_packages([*packages.values()], findings.variants[0].predictions.rows, gate.timing)
     sizes = {label: size_of(folder) for label, folder in packages.items()}
-    first, metric = found.variants[0].label, found.task.metric
+    first, metric = findings.variants[0].label, findings.task.metric
     table = []
-    for variant, own in zip(found.variants, seconds, strict=True):
-        score, comparison = found.scores[variant.label][metric], found.comparison_of(variant)
+    for variant, own in zip(findings.variants, seconds, strict=True):
+        score, comparison = findings.scores[variant.label][metric], findings.comparison_of(variant)
         shrinkage = sizes[first] / sizes[variant.label]
-        verdict = _judge(found, comparison, (seconds[0], own), shrinkage, gate, config) if comparison else {}
+        verdict = _gate_columns(findings, comparison, (seconds[0], own), shrinkage, gate, config) if comparison else {}
         table.append(
             {
                 "variant": variant.label,
@@ -46,16 +46,18 @@ def tabulate_costs(
     return pd.DataFrame(table)
 
 
-def _judge(
-    found: Findings,
+def _gate_columns(
+    findings: Findings,
     comparison: Comparison,
     seconds: tuple[Array, Array],
     shrinkage: float,
     gate: GateConfig,
     config: EvaluationConfig,
 ) -> dict[str, object]:
-    metric = found.task.headline
-    before, after = (found.scores[each.label][metric.name].mean for each in (found.variants[0], comparison.variant))
+    metric = findings.task.headline
+    before, after = (
+        findings.scores[each.label][metric.name].mean for each in (findings.variants[0], comparison.variant)
+    )
     faster = speedup(*seconds, config)
     verdict = judge_challenger(Evidence(metric, before, after, comparison.difference, faster, shrinkage), gate)
     return {

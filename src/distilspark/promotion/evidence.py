@@ -58,7 +58,7 @@ def check_dataset(contender: Contender, digest: str) -> None:
         raise UserError(
             f"version {contender.version} was trained on another dataset (its dev is {trained}) than it would be "
             f"evaluated on ({digest}). Choose the data that both were trained on (data=..., data.path=...), train it "
-            "anew, or take its alias from it"
+            "again, or remove its alias"
         )
 
 
@@ -79,7 +79,7 @@ def check_overlap(contender: Contender, rows: pd.DataFrame, most: float) -> int:
     return known
 
 
-def weigh(
+def gather_evidence(
     config: PromoteConfig, champion: tuple[Contender, Predictions], challenger: tuple[Contender, Predictions]
 ) -> Evidence:
     """Compare two models by their predictions for the same rows in the same order, their speed and their size."""

@@ -21,16 +21,16 @@ from distilspark.data.columns import INPUT
 from distilspark.data.filesystem import SPARK_ERRORS, cause_of, exists, list_folder, name_of, reading, to_spark
 from distilspark.data.read import Inputs, read_inputs
 from distilspark.data.text_rules import text_problem_column
-from distilspark.drift.summary import REPEATED, ROW_NUMBER, Summary, add_up, count_cells, summarize
+from distilspark.drift.summary import REPEATED, ROW_NUMBER, Summary, count_cells, sum_summaries, summarize
 from distilspark.errors import UserError, WorkError
 from distilspark.package.load import TaskModel
 from distilspark.scoring.model_udf import MEASURED, Udf, refuse_changed
 from distilspark.scoring.staging import OutputPaths, check_owner, read_json, write_json
 
-FILES_A_CHUNK = 8  # at least; chunks consist of whole files
-LEAST_ROWS = 256  # a smaller partition costs more than it gains
-MOST_ROWS = 10_000  # of a partition: one Arrow batch from Spark to Python
-FOOTERS_AT_ONCE = 16  # that the driver reads in parallel
+FILES_PER_CHUNK = 8  # at least; chunks consist of whole files
+MIN_PARTITION_ROWS = 256  # a smaller partition costs more than it gains
+MAX_PARTITION_ROWS = 10_000  # of a partition: one Arrow batch from Spark to Python
+FOOTER_THREADS = 16  # that the driver reads in parallel
 CHUNK = "chunk"  # the number of a row's chunk
 
 
@@ -44,7 +44,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChunkPlan:
     """The copy of the input, and its chunks."""
 
     folder: str
@@ -52,7 +52,7 @@ class Plan:
     chunks: list[Chunk]
 
 
-def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, paths: OutputPaths) -> Plan:
+def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, paths: OutputPaths) -> ChunkPlan:
     """Read the input once, number its rows, and plan the chunks; a restart reads the copy instead.
 
     Raises:
@@ -60,10 +60,10 @@ def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, paths: Ou
         WorkError: the staging folder cannot be written.
 
     """
-    file = paths.of("chunks.json")
+    file = paths.shared("chunks.json")
     if not exists(spark, file):
         rows = read_inputs(spark, config.task, inputs).withColumn(ROW_NUMBER, F.monotonically_increasing_id())
-        rows_a_file = math.ceil(config.predict.rows_per_chunk / FILES_A_CHUNK)
+        rows_a_file = math.ceil(config.predict.rows_per_chunk / FILES_PER_CHUNK)
         try:
             rows.write.mode("overwrite").option("maxRecordsPerFile", rows_a_file).parquet(paths.own("rows"))
         except SPARK_ERRORS as error:
@@ -79,7 +79,7 @@ def ingest(spark: SparkSession, config: PredictConfig, inputs: Inputs, paths: Ou
         write_json(spark, file, plan)
     known = read_json(spark, file)
     chunks = [Chunk(**chunk) for chunk in known["chunks"]]
-    return Plan(paths.of(known["folder"]), StructType.fromJson(known["schema"]), chunks)
+    return ChunkPlan(paths.shared(known["folder"]), StructType.fromJson(known["schema"]), chunks)
 
 
 def _ingest_error(error: Exception, inputs: Inputs, paths: OutputPaths) -> Exception:
@@ -87,14 +87,14 @@ def _ingest_error(error: Exception, inputs: Inputs, paths: OutputPaths) -> Excep
     whole = unquote(str(error))
     bad = [file.uri for file in inputs.files if file.uri.partition(":")[2].lstrip("/") in whole]
     if bad and "No space left" not in whole:
-        return UserError(f"{bad[0]} cannot be read: {cause_of(error)}. Mend it, or leave it out of the input")
+        return UserError(f"{bad[0]} cannot be read: {cause_of(error)}. Repair it, or leave it out of the input")
     return WorkError(f"the input cannot be copied to {paths.staging}: {cause_of(error)}")
 
 
 def _rows_by_file(spark: SparkSession, folder: str) -> dict[str, int]:
     """Count the rows of parquet files from their footers, without a Spark job."""
     uris = [uri for uri, _ in list_folder(spark, folder)]
-    with reading(folder), ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+    with reading(folder), ThreadPoolExecutor(FOOTER_THREADS) as pool:
         counts = pool.map(lambda uri: _count_rows(spark, uri), uris)
         return dict(zip(map(name_of, uris), counts, strict=True))
 
@@ -118,7 +118,7 @@ def plan_chunks(rows_by_file: dict[str, int], rows_per_chunk: int) -> list[Chunk
     [['a', 'b'], ['c', 'd']]
     """
     groups: list[tuple[list[str], int]] = []
-    for file, rows in sorted(rows_by_file.items(), key=lambda item: _place(item[0])):
+    for file, rows in sorted(rows_by_file.items(), key=lambda item: _file_order(item[0])):
         if groups and (not rows or groups[-1][1] + rows <= rows_per_chunk):
             files, before = groups.pop()
             groups.append(([*files, file], before + rows))
@@ -127,10 +127,10 @@ def plan_chunks(rows_by_file: dict[str, int], rows_per_chunk: int) -> list[Chunk
     return [Chunk(f"{place:05}", files, rows) for place, (files, rows) in enumerate(groups)]
 
 
-def _place(file: str) -> tuple[int, int, str]:
+def _file_order(file: str) -> tuple[int, int, str]:
     """Return the sort key of Spark's files, `part-PARTITION-ID-cNUMBER.parquet`; either number may exceed its padding.
 
-    >>> sorted(["part-100000-x-c000.p", "part-00001-x-c1000.p", "part-00001-x-c999.p"], key=_place)
+    >>> sorted(["part-100000-x-c000.p", "part-00001-x-c1000.p", "part-00001-x-c999.p"], key=_file_order)
     ['part-00001-x-c999.p', 'part-00001-x-c1000.p', 'part-100000-x-c000.p']
     """
     found = re.match(r"part-(\d+)-.*-c(\d+)\.", file)
@@ -143,9 +143,9 @@ def count_partitions(rows: int, cores: int) -> int:
     >>> [count_partitions(rows, 4) for rows in (0, 1, 1000, 1100, 40_000, 40_001)]
     [1, 1, 4, 4, 4, 8]
     """
-    if rows <= cores * LEAST_ROWS:
-        return max(1, math.ceil(rows / LEAST_ROWS))
-    return cores * math.ceil(rows / (cores * MOST_ROWS))
+    if rows <= cores * MIN_PARTITION_ROWS:
+        return max(1, math.ceil(rows / MIN_PARTITION_ROWS))
+    return cores * math.ceil(rows / (cores * MAX_PARTITION_ROWS))
 
 
 def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf, partitions: int = 1) -> DataFrame:
@@ -163,7 +163,7 @@ def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf, partitions: int
     texts = [F.when(problem.isNull(), F.col(name)).alias(name) for name in config.task.text_columns]
     asked = rows.withColumn("_problem", problem).withColumn("_texts", F.struct(*texts))
     if config.predict.dedupe:
-        answered = _answer_once(asked, udf, partitions)
+        answered = _score_distinct(asked, udf, partitions)
     else:
         spread = asked.repartition(partitions) if partitions > 1 else asked.coalesce(1)
         answered = spread.withColumn("_answer", udf(F.col("_texts"))).withColumn(REPEATED, F.lit(False))
@@ -174,7 +174,7 @@ def score_rows(rows: DataFrame, config: PredictConfig, udf: Udf, partitions: int
     return answered.select(INPUT, ROW_NUMBER, *kept, REPEATED)
 
 
-def _answer_once(asked: DataFrame, udf: Udf, partitions: int) -> DataFrame:
+def _score_distinct(asked: DataFrame, udf: Udf, partitions: int) -> DataFrame:
     """Call the model once for all rows with the same texts, and give all of them its answer."""
     together = asked.repartition(partitions, "_texts")
     firsts = together.groupBy("_texts").agg(F.min(ROW_NUMBER).alias("_first"))
@@ -183,7 +183,7 @@ def _answer_once(asked: DataFrame, udf: Udf, partitions: int) -> DataFrame:
 
 
 def score_chunks(
-    spark: SparkSession, config: PredictConfig, model: TaskModel, udf: Udf, paths: OutputPaths, plan: Plan
+    spark: SparkSession, config: PredictConfig, model: TaskModel, udf: Udf, paths: OutputPaths, plan: ChunkPlan
 ) -> Summary:
     """Score the chunks that are not done yet, and sum the figures of all chunks, also of earlier attempts.
 
@@ -192,10 +192,10 @@ def score_chunks(
 
     """
     chunks = plan.chunks
-    marks = {chunk.name: paths.of("done", f"{chunk.name}.json") for chunk in chunks}
+    marks = {chunk.name: paths.shared("done", f"{chunk.name}.json") for chunk in chunks}
     left = [chunk for chunk in chunks if not exists(spark, marks[chunk.name])]
     if len(left) < len(chunks):
-        print_line(f"{len(chunks) - len(left)} of {len(chunks)} chunks were done before")
+        print_line(f"{len(chunks) - len(left)} of {len(chunks)} chunks were already done")
     with progress_bar() as progress:
         bar = progress.add_task("scoring", total=len(chunks), completed=len(chunks) - len(left))
         for chunk in left:
@@ -205,7 +205,7 @@ def score_chunks(
             mark = {"folder": name_of(paths.own("scored", chunk.name)), "summary": asdict(summary)}
             write_json(spark, marks[chunk.name], mark)
             progress.advance(bar)
-    return add_up(Summary(**read_json(spark, mark)["summary"]) for mark in marks.values())
+    return sum_summaries(Summary(**read_json(spark, mark)["summary"]) for mark in marks.values())
 
 
 def _score_chunk(
@@ -224,30 +224,30 @@ def _score_chunk(
         cause = cause_of(error)
         refuse_changed(cause, model)
         raise WorkError(
-            f"chunk {chunk.name} failed: {cause}. What is done is kept in {paths.staging}: start again"
+            f"chunk {chunk.name} failed: {cause}. Finished chunks are kept in {paths.staging}: start again"
         ) from error
-    check_nothing_is_lost(cells, chunk)
+    check_row_counts(cells, chunk)
     return replace(summarize(cells, model.max_length), seconds=time.perf_counter() - started)
 
 
-def check_nothing_is_lost(cells: pd.DataFrame, chunk: Chunk) -> None:
+def check_row_counts(cells: pd.DataFrame, chunk: Chunk) -> None:
     """Raise `WorkError` unless every row of the chunk was written exactly once."""
     written, different = int(cells["written"].sum()), int(cells["rows"].sum())
     if (written, different) != (chunk.rows, chunk.rows):
         raise WorkError(
-            f"chunk {chunk.name} has {chunk.rows} rows, and {written} came out, {different} of them different. "
+            f"chunk {chunk.name} has {chunk.rows} rows, and {written} were written, {different} of them distinct. "
             "Start again"
         )
 
 
-def read_scored(spark: SparkSession, config: PredictConfig, paths: OutputPaths, plan: Plan) -> DataFrame:
+def read_scored(spark: SparkSession, config: PredictConfig, paths: OutputPaths, plan: ChunkPlan) -> DataFrame:
     """Read the scored rows of all chunks: the columns of `score_rows`, and `chunk`."""
-    marks = [read_json(spark, paths.of("done", f"{chunk.name}.json")) for chunk in plan.chunks]
-    folders = to_spark([paths.of("scored", mark["folder"]) for mark in marks])
+    marks = [read_json(spark, paths.shared("done", f"{chunk.name}.json")) for chunk in plan.chunks]
+    folders = to_spark([paths.shared("scored", mark["folder"]) for mark in marks])
     return spark.read.schema(_scored_schema(plan, config)).parquet(*folders)
 
 
-def _scored_schema(plan: Plan, config: PredictConfig) -> StructType:
+def _scored_schema(plan: ChunkPlan, config: PredictConfig) -> StructType:
     """Return the schema of scored rows; Spark would start a job to infer it."""
     schema = StructType([plan.schema[INPUT], plan.schema[ROW_NUMBER]]).add("truth", "double")
     for answer in config.task.head_kind.answers:

@@ -26,10 +26,10 @@ from distilspark.scoring.staging import (
     MANIFEST,
     OutputPaths,
     clean_up,
-    fingerprint,
     open_staging,
-    publish,
+    publish_output,
     read_json,
+    scoring_fingerprint,
     write_json,
 )
 from distilspark.tracking.runs import end_interrupted
@@ -38,7 +38,7 @@ PARQUET = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}  # INT96
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoringResult:
     """The figures of a finished scoring."""
 
     manifest: dict[str, Any]
@@ -57,7 +57,7 @@ def score_files(
     paths: OutputPaths,
     started: float,
     run_id: str | None,
-) -> Scored:
+) -> ScoringResult:
     """Score the files into `paths.output`.
 
     Args:
@@ -74,7 +74,7 @@ def score_files(
     for key, value in PARQUET.items():
         spark.conf.set(key, value)
     with working("reading the input"):
-        wanted = fingerprint(config, inputs, model)
+        wanted = scoring_fingerprint(config, inputs, model)
         earlier = open_staging(spark, paths, wanted, config.predict.overwrite, run_id)
         end_interrupted(earlier, run_id)
         plan = ingest(spark, config, inputs, paths)
@@ -87,13 +87,13 @@ def score_files(
         write_output(rows, len(plan.chunks), config, model.found.version, paths.own("output"))
         manifest = make_manifest(config, model, wanted, summary, drift, time.perf_counter() - started)
         write_json(spark, f"{paths.own('output')}/{MANIFEST}", json.loads(redact(json.dumps(manifest))))
-        publish(spark, paths, config.predict.overwrite)
-    return Scored(manifest, summary, profile, drift, metrics)
+        publish_output(spark, paths, config.predict.overwrite)
+    return ScoringResult(manifest, summary, profile, drift, metrics)
 
 
-def finish(spark: SparkSession, config: PredictConfig, paths: OutputPaths) -> Scored:
+def finish_published(spark: SparkSession, config: PredictConfig, paths: OutputPaths) -> ScoringResult:
     """Return the figures in the manifest of an output that a killed start has published."""
     manifest = read_json(spark, f"{paths.output}/{MANIFEST}")
     clean_up(spark, paths)
-    print_line(f"{config.output} was finished by an earlier start, which was killed before its end")
-    return Scored(manifest, EMPTY, {}, {}, {})
+    print_line(f"{config.output} was already written by an earlier start of this job, which was killed before it ended")
+    return ScoringResult(manifest, EMPTY, {}, {}, {})

@@ -24,7 +24,7 @@ from distilspark.drift.summary import ROW_NUMBER
 from distilspark.errors import WorkError
 from distilspark.scoring.chunks import CHUNK
 
-ROWS_A_FILE = 1_000_000
+ROWS_PER_FILE = 1_000_000
 BATCH = "batch"  # the column that readers derive from a stream's folders, `batch=00000`
 # Spark's default formats stop at milliseconds
 JSON = {
@@ -118,14 +118,16 @@ def write_output(scored: DataFrame, chunks: int, config: PredictConfig, version:
 
     File names sort in this order, as they begin with the partition's number.
     """
-    together = max(1, ROWS_A_FILE // config.predict.rows_per_chunk)
+    together = max(1, ROWS_PER_FILE // config.predict.rows_per_chunk)
     files = math.ceil(chunks / together)
     file = F.expr(f"int({CHUNK} div {together})")
     placed = scored.repartitionById(files, file) if files > 1 else scored.coalesce(1)
     shown = placed.sortWithinPartitions(ROW_NUMBER).select(*output_columns(scored, config, version))
     kind = config.predict.format
     try:
-        shown.write.mode("overwrite").format(kind).options(**OPTIONS[kind], maxRecordsPerFile=ROWS_A_FILE).save(target)
+        shown.write.mode("overwrite").format(kind).options(**OPTIONS[kind], maxRecordsPerFile=ROWS_PER_FILE).save(
+            target
+        )
     except SPARK_ERRORS as error:
         raise WorkError(
             f"{target} cannot be written: {cause_of(error)}. Start again: nothing is scored twice"

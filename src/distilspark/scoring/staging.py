@@ -50,7 +50,7 @@ from distilspark.errors import UserError, WorkError
 from distilspark.package.load import TaskModel
 
 MANIFEST = "_manifest.json"
-LAYOUT = 3  # version of the staging folder; a job does not resume another version's
+STAGING_VERSION = 3  # version of the staging folder; a job does not resume another version's
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class OutputPaths:
     replaced: str  # the old output, while it is being replaced
     owner: str = field(default_factory=lambda: uuid4().hex[:12])  # of this start
 
-    def of(self, *names: str) -> str:
-        """Return a path in the staging folder."""
+    def shared(self, *names: str) -> str:
+        """Return a path in the staging folder that all starts use."""
         return "/".join([self.staging, *names])
 
     def own(self, *names: str) -> str:
         """Return a path in the staging folder that no other start writes to."""
-        return f"{self.of(*names)}-{self.owner}"
+        return f"{self.shared(*names)}-{self.owner}"
 
 
 def output_paths(output: str) -> OutputPaths:
@@ -84,18 +84,18 @@ def output_paths(output: str) -> OutputPaths:
 
 def check_output(spark: SparkSession, paths: OutputPaths, inputs: Inputs, overwrite: bool) -> None:
     """Raise `UserError` if the output would overwrite the input or something else."""
-    inside = [file.uri for file in inputs.files if normal(file.uri).startswith(f"{normal(paths.output)}/")]
-    if inside or normal(paths.output) in [normal(file.uri) for file in inputs.files]:
+    output = normalize_uri(paths.output)
+    if any(f"{normalize_uri(file.uri)}/".startswith(f"{output}/") for file in inputs.files):
         raise UserError(f"output={paths.output} holds the input. Choose another folder")
-    check_place(spark, paths, overwrite)
+    check_replaceable(spark, paths, overwrite)
 
 
-def check_place(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
+def check_replaceable(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
     """Raise `UserError` if the output exists, unless it may be replaced and was written by scoring."""
     if not exists(spark, paths.output):
         return
     if not overwrite:
-        raise UserError(f"output={paths.output} is there already. Choose another one, or set predict.overwrite=true")
+        raise UserError(f"output={paths.output} already exists. Choose another one, or set predict.overwrite=true")
     if not exists(spark, f"{paths.output}/{MANIFEST}"):
         raise UserError(
             f"output={paths.output} is no scored output (it has no {MANIFEST}): predict.overwrite=true does not "
@@ -103,7 +103,7 @@ def check_place(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> Non
         )
 
 
-def normal(uri: str) -> str:
+def normalize_uri(uri: str) -> str:
     """Return the normal form of a URI.
 
     >>> normal("FILE:///data/"), normal("S3A://bucket/data/")
@@ -114,17 +114,17 @@ def normal(uri: str) -> str:
 
 
 @contextmanager
-def only_scoring(paths: OutputPaths) -> Iterator[None]:
+def lock_output(paths: OutputPaths) -> Iterator[None]:
     """Lock the output against other scorings on this machine; a killed process's lock is released.
 
     Raises:
         UserError: another scoring has the lock, or the output's folder cannot be written.
 
     """
-    if not normal(paths.output).startswith("file:"):
+    if not normalize_uri(paths.output).startswith("file:"):
         yield
         return
-    file = Path(normal(f"{paths.staging}.lock").removeprefix("file:"))
+    file = Path(normalize_uri(f"{paths.staging}.lock").removeprefix("file:"))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, timeout=0).acquire()
@@ -144,13 +144,13 @@ def only_scoring(paths: OutputPaths) -> Iterator[None]:
                 file.unlink()
 
 
-def fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict[str, Any]:
+def scoring_fingerprint(config: PredictConfig, inputs: Inputs, model: TaskModel) -> dict[str, Any]:
     """Return all that the predictions depend on, and a sha256 over it."""
     settings = config.predict
     parts = {
         "task": config.task.name,
         "input": [asdict(file) for file in inputs.files],
-        "layout": LAYOUT,
+        "layout": STAGING_VERSION,
         "model": {"uri": model.found.uri, "version": model.found.version, "digest": model.digest},
         "settings": {
             "max_characters": settings.max_characters,
@@ -177,16 +177,16 @@ def open_staging(
         WorkError: it cannot be made.
 
     """
-    file, owner = paths.of("fingerprint.json"), paths.of("owner.json")
+    file, owner = paths.shared("fingerprint.json"), paths.shared("owner.json")
     own = {"id": paths.owner, "run": run_id, "host": socket.gethostname(), "pid": os.getpid()}
     earlier: dict[str, Any] = read_json(spark, owner) if exists(spark, owner) else {}
     if exists(spark, file):
         there = json.loads(read_text(spark, file))
         if there["sha256"] == wanted["sha256"]:
             write_json(spark, owner, own)
-            _delete_unmarked(spark, paths)
+            _delete_unfinished(spark, paths)
             return earlier.get("run")
-        if exists(spark, paths.of("done")) and not overwrite:
+        if exists(spark, paths.shared("done")) and not overwrite:
             raise UserError(
                 f"{paths.staging} is left from an unfinished scoring that differs in its "
                 f"{_difference(there, wanted)}. "
@@ -199,15 +199,15 @@ def open_staging(
     return earlier.get("run")
 
 
-def _delete_unmarked(spark: SparkSession, paths: OutputPaths) -> None:
+def _delete_unfinished(spark: SparkSession, paths: OutputPaths) -> None:
     """Delete the unfinished folders of earlier starts."""
-    marks = [uri for uri, _ in list_folder(spark, paths.of("done"))] if exists(spark, paths.of("done")) else []
+    marks = [uri for uri, _ in list_folder(spark, paths.shared("done"))] if exists(spark, paths.shared("done")) else []
     finished = {read_json(spark, uri)["folder"] for uri in marks}
-    if exists(spark, paths.of("chunks.json")):
-        finished.add(read_json(spark, paths.of("chunks.json"))["folder"])
+    if exists(spark, paths.shared("chunks.json")):
+        finished.add(read_json(spark, paths.shared("chunks.json"))["folder"])
     folders = [uri for uri, _ in list_folder(spark, paths.staging) if name_of(uri).startswith(("rows-", "output-"))]
-    if exists(spark, paths.of("scored")):
-        folders += [uri for uri, _ in list_folder(spark, paths.of("scored"))]
+    if exists(spark, paths.shared("scored")):
+        folders += [uri for uri, _ in list_folder(spark, paths.shared("scored"))]
     for uri in folders:
         if name_of(uri) not in finished:
             delete(spark, uri)
@@ -215,20 +215,20 @@ def _delete_unmarked(spark: SparkSession, paths: OutputPaths) -> None:
 
 def check_owner(spark: SparkSession, paths: OutputPaths) -> None:
     """Raise `WorkError` if another start has taken over the staging folder, or deleted it."""
-    file = paths.of("owner.json")
+    file = paths.shared("owner.json")
     there = read_json(spark, file) if exists(spark, file) else None
     if there is None:
         raise WorkError(f"{paths.staging} has been deleted while this scoring worked there. Start it again")
     if there["id"] != paths.owner:
         raise WorkError(
-            f"another scoring (process {there['pid']} on {there['host']}) has taken over {paths.staging}, and goes on "
-            "with what is done: this one stops. Only one at a time can write an output"
+            f"another scoring (process {there['pid']} on {there['host']}) has taken over {paths.staging}, and "
+            "continues from its finished chunks: this one stops. Only one at a time can write an output"
         )
 
 
 def is_finished(spark: SparkSession, paths: OutputPaths, wanted: dict[str, Any]) -> bool:
     """Return whether a killed start of this scoring has already published the output."""
-    manifest, file = f"{paths.output}/{MANIFEST}", paths.of("fingerprint.json")
+    manifest, file = f"{paths.output}/{MANIFEST}", paths.shared("fingerprint.json")
     if not exists(spark, paths.staging) or not exists(spark, manifest):
         return False
     published = read_json(spark, manifest).get("fingerprint")
@@ -240,7 +240,7 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
     return " and ".join(part for part in other if part != "sha256" and one.get(part) != other[part])
 
 
-def publish(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
+def publish_output(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
     """Rename the output to its final name, replacing an older one if allowed, and delete the staging folder.
 
     Raises:
@@ -250,7 +250,7 @@ def publish(spark: SparkSession, paths: OutputPaths, overwrite: bool) -> None:
     """
     drop_hidden_files(paths.own("output"))
     check_owner(spark, paths)
-    check_place(spark, paths, overwrite)
+    check_replaceable(spark, paths, overwrite)
     if exists(spark, paths.output):
         delete(spark, paths.replaced)
         rename(spark, paths.output, paths.replaced)

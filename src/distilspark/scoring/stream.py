@@ -49,39 +49,40 @@ from distilspark.data.filesystem import (
     to_spark,
     to_uri,
 )
-from distilspark.data.input_files import HIDDEN, InputFile, linked_identity, refuse_table
+from distilspark.data.input_files import HIDDEN_PREFIXES, InputFile, linked_identity, refuse_table
 from distilspark.data.read import group_files
 from distilspark.drift.indices import measure_drift
 from distilspark.drift.profile import profile_of
-from distilspark.drift.summary import add_up
+from distilspark.drift.summary import sum_summaries
 from distilspark.errors import UserError, WorkError
 from distilspark.package.load import TaskModel
-from distilspark.scoring.job import Scored, score_files
-from distilspark.scoring.manifest import sum_up
+from distilspark.scoring.job import ScoringResult, score_files
+from distilspark.scoring.manifest import sum_manifests
 from distilspark.scoring.model_udf import Udf, make_udf
 from distilspark.scoring.output import BATCH
 from distilspark.scoring.staging import (
     MANIFEST,
     OutputPaths,
-    check_place,
+    check_replaceable,
     drop_hidden_files,
-    normal,
-    only_scoring,
+    lock_output,
+    normalize_uri,
     output_paths,
     read_json,
     write_json,
 )
 from distilspark.tracking.runs import end_interrupted
 
-LOOK = 0.2  # seconds between the driver's checks for a published batch
-FILES = "path string, modificationTime timestamp, length long, content binary"  # Spark's `binaryFile`
-NEVER = "36500d"  # by default Spark skips files that are a week older than the newest
-ReportBatch = Callable[[int, Scored, Scored], None]  # the batch's number, the batch, the total of this process
+POLL_SECONDS = 0.2  # seconds between the driver's checks for a published batch
+FILE_SCHEMA = "path string, modificationTime timestamp, length long, content binary"  # Spark's `binaryFile`
+MAX_FILE_AGE = "36500d"  # by default Spark skips files that are a week older than the newest
+# the batch's number, the batch, the total of this process
+ReportBatch = Callable[[int, ScoringResult, ScoringResult], None]
 
 
 def score_stream(
     spark: SparkSession, config: PredictConfig, model: TaskModel, report: ReportBatch, run_id: str | None = None
-) -> Scored | None:
+) -> ScoringResult | None:
     """Score files until a signal stops the stream; with `predict.available_now`, only the existing ones.
 
     Returns:
@@ -94,15 +95,16 @@ def score_stream(
     """
     assert config.input and config.output
     paths = output_paths(config.output)
-    with only_scoring(paths), _until_signal() as stop:
+    with lock_output(paths), _until_signal() as stop:
         with working("opening the stream"):
             _open_output(spark, config, paths)
-            _take_over(spark, paths, run_id)
-            batches = _Batches(spark, _anew(config), model, make_udf(spark, config, model), paths.output, run_id)
+            _record_run(spark, paths, run_id)
+            udf = make_udf(spark, config, model)
+            batches = _BatchScorer(spark, _allow_overwrite(config), model, udf, paths.output, run_id)
             query = _start(spark, config, paths, batches)
         print_line(f"watching {config.input}: {_advice(config)}")
         try:
-            while query.isActive and not stop.wait(LOOK):
+            while query.isActive and not stop.wait(POLL_SECONDS):
                 batches.report(report)
         finally:
             query.stop()
@@ -121,13 +123,13 @@ def is_streamed(path: str, folder: str) -> bool:
     base = Path(os.path.realpath(local_path(folder) or ""))
     if not Path(path).is_relative_to(base):
         return False
-    return not any(part.startswith(HIDDEN) for part in Path(path).relative_to(base).parts)
+    return not any(part.startswith(HIDDEN_PREFIXES) for part in Path(path).relative_to(base).parts)
 
 
 def _advice(config: PredictConfig) -> str:
     if config.predict.available_now:
-        return "the stream ends once all that is there is scored"
-    return "Ctrl-C stops the stream, and the same command goes on with it"
+        return "the stream ends once all present files are scored"
+    return "Ctrl-C stops the stream, and the same command continues it"
 
 
 @contextmanager
@@ -156,12 +158,12 @@ def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths)
 
     """
     assert config.input
-    source, target = normal(to_uri(config.input)), normal(paths.output)
+    source, target = normalize_uri(to_uri(config.input)), normalize_uri(paths.output)
     if not is_folder(spark, source):
-        raise UserError(f"input={config.input} is no folder, which predict.streaming=true watches. Give one")
+        raise UserError(f"input={config.input} is no folder, and predict.streaming=true watches a folder. Give one")
     refuse_table(spark, source)
     if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
-        raise UserError(f"output={paths.output} and input={config.input} are in one another. Choose another folder")
+        raise UserError(f"output={paths.output} and input={config.input} contain one another. Choose another folder")
     file = f"{paths.output}/_stream/stream.json"
     wanted = {"task": config.task.name, "input": source, "format": config.predict.format}
     if exists(spark, file):
@@ -173,12 +175,12 @@ def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths)
                 "Choose another folder, or set predict.overwrite=true"
             )
     else:
-        check_place(spark, paths, config.predict.overwrite)
+        check_replaceable(spark, paths, config.predict.overwrite)
     delete(spark, paths.output)
     write_json(spark, file, wanted)
 
 
-def _take_over(spark: SparkSession, paths: OutputPaths, run_id: str | None) -> None:
+def _record_run(spark: SparkSession, paths: OutputPaths, run_id: str | None) -> None:
     """End the MLflow run of a killed start, and record this start's."""
     file = f"{paths.output}/_stream/run.json"
     if exists(spark, file):
@@ -190,7 +192,7 @@ def _difference(there: dict[str, str], wanted: dict[str, str]) -> str:
     return " and ".join(f"its {key} is {there[key]}" for key in wanted if there[key] != wanted[key])
 
 
-def _anew(config: PredictConfig) -> PredictConfig:
+def _allow_overwrite(config: PredictConfig) -> PredictConfig:
     """Allow overwriting: an unfinished batch of other settings or an earlier model was never published."""
     return replace(config, predict=replace(config.predict, overwrite=True))  # type: ignore[type-var]
 
@@ -202,8 +204,8 @@ def _start(
     assert config.input
     files = (
         spark.readStream.format("binaryFile")
-        .schema(FILES)
-        .options(recursiveFileLookup=True, maxFilesPerTrigger=config.predict.files_per_batch, maxFileAge=NEVER)
+        .schema(FILE_SCHEMA)
+        .options(recursiveFileLookup=True, maxFilesPerTrigger=config.predict.files_per_batch, maxFileAge=MAX_FILE_AGE)
         .load(*to_spark(to_uri(config.input)))
         .select("path", "length", F.unix_millis("modificationTime").alias("modified"))
     )
@@ -214,7 +216,7 @@ def _start(
 
 
 @dataclass
-class _Batches:
+class _BatchScorer:
     """The scorer of batches. Spark calls it in its own thread; it reports in the driver's, which has the run."""
 
     spark: SparkSession
@@ -223,9 +225,9 @@ class _Batches:
     udf: Udf
     output: str
     run_id: str | None
-    total: Scored | None = None  # of the batches that were reported
+    total: ScoringResult | None = None  # of the batches that were reported
     failure: Exception | None = None
-    _published: SimpleQueue[tuple[int, Scored]] = field(default_factory=SimpleQueue)
+    _published: SimpleQueue[tuple[int, ScoringResult]] = field(default_factory=SimpleQueue)
     _sums: dict[str, Any] = field(init=False)  # over all batches in the output
 
     def __post_init__(self) -> None:
@@ -240,7 +242,7 @@ class _Batches:
             self.failure = error
             raise
 
-    def _score(self, files: DataFrame, number: int) -> Scored | None:
+    def _score(self, files: DataFrame, number: int) -> ScoringResult | None:
         started, name = time.perf_counter(), f"{BATCH}={number:05}"
         staging = f"{self.output}/_stream/{name}"
         paths = OutputPaths(f"{self.output}/{name}", staging, f"{staging}.replaced")
@@ -276,7 +278,7 @@ class _Batches:
         return kept
 
     def _add_to_sums(self, *manifests: dict[str, Any]) -> None:
-        self._sums = sum_up(manifests)
+        self._sums = sum_manifests(manifests)
         write_json(self.spark, f"{self.output}/{MANIFEST}", self._describe(self._sums))
         drop_hidden_files(self.output)
 
@@ -287,22 +289,22 @@ class _Batches:
             self.total = self._add(scored, number)
             report(number, scored, self.total)
 
-    def _add(self, scored: Scored, number: int) -> Scored:
+    def _add(self, scored: ScoringResult, number: int) -> ScoringResult:
         parts = [self.total, scored] if self.total else [scored]
-        manifest = self._describe(sum_up(part.manifest for part in parts)) | {"last_batch": number}
-        summary = add_up(part.summary for part in parts)
+        manifest = self._describe(sum_manifests(part.manifest for part in parts)) | {"last_batch": number}
+        summary = sum_summaries(part.summary for part in parts)
         profile = profile_of(summary, self.config.task)
-        return Scored(manifest, summary, profile, measure_drift(self.model.profile, profile), {})
+        return ScoringResult(manifest, summary, profile, measure_drift(self.model.profile, profile), {})
 
     def _describe(self, sums: dict[str, Any]) -> dict[str, Any]:
         settings = {"task": self.config.task.name, "format": self.config.predict.format, "input": self.config.input}
         return settings | sums
 
 
-def _check_end(query: StreamingQuery, batches: _Batches) -> None:
+def _check_end(query: StreamingQuery, batches: _BatchScorer) -> None:
     """Raise the error that ended the query, if any; a batch's own error unchanged."""
     failure = batches.failure or query.exception()
     if isinstance(failure, SPARK_ERRORS):
-        raise WorkError(f"the stream ended: {cause_of(failure)}. Start it again: it goes on where it was") from failure
+        raise WorkError(f"the stream ended: {cause_of(failure)}. Start it again: it continues from there") from failure
     if failure:
         raise failure

@@ -34,7 +34,7 @@ def read_aliases(name: str) -> Aliases:
 
 
 @contextmanager
-def only_mover(name: str) -> Iterator[None]:
+def lock_aliases(name: str) -> Iterator[None]:
     """Hold a lock on the model's aliases, which other processes of this user on this machine wait for."""
     whose = hashlib.sha256(f"{mlflow.get_tracking_uri()}\0{name}".encode()).hexdigest()[:16]
     lock = cache_root() / "locks" / f"aliases-{whose}.lock"
@@ -53,7 +53,7 @@ def move_aliases(name: str, seen: Aliases, moves: Mapping[str, str]) -> None:
         WorkError: an alias has moved.
 
     """
-    with only_mover(name):
+    with lock_aliases(name):
         now = read_aliases(name)
         if changed := sorted(alias for alias in seen.keys() | now.keys() if seen.get(alias) != now.get(alias)):
             was, became = ([f"@{alias} {of.get(alias, 'nobody')}" for alias in changed] for of in (seen, now))

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-OF_THE_DOWNLOAD = "registered_model_meta"  # MLflow adds this file; it is not the model's own
-SHOWN = 3  # maximum number of changed files in a message
+DOWNLOAD_METADATA = "registered_model_meta"  # MLflow adds this file; it is not the model's own
+MAX_SHOWN = 3  # maximum number of changed files in a message
 
 
 class ChangedPackageError(Exception):
@@ -35,7 +35,7 @@ def files_of(folder: Path) -> list[Path]:
             name = path.relative_to(folder).as_posix()
             if path.is_symlink() or not (path.is_dir() or path.is_file()) or not name.isprintable():
                 raise ChangedPackageError(f"{name!r} is a link, no file, or has no printable name")
-            if path.is_file() and name != OF_THE_DOWNLOAD:
+            if path.is_file() and name != DOWNLOAD_METADATA:
                 files.append(path)
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
@@ -66,8 +66,8 @@ def find_changes(expected: str, checksums: str) -> str:
         for name in sorted(known.keys() | there.keys())
         if known.get(name) != there.get(name)
     ]
-    more = [f"and {len(changes) - SHOWN} more"] if len(changes) > SHOWN else []
-    return ", ".join(changes[:SHOWN] + more)
+    more = [f"and {len(changes) - MAX_SHOWN} more"] if len(changes) > MAX_SHOWN else []
+    return ", ".join(changes[:MAX_SHOWN] + more)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from distilspark.tracking.store import first_line
 from distilspark.tracking.sweeps import FINISHED, SEED, unescape
 from distilspark.tracking.trust import check_model
 
-DIGEST = "data.digest.dev"
+DEV_DIGEST = "data.digest.dev"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SweepVariants:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonInput:
     """The input of a comparison: variants with their predictions on the same rows, their histories and settings.
 
     Attributes:
@@ -60,7 +60,7 @@ class Compared:
     missing: str
 
 
-def compared_sweep(sweep_id: str) -> Compared:
+def compared_sweep(sweep_id: str) -> ComparisonInput:
     """Read the variants of a sweep, by its id or its parent's run id; the first is the baseline.
 
     Raises:
@@ -72,10 +72,10 @@ def compared_sweep(sweep_id: str) -> Compared:
     runs = dict(zip(labels, sweep.variants.values(), strict=True))
     left_out = f"{sweep.unfinished} job{'s' if sweep.unfinished > 1 else ''} of the sweep did not finish: left out."
     missing = left_out if sweep.unfinished else ""
-    return _compare("sweep", runs, topic, missing)
+    return _read_input("sweep", runs, topic, missing)
 
 
-def compared_runs(run_ids: Sequence[str]) -> Compared:
+def compared_runs(run_ids: Sequence[str]) -> ComparisonInput:
     """Read runs; those that differ only in their seed form one variant.
 
     If no runs differ only in their seed, each is its own variant, named as in the UI.
@@ -87,16 +87,16 @@ def compared_runs(run_ids: Sequence[str]) -> Compared:
     runs = [_run("runs", run_id) for run_id in run_ids]
     if variants := _variants_of(runs):
         topic, labels = name_variants(variants)
-        return _compare("runs", dict(zip(labels, variants.values(), strict=True)), topic, "")
+        return _read_input("runs", dict(zip(labels, variants.values(), strict=True)), topic, "")
     names = [run.info.run_name for run in runs]
     labels = [
         name if names.count(name) == 1 else f"{name} ({run.info.run_id[:8]})"
         for name, run in zip(names, runs, strict=True)
     ]
-    return _compare("runs", _each_by_itself("runs", labels, runs), "", "")
+    return _read_input("runs", _one_run_each("runs", labels, runs), "", "")
 
 
-def compared_models(uris: Sequence[str], trust: TrustConfig) -> Compared:
+def compared_models(uris: Sequence[str], trust: TrustConfig) -> ComparisonInput:
     """Check models' packages, and read the runs that logged them, labelled with the models' registered names.
 
     Raises:
@@ -107,7 +107,7 @@ def compared_models(uris: Sequence[str], trust: TrustConfig) -> Compared:
     for uri in uris:
         check_model(uri, trust)
     labels, runs = [label for label, _ in found], [_run("models", run_id) for _, run_id in found]
-    return _compare("models", _each_by_itself("models", labels, runs), "", "")
+    return _read_input("models", _one_run_each("models", labels, runs), "", "")
 
 
 def find_sweep(sweep_id: str) -> SweepVariants:
@@ -131,7 +131,7 @@ def find_sweep(sweep_id: str) -> SweepVariants:
             finished[run.data.tags["sweep.variant"]][run.data.tags["sweep.job"]] = run
     variants = {variant: list(found.values()) for variant, found in finished.items() if found}
     if not variants:
-        raise UserError(f"sweep={sweep_id}: none of its {len(jobs)} jobs has finished; start it again to go on with it")
+        raise UserError(f"sweep={sweep_id}: none of its {len(jobs)} jobs has finished; start it again to continue it")
     unfinished = len({run.data.tags["sweep.job"] for run in jobs}) - sum(map(len, variants.values()))
     return SweepVariants(variants, unfinished)
 
@@ -211,7 +211,7 @@ def _variants_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return variants if 1 < len(variants) < len(runs) == len(seeds) else {}
 
 
-def _each_by_itself(key: str, labels: Sequence[str], runs: Sequence[Run]) -> dict[str, list[Run]]:
+def _one_run_each(key: str, labels: Sequence[str], runs: Sequence[Run]) -> dict[str, list[Run]]:
     ids = [run.info.run_id for run in runs]
     twice = [label for label, run_id in zip(labels, ids, strict=True) if ids.count(run_id) > 1]
     if twice:
@@ -219,17 +219,17 @@ def _each_by_itself(key: str, labels: Sequence[str], runs: Sequence[Run]) -> dic
     return {label: [run] for label, run in zip(labels, runs, strict=True)}
 
 
-def _compare(key: str, runs: Mapping[str, Sequence[Run]], topic: str, missing: str) -> Compared:
+def _read_input(key: str, runs: Mapping[str, Sequence[Run]], topic: str, missing: str) -> ComparisonInput:
     """Check that the runs can be compared, and read their predictions, histories and settings."""
     every = [run for found in runs.values() for run in found]
     _check_same(key, every, "task", "Runs of one task can be compared")
-    _check_same(key, every, DIGEST, "Runs on the same dev data can be compared: give all of them the same data")
+    _check_same(key, every, DEV_DIGEST, "Runs on the same dev data can be compared: give all of them the same data")
     task = _task(key, every[0])
-    predictions = _on_the_same_rows(key, {run.info.run_id: _predictions(key, run) for run in every})
+    predictions = _check_same_rows(key, {run.info.run_id: _predictions(key, run) for run in every})
     variants = [
         Variant(label, {_seed(run): predictions[run.info.run_id] for run in found}) for label, found in runs.items()
     ]
-    return Compared(
+    return ComparisonInput(
         task,
         topic,
         variants,
@@ -285,7 +285,7 @@ def _fetch(key: str, run: Run, path: str, folder: str) -> Path:
     )
 
 
-def _on_the_same_rows(key: str, predictions: Mapping[str, Predictions]) -> Mapping[str, Predictions]:
+def _check_same_rows(key: str, predictions: Mapping[str, Predictions]) -> Mapping[str, Predictions]:
     """Return the predictions after checking that they are for the same rows, as the digests indicate."""
     (first, known), *others = predictions.items()
     for run_id, each in others:

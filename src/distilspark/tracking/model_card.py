@@ -20,11 +20,11 @@ if TYPE_CHECKING:  # scikit-learn takes a second to import
 
 CARD = "model_card.md"  # among a run's artifacts
 TEACHER = "model.teacher"  # a tag of runs and versions
-LONGEST = 5000  # characters: MLflow's limit for a version's description
+MAX_CARD_LENGTH = 5000  # characters: MLflow's limit for a version's description
 WORST_SOURCES, FEWEST_ROWS = 5, 20  # sources shown of possibly dozens; rows that a metric needs
-SAMPLE_LICENSE = "the project's own, MIT: a grammar of it generates the sentences"
+SAMPLE_LICENSE = "the project's own, MIT: its grammar generates the sentences"
 UNKNOWN = "unknown: the weights are the caller's own"
-GATE = "\n## Gate\n\n"
+GATE_HEADING = "\n## Gate\n\n"
 LIMITS = {
     "sample": "It was trained and evaluated on generated sentences: its figures say nothing about human text.",
     "files": "It was trained on files of the caller's: read its figures as those of their kind of text.",
@@ -33,7 +33,7 @@ LIMITS = {
 
 
 def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
-    """Write the card in markdown, at most `LONGEST` characters.
+    """Write the card in markdown, at most `MAX_CARD_LENGTH` characters.
 
     Args:
         config: the training's.
@@ -51,13 +51,13 @@ def model_card(config: TrainConfig, evaluation: Evaluation, run: Run) -> str:
         _section("Use", _usage(config.task, logged_model(run))),
         _section("Cost", write_list(_costs(run))),
     ]
-    return "\n".join(parts)[:LONGEST]
+    return "\n".join(parts)[:MAX_CARD_LENGTH]
 
 
 def with_verdict(card: str, verdict: str) -> str:
     """Replace the gate's verdict in a version's description, or append it."""
-    section = f"{GATE}{verdict}\n"
-    return card.partition(GATE)[0][: LONGEST - len(section)] + section
+    section = f"{GATE_HEADING}{verdict}\n"
+    return card.partition(GATE_HEADING)[0][: MAX_CARD_LENGTH - len(section)] + section
 
 
 def _headline(config: TrainConfig, evaluation: Evaluation) -> str:
@@ -87,7 +87,7 @@ def _model_facts(config: TrainConfig, run: Run) -> dict[str, str]:
         "origin": checkpoint.origin if is_known else UNKNOWN,
         **({"layers": f"{_names(model.layers)} of the checkpoint's, counted from 0"} if model.layers else {}),
         **({"not trained": _names(model.freeze)} if model.freeze else {}),
-        **_first_training(config.training.pretraining),
+        **_pretraining_facts(config.training.pretraining),
         **_teacher(config.training.distillation, run),
         "reads": f"{' and '.join(config.task.text_columns)}, {config.features.text} text, {model.max_length} tokens",
         "answers": answers or "a value from {:g} to {:g}".format(*config.task.label_range),
@@ -101,11 +101,11 @@ def _names(parts: Sequence[object]) -> str:
     return ", ".join(map(str, parts))
 
 
-def _first_training(config: PretrainingConfig) -> dict[str, str]:
+def _pretraining_facts(config: PretrainingConfig) -> dict[str, str]:
     if not config.rows:
         return {}
     epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
-    return {"first trained on": f"{config.rows} rows that a grammar of the project's own generates, {epochs}"}
+    return {"pretraining": f"{config.rows} rows that the project's own grammar generates, {epochs}"}
 
 
 def _teacher(config: DistillationConfig, run: Run) -> dict[str, str]:

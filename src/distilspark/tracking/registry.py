@@ -16,14 +16,14 @@ from yaml import YAMLError
 from distilspark.config import TrustConfig, flatten
 from distilspark.errors import UserError
 from distilspark.metrics import Metric
-from distilspark.tracking.aliases import CHALLENGER, CHAMPION, only_mover, read_aliases
+from distilspark.tracking.aliases import CHALLENGER, CHAMPION, lock_aliases, read_aliases
 from distilspark.tracking.checksums import ChangedPackageError, read_checksums
 from distilspark.tracking.model_card import CARD, with_verdict
 from distilspark.tracking.results import beats_baseline
 from distilspark.tracking.runs import logged_model
 from distilspark.tracking.signatures import SIGNATURE, sign
 from distilspark.tracking.store import first_line
-from distilspark.tracking.trust import DIGEST, check_digest, download, find_origin, record_digest
+from distilspark.tracking.trust import DIGEST_TAG, check_digest, download, find_origin, record_digest
 
 VERDICT, ROLLED_BACK = "gate.verdict", "rolled back"
 
@@ -159,12 +159,12 @@ def register(
     """
     client = mlflow.MlflowClient()
     digest = record_digest(model_uri)
-    registered = mlflow.register_model(model_uri, name, tags={**tags, DIGEST: digest})
+    registered = mlflow.register_model(model_uri, name, tags={**tags, DIGEST_TAG: digest})
     version = str(registered.version)
     if signing_key:
         client.set_model_version_tag(name, version, SIGNATURE, sign(signing_key, name, version, digest))
     client.update_model_version(name, version, description=card)
-    with only_mover(name):
+    with lock_aliases(name):
         aliases = [CHALLENGER]
         if beats_baseline and CHAMPION not in read_aliases(name):
             aliases.append(CHAMPION)

@@ -26,7 +26,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, ML
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
 from distilspark.config import flatten
-from distilspark.console import own_log, print_line
+from distilspark.console import log_copy, print_line
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
 from distilspark.redaction import redact
@@ -210,11 +210,11 @@ def _choose_experiment(name: str) -> None:
     """
     chosen, experiment_id = MLFLOW_EXPERIMENT_NAME.get(), MLFLOW_EXPERIMENT_ID.get()
     if experiment_id and not chosen:
-        with _refused(f"MLFLOW_EXPERIMENT_ID={experiment_id}"):
+        with _explain_refusal(f"MLFLOW_EXPERIMENT_ID={experiment_id}"):
             _set_experiment(experiment_id=experiment_id)
         return
     name = chosen or name
-    with _refused(f"the experiment {name}"):
+    with _explain_refusal(f"the experiment {name}"):
         if mlflow.get_experiment_by_name(name) is None:
             local = mlflow.get_tracking_uri() == project_store()
             location = (ROOT / "mlruns" / name).as_uri() if local else None
@@ -236,7 +236,7 @@ def _set_experiment(name: str | None = None, experiment_id: str | None = None) -
 
 
 @contextmanager
-def _refused(experiment: str) -> Iterator[None]:
+def _explain_refusal(experiment: str) -> Iterator[None]:
     """Convert a refusal by the store to a `UserError`."""
     try:
         yield
@@ -267,7 +267,7 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path, error: BaseException | N
     try:
         if error:
             mlflow.set_tag("error", redact(f"{type(error).__name__}: {error}")[:5000])
-        with own_log(log) as artifact:
+        with log_copy(log) as artifact:
             mlflow.log_artifact(str(artifact))
     except Exception:
         logger.exception("the log is no artifact of the run")  # this must not hide why the run ended
@@ -297,10 +297,10 @@ def log_config(run: mlflow.ActiveRun, config: Any, overrides: list[str]) -> None
     mlflow.log_text(redact(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)), "config/config.yaml")
     mlflow.log_text(redact(yaml.safe_dump(overrides)), "config/overrides.yaml")
     mlflow.log_text(_packages(), "config/packages.txt")
-    if commit := git("rev-parse", "HEAD"):
+    if commit := run_git("rev-parse", "HEAD"):
         mlflow.set_tag(MLFLOW_GIT_COMMIT, commit)
-        mlflow.log_text(f"{commit}\n{git('status', '--porcelain')}", "config/git_commit.txt")
-        mlflow.set_tag("git.dirty", str(bool(git("status", "--porcelain"))).lower())
+        mlflow.log_text(f"{commit}\n{run_git('status', '--porcelain')}", "config/git_commit.txt")
+        mlflow.set_tag("git.dirty", str(bool(run_git("status", "--porcelain"))).lower())
 
 
 def log_settings(run: mlflow.ActiveRun, leaves: Mapping[str, Any]) -> None:
@@ -314,7 +314,7 @@ def _packages() -> str:
     return "\n".join([f"python=={sys.version.split()[0]}", *installed])
 
 
-def git(*arguments: str) -> str | None:
+def run_git(*arguments: str) -> str | None:
     """Return git's output for the project; None if git fails."""
     try:
         answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -21,14 +21,14 @@ from distilspark.redaction import redact
 from distilspark.tracking.server_auth import authentication
 from distilspark.tracking.store import check_database, project_store, with_driver
 
-SETTINGS = {
+SERVER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",  # every process of the server would print it
 }
-ORIGINS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
+ORIGINS_VARIABLE = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-NOT_FOR_THE_SERVER = ("MLFLOW_TRACKING_", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_", "MLFLOW_AUTH_ADMIN_")
+CLIENT_VARIABLES = ("MLFLOW_TRACKING_", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_", "MLFLOW_AUTH_ADMIN_")
 
 
 def serve(config: ServerConfig) -> NoReturn:
@@ -41,9 +41,9 @@ def serve(config: ServerConfig) -> NoReturn:
     check_database(store, "store")
     if not config.store:
         _make_project_store()
-    environment = {ORIGINS: ",".join(allowed_origins(config))}
-    environment |= {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_THE_SERVER)}
-    environment |= SETTINGS | {"MLFLOW_BACKEND_STORE_URI": store}
+    environment = {ORIGINS_VARIABLE: ",".join(allowed_origins(config))}
+    environment |= {key: value for key, value in os.environ.items() if not key.startswith(CLIENT_VARIABLES)}
+    environment |= SERVER_ENVIRONMENT | {"MLFLOW_BACKEND_STORE_URI": store}
     if config.auth:
         os.umask(0o077)  # only the owner can read the server's files, also its users' database
         for file in _database_files(store):
@@ -104,8 +104,8 @@ def check_address(config: ServerConfig) -> None:
     """Raise `UserError` if the address is taken, or is open to a network without authentication."""
     if not config.auth and not _is_loopback(config.host):
         raise UserError(
-            f"host={config.host} lets the network in, where everyone could read, change and delete everything: "
-            "set auth=on too (`make server AUTH=on`), and put TLS in front of it"
+            f"host={config.host} opens the server to the network, where everyone could read, change and delete "
+            "everything: set auth=on too (`make server AUTH=on`), and put TLS in front of it"
         )
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:

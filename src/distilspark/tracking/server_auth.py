@@ -19,7 +19,7 @@ from distilspark.errors import UserError
 from distilspark.tracking.store import first_line
 
 ADMIN = "admin"
-REMEMBERED = 60  # seconds that a worker caches a correct password, and may miss that it was changed
+CACHE_SECONDS = 60  # seconds that a worker caches a correct password, and may miss that it was changed
 
 
 def authentication(store: str, permission: str, folder: Path) -> dict[str, str]:
@@ -34,7 +34,7 @@ def authentication(store: str, permission: str, folder: Path) -> dict[str, str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = folder / "basic_auth.ini"
     _write_private(settings, _settings(store, permission))  # with the database's password, if it has one
-    key = MLFLOW_FLASK_SERVER_SECRET_KEY.get() or kept_secret(folder / "secret_key")
+    key = MLFLOW_FLASK_SERVER_SECRET_KEY.get() or read_or_create_secret(folder / "secret_key")
     environment = {MLFLOW_AUTH_CONFIG_PATH.name: str(settings), MLFLOW_FLASK_SERVER_SECRET_KEY.name: key}
     os.environ.update(environment)
     _make_admin(folder / "admin_password")
@@ -47,12 +47,14 @@ database_uri = {store.replace("%", "%%")}
 default_permission = {permission}
 admin_username = {ADMIN}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
-auth_cache_ttl_seconds = {REMEMBERED}
+auth_cache_ttl_seconds = {CACHE_SECONDS}
 """
 
 
 def _make_admin(kept: Path) -> None:
     """Create an admin if there is none, with the caller's password, or with one that is printed once and kept."""
+    # `mlflow server` creates an admin before its workers start, too, but takes the password from its environment or
+    # settings, and cannot tell us whether there is an admin, for whom no password must be made and printed
     with warnings.catch_warnings(action="ignore"):
         from mlflow.server import auth  # reads the settings on import
 
@@ -60,7 +62,7 @@ def _make_admin(kept: Path) -> None:
     given = MLFLOW_AUTH_ADMIN_PASSWORD.get()
     if auth.store.has_user(ADMIN):
         return
-    password = given or kept_secret(kept)
+    password = given or read_or_create_secret(kept)
     try:
         auth.create_admin_user(ADMIN, password)
     except MlflowException as error:
@@ -69,7 +71,7 @@ def _make_admin(kept: Path) -> None:
         print_line(f"the password of the user {ADMIN} is {password} (printed once, and kept in {kept})")
 
 
-def kept_secret(file: Path) -> str:
+def read_or_create_secret(file: Path) -> str:
     """Return the file's random secret, created if missing; only this user can read it."""
     if not file.exists():
         _write_private(file, secrets.token_urlsafe(24))

@@ -65,7 +65,7 @@ def check_store() -> None:
         store = redact(mlflow.get_tracking_uri())
         if _is_refusal(error):
             raise UserError(
-                f"the tracking server {store} refuses {_who()}. "
+                f"the tracking server {store} refuses {_describe_user()}. "
                 "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user of it; its admin adds users"
             ) from error
         raise WorkError(
@@ -108,7 +108,7 @@ def check_database(url: str, key: str) -> None:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise WorkError(
-            f"the database {shown} cannot be used: {first_line(cause)}. Mend it, or set {key} to another one"
+            f"the database {shown} cannot be used: {first_line(cause)}. Repair it, or set {key} to another one"
         ) from error
 
 
@@ -117,7 +117,7 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, MlflowException) and error.get_http_status_code() in refused
 
 
-def _who() -> str:
+def _describe_user() -> str:
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     return f"the user {user} with this password" if user else "requests without a username and a password"
 

@@ -45,28 +45,28 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepJob:
     """One job of a sweep."""
 
     parent: Run
-    own: tuple[str, ...]  # its own overrides, sorted
+    overrides: tuple[str, ...]  # its own, sorted
 
     @property
     def variant(self) -> tuple[str, ...]:
         """The own overrides without the seed; jobs that differ only in the seed repeat one another."""
-        return variant_of(self.own)
+        return variant_of(self.overrides)
 
     @property
     def name(self) -> str:
         """A readable name: `class_weights=balanced seed 1`."""
-        seed = [f"seed {override.partition('=')[2]}" for override in self.own if key_of(override) == SEED]
+        seed = [f"seed {override.partition('=')[2]}" for override in self.overrides if key_of(override) == SEED]
         return " ".join([*map(_short, self.variant), *seed])
 
     @property
     def tags(self) -> dict[str, str]:
         """The child run's tags."""
         kept = {key: self.parent.data.tags[key] for key in ("sweep.id", "sweep.name")}
-        return kept | {"sweep.variant": " ".join(self.variant), "sweep.job": " ".join(self.own)}
+        return kept | {"sweep.variant": " ".join(self.variant), "sweep.job": " ".join(self.overrides)}
 
 
 def variant_of(own: Iterable[str]) -> tuple[str, ...]:
@@ -111,12 +111,12 @@ def own_overrides(overrides: Iterable[str], varied: Sequence[str]) -> tuple[str,
     return tuple(sorted(override.lstrip("+") for override in overrides if key_of(override) in varied))
 
 
-def job_of(parent: str | None, overrides: Iterable[str]) -> Job | None:
+def find_job(parent: str | None, overrides: Iterable[str]) -> SweepJob | None:
     """Return the job with these overrides below the run with this id; None if there is no parent."""
     if parent is None:
         return None
     run = mlflow.get_run(parent)
-    return Job(run, own_overrides(overrides, json.loads(run.data.tags["sweep.varied"])))
+    return SweepJob(run, own_overrides(overrides, json.loads(run.data.tags["sweep.varied"])))
 
 
 def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]) -> str:
@@ -130,7 +130,7 @@ def sweep_identity(name: str, varied: Sequence[str], settings: Mapping[str, Any]
 
 
 @contextmanager
-def alone(sweep: Sweep) -> Iterator[None]:
+def lock_sweep(sweep: Sweep) -> Iterator[None]:
     """Raise `UserError` if another process on this machine runs the same sweep in the same store."""
     place = hashlib.sha256(f"{mlflow.get_tracking_uri()} {sweep.identity}".encode()).hexdigest()[:16]
     file = cache_root() / "sweeps" / f"{place}.lock"
@@ -139,7 +139,9 @@ def alone(sweep: Sweep) -> Iterator[None]:
         with FileLock(file, timeout=0):
             yield
     except Timeout as error:
-        raise UserError(f"the sweep {sweep.name} ({sweep.identity}) runs already: wait for it, or stop it") from error
+        raise UserError(
+            f"the sweep {sweep.name} ({sweep.identity}) is already running: wait for it, or stop it"
+        ) from error
 
 
 def children(parent: Run) -> list[Run]:
@@ -152,7 +154,7 @@ def finished(runs: Iterable[Run]) -> list[Run]:
     return [run for run in runs if run.info.status == FINISHED]
 
 
-def adopt(parent: Run, identity: str, size: int, wanted: Container[str] | None) -> list[Run]:
+def move_finished_jobs(parent: Run, identity: str, size: int, wanted: Container[str] | None) -> list[Run]:
     """Move the finished children of the sweep's earlier attempts to `parent`.
 
     A finished attempt keeps its children, unless it has fewer than `size` finished jobs: this one resumes it.
@@ -172,7 +174,7 @@ def adopt(parent: Run, identity: str, size: int, wanted: Container[str] | None) 
         its_own = children(attempt)
         is_whole = attempt.info.status == FINISHED and len(finished(its_own)) >= size
         if attempt.info.run_id != parent.info.run_id and not is_whole:
-            end_running([attempt, *its_own])
+            mark_killed([attempt, *its_own])
             _move([run for run in finished(its_own) if wanted is None or run.data.tags["sweep.job"] in wanted], parent)
             mlflow.MlflowClient().set_tag(attempt.info.run_id, "sweep.continued_by", parent.info.run_id)
     return children(parent)
@@ -183,14 +185,14 @@ def _move(runs: Iterable[Run], parent: Run) -> None:
         mlflow.MlflowClient().set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent.info.run_id)
 
 
-def end_running(runs: Iterable[Run]) -> None:
+def mark_killed(runs: Iterable[Run]) -> None:
     """Set runs that are still RUNNING, although their process is gone, to KILLED."""
     for run in runs:
         if run.info.status == RUNNING:
             mlflow.MlflowClient().set_terminated(run.info.run_id, KILLED)
 
 
-def best_of(runs: Iterable[Run], metric: Metric) -> Run:
+def best_run(runs: Iterable[Run], metric: Metric) -> Run:
     """Return the run with the best `kept_metric`; of several, the first."""
     return metric.best(runs, lambda run: kept_metric(run, metric))
 

@@ -22,7 +22,7 @@ from distilspark.tracking.checksums import ChangedPackageError, digest_of, files
 from distilspark.tracking.signatures import SIGNATURE, is_signed
 from distilspark.tracking.store import first_line
 
-DIGEST = "package.sha256"  # a tag of logged models and of registered versions
+DIGEST_TAG = "package.sha256"  # a tag of logged models and of registered versions
 CHECKSUMS = "package/SHA256SUMS"  # among the artifacts of the run that logged the model
 
 
@@ -54,14 +54,14 @@ def find_origin(uri: str) -> Origin:
 def record_digest(model_uri: str) -> str:
     """Return the digest of a logged model; the first call also tags the model with it and logs the checksums."""
     logged = find_origin(model_uri)
-    if DIGEST in logged.tags:
-        return logged.tags[DIGEST]
+    if DIGEST_TAG in logged.tags:
+        return logged.tags[DIGEST_TAG]
     with TemporaryDirectory() as scratch:
         checksums = read_checksums(download(model_uri, Path(scratch)))
     client, digest = mlflow.MlflowClient(), digest_of(checksums)
     if logged.run_id:
         client.log_text(logged.run_id, checksums, CHECKSUMS)
-    client.set_logged_model_tags(get_model_name_and_version(client, model_uri)[0], {DIGEST: digest})
+    client.set_logged_model_tags(get_model_name_and_version(client, model_uri)[0], {DIGEST_TAG: digest})
     return digest
 
 
@@ -91,7 +91,7 @@ def check_model(uri: str, trust: TrustConfig) -> None:
     try:
         origin = find_origin(uri)
         with TemporaryDirectory() as scratch:
-            checksums = read_checksums(download(origin.uri, Path(scratch))) if DIGEST in origin.tags else ""
+            checksums = read_checksums(download(origin.uri, Path(scratch))) if DIGEST_TAG in origin.tags else ""
     except (MlflowException, OSError, ChangedPackageError) as error:
         raise UserError(f"{uri} cannot be checked: {first_line(error)}. Choose another model") from error
     check_digest(origin, checksums, trust)
@@ -105,14 +105,14 @@ def check_digest(origin: Origin, checksums: str, trust: TrustConfig) -> None:
             `registry.trusted_keys` signed it.
 
     """
-    expected = origin.tags.get(DIGEST)
+    expected = origin.tags.get(DIGEST_TAG)
     if trust.trusted_keys and not _is_signed(origin, trust.trusted_keys):
         raise UserError(
             f"{origin.uri} is not signed by any of registry.trusted_keys={trust.trusted_keys}. None of its code was "
             "run. Choose a version that was registered with registry.signing_key, or trust its key"
         )
     if expected is None:
-        lacking = f"{origin.uri} has no digest (tag {DIGEST}): what is loaded may not be what was trained"
+        lacking = f"{origin.uri} has no digest (tag {DIGEST_TAG}): what is loaded may not be what was trained"
         if trust.require_digest:
             raise UserError(
                 f"{lacking}, and registry.require_digest=true refuses it. Choose a version that `train` registered"
@@ -126,7 +126,7 @@ def check_digest(origin: Origin, checksums: str, trust: TrustConfig) -> None:
 
 
 def _is_signed(origin: Origin, keys: Sequence[str]) -> bool:
-    digest, signature = origin.tags.get(DIGEST, ""), origin.tags.get(SIGNATURE, "")
+    digest, signature = origin.tags.get(DIGEST_TAG, ""), origin.tags.get(SIGNATURE, "")
     return is_signed(keys, signature, str(origin.name), str(origin.version), digest)
 
 

@@ -33,7 +33,12 @@ VALIDATION_ROWS = 1000  # generated in addition: for the metric, and to choose t
 # model settings that pretraining depends on, besides the checkpoint, which has only the chosen layers
 MODEL_SETTINGS = ("pooling", "dropout", "max_length", "reinitialize_layers")
 # `training.*` settings that pretraining does not depend on
-OTHERS = ("training.pretraining.keep_head", "training.validate_every", "training.teacher", "training.distillation.")
+UNRELATED_SETTINGS = (
+    "training.pretraining.keep_head",
+    "training.validate_every",
+    "training.teacher",
+    "training.distillation.",
+)
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,16 @@ def pretrain(config: TrainConfig, checkpoint: Path) -> Pretrained:
         WorkError: the outputs became NaN or infinite.
 
     """
-    settings = _first_training(config)
+    settings = _pretraining_config(config)
     rows = config.training.pretraining.rows
-    made_from = _made_from(settings, rows, checkpoint)
+    made_from = _describe_inputs(settings, rows, checkpoint)
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     name = f"checkpoints/{checkpoint.name}-{config.task.name}-{rows}rows-{digest[:12]}"
     folder = cached_folder(name, partial(_build, settings, rows, checkpoint, made_from), _is_intact)
     return Pretrained(folder, digest, json.loads((folder / RECORD).read_text())["history"])
 
 
-def _first_training(config: TrainConfig) -> TrainConfig:
+def _pretraining_config(config: TrainConfig) -> TrainConfig:
     """Return the config of pretraining: the fine-tuning's, with settings that it does not depend on reset."""
     change: Callable[..., Any] = replace  # mypy does not see that configs are dataclasses
     chosen = config.training.pretraining
@@ -94,8 +99,8 @@ def _first_training(config: TrainConfig) -> TrainConfig:
     return first
 
 
-def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, Any]:
-    """Return all that the result depends on; includes new keys of `training.*` unless they are in `OTHERS`."""
+def _describe_inputs(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, Any]:
+    """Return all that the result depends on; includes new keys of `training.*` unless `UNRELATED_SETTINGS` has them."""
     model = {f"model.{name}": getattr(settings.model, name) for name in MODEL_SETTINGS}
     if settings.model.freeze:  # left out if empty: earlier versions wrote checkpoints without the key
         model["model.freeze"] = settings.model.freeze
@@ -108,7 +113,7 @@ def _made_from(settings: TrainConfig, rows: int, checkpoint: Path) -> dict[str, 
         "rows": rows,
         "task": [settings.task.name, settings.task.head, settings.task.metric],
         **model,
-        **{name: value for name, value in training.items() if not name.startswith(OTHERS)},
+        **{name: value for name, value in training.items() if not name.startswith(UNRELATED_SETTINGS)},
     }
 
 
@@ -122,7 +127,7 @@ def _is_intact(folder: Path) -> bool:
 
 def _build(settings: TrainConfig, rows: int, checkpoint: Path, made_from: dict[str, Any], target: Path) -> None:
     epochs = settings.training.epochs
-    print_line(f"first training: {rows} generated rows, {epochs} epoch{'s' * (epochs > 1)}, kept in the cache")
+    print_line(f"pretraining: {rows} generated rows, {epochs} epoch{'s' * (epochs > 1)}, kept in the cache")
     network = build_initial_network(settings, checkpoint)
     result = fit(network, _generate(settings, rows, checkpoint), settings, lambda epoch, metrics: None)
     write_checkpoint(target, read_config(checkpoint), export_arrays(network), str(target), with_head=True)

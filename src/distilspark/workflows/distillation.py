@@ -108,7 +108,7 @@ def _load_model(config: TrainConfig, uri: str, folder: Path) -> TaskModel:
     return model
 
 
-def teach(teacher: Teacher, config: TrainConfig, data: PreparedData) -> PreparedData:
+def add_teacher_outputs(teacher: Teacher, config: TrainConfig, data: PreparedData) -> PreparedData:
     """Return the data with the teacher's predictions for all splits except dev.
 
     Raises:
@@ -116,9 +116,9 @@ def teach(teacher: Teacher, config: TrainConfig, data: PreparedData) -> Prepared
 
     """
     task, metric = config.task, config.task.metric
-    check_unseen(teacher, data.splits["dev"].rows, config.training.distillation.max_overlap)
+    check_teacher_overlap(teacher, data.splits["dev"].rows, config.training.distillation.max_overlap)
     with working("predicting with the teacher"):
-        splits = {name: _teach(teacher, task, split) for name, split in data.splits.items() if name != "dev"}
+        splits = {name: _add_outputs(teacher, task, split) for name, split in data.splits.items() if name != "dev"}
     validation = splits["validation"]
     assert validation.soft is not None
     score = task.head_kind.compute_metrics(validation.labels, task.head_kind.shape(validation.soft))[metric]
@@ -127,11 +127,11 @@ def teach(teacher: Teacher, config: TrainConfig, data: PreparedData) -> Prepared
     return replace(data, splits=data.splits | splits, digest=f"{data.digest} {teacher.digest}")
 
 
-def _teach(teacher: Teacher, task: TaskConfig, split: Split) -> Split:
+def _add_outputs(teacher: Teacher, task: TaskConfig, split: Split) -> Split:
     return replace(split, soft=teacher.predict(task, split.rows).reshape(len(split.rows), -1))
 
 
-def check_unseen(teacher: Teacher, dev: pd.DataFrame, most: float) -> None:
+def check_teacher_overlap(teacher: Teacher, dev: pd.DataFrame, most: float) -> None:
     """Raise `UserError` if more than the share `most` of dev's rows are in the teacher's training texts."""
     known = overlap(dev, teacher.texts)
     if known > most * len(dev):

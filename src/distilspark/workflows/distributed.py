@@ -59,7 +59,7 @@ def train_on_workers(
 
     """
     if checkpoints is None:
-        raise WorkError("workers need a folder for checkpoints that is this training's alone: training.checkpoints")
+        raise WorkError("workers need a checkpoint folder that no other training uses: set training.checkpoints")
     folder = checkpoints.folder
     if config.training.pretraining.rows:
         shutil.copytree(start, folder.path / PRETRAINED, dirs_exist_ok=True)

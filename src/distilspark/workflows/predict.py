@@ -20,16 +20,16 @@ from distilspark.data.read import find_inputs
 from distilspark.errors import WorkError
 from distilspark.figures import count_rows
 from distilspark.package.load import TaskModel, load_task_model
-from distilspark.scoring.job import Scored, finish, score_files
+from distilspark.scoring.job import ScoringResult, finish_published, score_files
 from distilspark.scoring.model_udf import make_udf
-from distilspark.scoring.staging import check_output, fingerprint, is_finished, only_scoring, output_paths
+from distilspark.scoring.staging import check_output, is_finished, lock_output, output_paths, scoring_fingerprint
 from distilspark.scoring.stream import score_stream
 from distilspark.tracking.registry import link_model
 from distilspark.tracking.runs import active_run_id
 from distilspark.tracking.store import first_line
 from distilspark.workflows.runner import Context, Job
 
-FOR_PLOTS = (
+PLOT_MODULES = (
     "distilspark.drift.profile_report",
     "distilspark.drift.report",
     "matplotlib.backends.backend_agg",
@@ -41,7 +41,7 @@ def prepare(config: PredictConfig, context: Context) -> Iterator[Job]:
     """Yield the scoring."""
     assert context.session
     session = context.session
-    session.warm_up(FOR_PLOTS)
+    session.warm_up(PLOT_MODULES)
     session.kill_stopped_workers()
     yield Job(
         title=f"{config.task.title}: {config.input} with {config.model_uri}",
@@ -61,32 +61,34 @@ def score(config: PredictConfig, session: BackgroundSession) -> None:
         link_model(model.found)
         with working("starting Spark"):
             spark = session.wait()
-        scored = (stream_in if config.predict.streaming else score_in)(spark, config, model, active_run_id())
+        scored = (score_incoming if config.predict.streaming else score_existing)(spark, config, model, active_run_id())
         session.stop()
     if scored:
         with _explain_lost_store(config):
-            report(scored, model, config)
+            report_result(scored, model, config)
 
 
-def score_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str | None = None) -> Scored:
+def score_existing(
+    spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str | None = None
+) -> ScoringResult:
     """Score the existing files in a running session; `run_id` is the active run's."""
     started = time.perf_counter()
     assert config.input and config.output
     paths = output_paths(config.output)
-    with only_scoring(paths):
+    with lock_output(paths):
         with working("reading the input"):
             inputs = find_inputs(spark, config.task, config.input)
-            if is_finished(spark, paths, fingerprint(config, inputs, model)):
-                return finish(spark, config, paths)
+            if is_finished(spark, paths, scoring_fingerprint(config, inputs, model)):
+                return finish_published(spark, config, paths)
             check_output(spark, paths, inputs, config.predict.overwrite)
         udf = make_udf(spark, config, model)
         return score_files(spark, config, model, udf, inputs, paths, started, run_id)
 
 
-def stream_in(spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str) -> Scored | None:
+def score_incoming(spark: SparkSession, config: PredictConfig, model: TaskModel, run_id: str) -> ScoringResult | None:
     """Score a stream in a running session, and report each batch; return their sum, or None if nothing was new."""
 
-    def report_batch(number: int, batch: Scored, total: Scored) -> None:
+    def report_batch(number: int, batch: ScoringResult, total: ScoringResult) -> None:
         rows = batch.manifest["rows"]
         print_line(f"batch {number}: {count_rows(rows['in'])}, {rows['failed']} with an error")
         with _explain_lost_store(config):
@@ -105,12 +107,12 @@ def _explain_lost_store(config: PredictConfig) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         raise WorkError(
-            f"what was scored is in {config.output}, but MLflow could not be updated: {first_line(error)}. "
+            f"the scored rows are in {config.output}, but MLflow could not be updated: {first_line(error)}. "
             "The manifest there has the figures"
         ) from error
 
 
-def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
+def report_result(scored: ScoringResult, model: TaskModel, config: PredictConfig) -> None:
     """Print and log the results; the output is already complete, even if this fails."""
     from distilspark.drift.profile_report import profile_figures
     from distilspark.drift.report import report_drift  # matplotlib, which is not needed before
@@ -130,7 +132,7 @@ def report(scored: Scored, model: TaskModel, config: PredictConfig) -> None:
         report_drift(scored.drift, model)
 
 
-def log_scored(scored: Scored, step: int) -> None:
+def log_scored(scored: ScoringResult, step: int) -> None:
     """Log counts, speed, drift, and metrics on labelled rows; the step is the number of a stream's batch."""
     manifest = scored.manifest
     mlflow.log_metrics(

@@ -27,7 +27,7 @@ from distilspark.tracking.datasets import log_datasets, log_training_texts
 from distilspark.tracking.results import log_figures, log_tables
 from distilspark.training.batches import Examples, join
 from distilspark.training.targets import TargetTransform, make_target_transform
-from distilspark.workflows.reporting import bad_rows_kept, report_bad_rows
+from distilspark.workflows.reporting import logged_bad_rows
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,11 @@ def prepare_data(
 
 
 def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) -> Datasets:
-    """Load the data; print and log its source, sizes and bad rows, the latter even if they end the run."""
-    with bad_rows_kept(bad_rows):
+    """Load the data; print and log its source and sizes; log bad rows even if they end the run."""
+    with logged_bad_rows(bad_rows):
         datasets = load_datasets(spark, config.task, config.data, bad_rows)
     sizes = ", ".join(f"{size} {name}" for name, size in datasets.sizes.items())
     print_line(f"data: {datasets.source} ({sizes} rows)")
-    report_bad_rows(len(datasets.bad_rows), bad_rows)
     if repeated := datasets.counts["data/duplicates_train_dev"]:
         print_line(f"{repeated} rows of dev are in train too: metrics on them are too optimistic")
     mlflow.set_tag("data.source", datasets.source)
@@ -108,12 +107,11 @@ def load_and_report(config: TrainConfig, spark: SparkSession, bad_rows: Path) ->
 def load_and_report_unlabelled(
     config: TrainConfig, spark: SparkSession, own: Datasets, bad_rows: Path
 ) -> tuple[DataFrame, str]:
-    """Load the text of `data.unlabelled`; print and log its size and bad rows; return it with its digest."""
-    with bad_rows_kept(bad_rows):
-        rows, bad = load_unlabelled(spark, config.task, config.data, own, bad_rows)
+    """Load the text of `data.unlabelled`; print and log its size; return it with its digest."""
+    with logged_bad_rows(bad_rows):
+        rows = load_unlabelled(spark, config.task, config.data, own, bad_rows)
     digest, count = digests_and_counts(rows)[UNLABELLED]
     print_line(f"unlabelled: {count_rows(count)} of {config.data.unlabelled}")
-    report_bad_rows(bad, bad_rows)
     mlflow.set_tags({"data.unlabelled": config.data.unlabelled, f"data.digest.{UNLABELLED}": digest})
     mlflow.log_metric("data/unlabelled", float(count))
     return rows, digest

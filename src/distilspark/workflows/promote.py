@@ -17,7 +17,7 @@ from distilspark.evaluation.bootstrap import mean_scores
 from distilspark.evaluation.examples import example_table
 from distilspark.evaluation.predictions import Predictions
 from distilspark.package.build import predictions_of
-from distilspark.promotion.evidence import Contender, check_dataset, check_overlap, load_contender, weigh
+from distilspark.promotion.evidence import Contender, check_dataset, check_overlap, gather_evidence, load_contender
 from distilspark.promotion.gate import Verdict, judge_challenger, judge_first_champion
 from distilspark.tracking.aliases import CHALLENGER, CHAMPION, PREVIOUS, Aliases, move_aliases, read_aliases
 from distilspark.tracking.registry import ROLLED_BACK, check_not_rolled_back, record_verdict
@@ -26,7 +26,7 @@ from distilspark.tracking.runs import active_run_id, timed
 from distilspark.workflows.labelled import read_evaluation_set
 from distilspark.workflows.runner import Context, Job, Outcome
 
-Scored = tuple[Contender, Predictions]
+ScoredContender = tuple[Contender, Predictions]
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def promote(config: PromoteConfig, folder: Path) -> bool:
         raise UserError(f"{name} has no @{CHALLENGER}. Train one (`python -m distilspark train`), or set the alias")
     version = aliases[CHALLENGER]
     if version == aliases.get(CHAMPION):
-        return _already(version)
+        return _keep_champion(version)
     check_not_rolled_back(name, version)
     with (
         starting_session(config.spark, f"distilspark-promote-{config.task.name}") as session,
@@ -64,21 +64,21 @@ def promote(config: PromoteConfig, folder: Path) -> bool:
     ):
         contenders = load_contenders(config, aliases, Path(scratch))
         scored = score_contenders(config, session, contenders, folder)
-        with timed("gate"), working("weighing one against the other"):
+        with timed("gate"), working("comparing the models"):
             verdict = decide(config, scored)
     if verdict.promoted:
-        move_aliases(name, aliases, moves_of(aliases))
-    record(config, version, verdict)
+        move_aliases(name, aliases, alias_moves(aliases))
+    log_verdict(config, version, verdict)
     return verdict.promoted
 
 
-def _already(version: str) -> bool:
+def _keep_champion(version: str) -> bool:
     mlflow.set_tag("gate.verdict", "champion already")
-    print_line(f"version {version} is the champion already: nothing is to be promoted")
+    print_line(f"version {version} is already the champion: there is nothing to promote")
     return True
 
 
-def moves_of(aliases: Aliases) -> Aliases:
+def alias_moves(aliases: Aliases) -> Aliases:
     """Return a promotion's alias changes, ordered so that a crash between them keeps the old champion."""
     before = {PREVIOUS: aliases[CHAMPION]} if CHAMPION in aliases else {}
     return {**before, CHAMPION: aliases[CHALLENGER]}
@@ -96,7 +96,7 @@ def load_contenders(config: PromoteConfig, aliases: Aliases, scratch: Path) -> l
 
 def score_contenders(
     config: PromoteConfig, session: BackgroundSession, contenders: list[Contender], folder: Path
-) -> list[Scored]:
+) -> list[ScoredContender]:
     """Score dev with each, after checking that they may be compared on it."""
     with timed("data"), working("reading and checking the data in Spark"):
         dev = read_evaluation_set(session.wait(), config.task, config.data, folder)
@@ -116,10 +116,10 @@ def score_contenders(
     return scored
 
 
-def decide(config: PromoteConfig, scored: list[Scored]) -> Verdict:
+def decide(config: PromoteConfig, scored: list[ScoredContender]) -> Verdict:
     """Return the gate's verdict; without a champion, compare with the best constant prediction."""
     if len(scored) == 2:
-        return judge_challenger(weigh(config, *scored), config.promote)
+        return judge_challenger(gather_evidence(config, *scored), config.promote)
     task, head = config.task, config.task.head_kind
     labels, outputs = scored[0][1].labels, scored[0][1].outputs
     constant = head.baseline_outputs(labels, len(labels), len(task.labels))
@@ -128,7 +128,7 @@ def decide(config: PromoteConfig, scored: list[Scored]) -> Verdict:
     return judge_first_champion(task.headline, score, baseline)
 
 
-def record(config: PromoteConfig, version: str, verdict: Verdict) -> None:
+def log_verdict(config: PromoteConfig, version: str, verdict: Verdict) -> None:
     """Write the verdict to the run and the version, and print it."""
     decision = "promoted" if verdict.promoted else "not promoted"
     mlflow.log_metrics({f"gate/{key}": value for key, value in verdict.numbers.items()})

@@ -9,24 +9,18 @@ from pathlib import Path
 import mlflow
 
 from distilspark.config import TaskConfig
-from distilspark.console import print_line, show_table
+from distilspark.console import show_table
 from distilspark.evaluation.report import Evaluation
 
 
 @contextmanager
-def bad_rows_kept(file: Path) -> Iterator[None]:
+def logged_bad_rows(file: Path) -> Iterator[None]:
     """Log the file of bad rows if the block wrote one, even if the block raises."""
     try:
         yield
     finally:
         if file.is_file():
             mlflow.log_artifact(str(file), "data")
-
-
-def report_bad_rows(count: int, file: Path) -> None:
-    """Print the number of rows that are left out, and their file."""
-    if count:
-        print_line(f"{count} bad rows are left out: {file}")
 
 
 def show_evaluation(evaluation: Evaluation, task: TaskConfig, confidence: float) -> None:

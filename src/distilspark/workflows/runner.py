@@ -39,7 +39,7 @@ CONFIGS: Mapping[str, type[Any]] = {
     "predict": PredictConfig,
     "compare": CompareConfig,
 }
-SPARK: Mapping[str, Callable[[Any], SparkConfig]] = {  # the resources of the commands that always read rows
+SPARK_COMMANDS: Mapping[str, Callable[[Any], SparkConfig]] = {  # the resources of the commands that always read rows
     "train": lambda config: for_workers(config.spark, config.training.workers),
     "evaluate": lambda config: config.spark,
     "predict": lambda config: for_scoring(config.spark),
@@ -51,7 +51,7 @@ class Context:
     """The log file and Spark session of a command."""
 
     log: Path  # its folder, used by this command only, is for temporary files
-    session: BackgroundSession | None  # for the commands of `SPARK`
+    session: BackgroundSession | None  # for the commands of `SPARK_COMMANDS`
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def run_command(command: str, composed: DictConfig, log: Path) -> None:
     learn_secrets(flatten(config))
     with ExitStack() as stack:
         session = None
-        if command in SPARK:
+        if command in SPARK_COMMANDS:
             name = f"distilspark-{command}-{config.task.name}"
-            session = stack.enter_context(starting_session(SPARK[command](config), name))
+            session = stack.enter_context(starting_session(SPARK_COMMANDS[command](config), name))
         import mlflow
 
         from distilspark.tracking.runs import log_config, open_run, print_run_link

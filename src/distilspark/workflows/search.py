@@ -14,19 +14,19 @@ from distilspark.config import SearchConfig, flatten
 from distilspark.errors import UserError
 from distilspark.metrics import Metric
 from distilspark.tracking.sweeps import kept_metric, key_of
-from distilspark.workflows.sweep import Overrides, Plan
+from distilspark.workflows.sweep import Overrides, SweepPlan
 
 Values = CategoricalDistribution | FloatDistribution | IntDistribution
 Space = Mapping[str, Values]
 
 
-def plan_search(overrides: Sequence[Override], search: SearchConfig) -> Plan:
+def plan_search(overrides: Sequence[Override], search: SearchConfig) -> SweepPlan:
     """Plan a search over the overrides that are sweeps."""
     space = {each.get_key_element(): distribution(each) for each in overrides if each.is_sweep_override()}
     if not space:
         raise UserError("nothing to search: give a key a choice or an interval, or take experiment=search")
     settled = [each for each in overrides if not each.is_sweep_override()]
-    plan = Plan(  # named, because `batches` uses its `label`
+    plan = SweepPlan(  # named, because `batches` uses its `label`
         shared=[f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in settled],
         varied=tuple(sorted(map(key_of, space))),
         size=search.trials,

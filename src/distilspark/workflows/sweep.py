@@ -26,25 +26,25 @@ from distilspark.tracking.signatures import check_signing_key
 from distilspark.tracking.store import check_store
 from distilspark.tracking.sweeps import (
     Sweep,
-    adopt,
-    alone,
-    best_of,
+    best_run,
     children,
-    end_running,
     finished,
+    lock_sweep,
+    mark_killed,
+    move_finished_jobs,
     own_overrides,
     sweep_identity,
     variant_of,
 )
 from distilspark.tracking.views import save_experiment_view, save_sweep_view
-from distilspark.workflows.compare import Costing, answer_sweep
+from distilspark.workflows.compare import CostSettings, report_sweep
 from distilspark.workflows.composition import with_model
 
 Overrides = list[str]
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """The jobs that a sweeper reads from the command line.
 
     Attributes:
@@ -81,7 +81,7 @@ class Hydra:
     launch: Callable[[Sequence[Overrides], int], Sequence[Any]]  # overrides, number of the first; the jobs' JobReturns
 
 
-def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
+def run_sweep(hydra: Hydra, plan: SweepPlan, *, resume: bool) -> None:
     """Check all jobs, then launch those that are missing, as children of one run.
 
     Raises:
@@ -101,10 +101,10 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
         log_to_stderr()
         try:
             check_store()
-            with alone(sweep), open_parent(sweep, configs, log) as parent:
+            with lock_sweep(sweep), open_parent(sweep, configs, log) as parent:
                 mlflow.set_tag("sweep.baseline", " ".join(variant_of(own_overrides(plan.samples[0], plan.varied))))
                 wanted = {plan.label(own) for own in plan.samples} if plan.is_complete else None
-                done = adopt(parent, sweep.identity, plan.size, wanted) if resume else []
+                done = move_finished_jobs(parent, sweep.identity, plan.size, wanted) if resume else []
                 print_line(
                     f"{configs[0].task.title}: {sweep.name}, {plan.size} jobs, {len(done)} of them finished earlier"
                 )
@@ -112,8 +112,8 @@ def run_sweep(hydra: Hydra, plan: Plan, *, resume: bool) -> None:
                 batches = plan.batches(lambda: finished(children(parent)), metric)
                 failures = launch_missing(hydra, plan.label, batches, shared, parent, terminal)
                 report_jobs(parent, metric, configs[0].registry.signing_key)
-                costing = Costing(configs[0].gate, configs[0].registry)
-                answer_sweep(parent, configs[0].evaluation, log.parent / "comparison", costing)
+                cost_settings = CostSettings(configs[0].gate, configs[0].registry)
+                report_sweep(parent, configs[0].evaluation, log.parent / "comparison", cost_settings)
                 print_run_link(parent, save_views(parent, metric))
                 if failures:
                     raise WorkError("\n- ".join([f"{len(failures)} of {plan.size} jobs failed", *failures]))
@@ -137,7 +137,7 @@ def check_tasks(configs: Sequence[TrainConfig]) -> None:
             raise UserError(f"{key}={','.join(values)}: a sweep compares runs of one {key}. {one_each}")
 
 
-def describe_sweep(hydra: Hydra, plan: Plan, shared: Overrides) -> Sweep:
+def describe_sweep(hydra: Hydra, plan: SweepPlan, shared: Overrides) -> Sweep:
     """Name and identify the sweep."""
     chosen = hydra.config.hydra.runtime.choices.get("experiment") or "+".join(plan.varied) or "one job"
     name = chosen if isinstance(chosen, str) else "+".join(chosen)
@@ -179,7 +179,7 @@ def launch_missing(
             outcomes = [(label(own), job.return_value) for own, job in zip(missing, ended, strict=True)]
             failures += [f"{name}: {failure}" for name, failure in outcomes if failure]
     finally:
-        end_running(children(parent))  # an interrupted launcher leaves them running
+        mark_killed(children(parent))  # an interrupted launcher leaves them running
     return failures
 
 
@@ -192,7 +192,7 @@ def report_jobs(parent: Run, metric: Metric, signing_key: str | None) -> None:
     show_table("Jobs", columns[:4], [row[:4] for row in rows])
     log_tables({"jobs": pd.DataFrame(rows, columns=list(columns))}, "sweep")
     if done := finished(runs):
-        best = best_of(done, metric)
+        best = best_run(done, metric)
         mlflow.set_tag("sweep.best", best.info.run_id)
         name = best.data.params["registry.name"]
         version, aliases = register_run(best.info.run_id, name, metric, signing_key)

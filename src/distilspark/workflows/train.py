@@ -42,7 +42,7 @@ from distilspark.tracking.registry import register_run
 from distilspark.tracking.results import describe_run, epoch_log, log_evaluation, log_figures, log_predictions
 from distilspark.tracking.runs import active_experiment_id, active_run_id, drop_earlier_models, log_once, timed
 from distilspark.tracking.signatures import check_signing_key
-from distilspark.tracking.sweeps import job_of
+from distilspark.tracking.sweeps import find_job
 from distilspark.tracking.views import save_experiment_view
 from distilspark.training.batches import join
 from distilspark.training.checkpoint.state import CheckpointOptions, TrainedState, assign_variables, weights_digest
@@ -60,7 +60,7 @@ from distilspark.training.pretraining import pretrain
 from distilspark.training.targets import make_target_transform
 from distilspark.training.threshold import fold_threshold
 from distilspark.workflows.composition import overrides, shares_terminal, sweep_parent
-from distilspark.workflows.distillation import loaded_teacher, teach
+from distilspark.workflows.distillation import add_teacher_outputs, loaded_teacher
 from distilspark.workflows.distributed import train_on_workers
 from distilspark.workflows.preparation import PreparedData, Split, prepare_data
 from distilspark.workflows.reporting import show_evaluation
@@ -74,7 +74,7 @@ def prepare(config: TrainConfig, context: Context) -> Iterator[Job]:
     check_pretraining(config.task.name, config.training.pretraining.rows)
     check_unlabelled(config.task.name, config.data.unlabelled)
     session, folder = context.session, context.log.parent
-    job = job_of(sweep_parent(), overrides())
+    job = find_job(sweep_parent(), overrides())
     if job is None:
         check_signing_key(config.registry)
     own = job.name if job else f"seed {config.training.seed}"
@@ -120,7 +120,7 @@ def fine_tune(
         tokenizer = load_tokenizer(checkpoint)
     data = read_data(config, session, tokenizer, folder)
     checkpoints = checkpoint_options(config, checkpoint_folder, data.digest)
-    start = train_first(config, checkpoint)
+    start = starting_checkpoint(config, checkpoint)
     trained = None
     if config.training.workers > 1:
         with timed("workers"):
@@ -143,7 +143,7 @@ def fine_tune(
     log_evaluation(evaluation, config.task, result.best_step)
     with timed("package"), working("packaging the model"):
         package(config, network, checkpoint, data, predictions, result)
-    publish(config, evaluation, result, registered=registered)
+    publish_model(config, evaluation, result, registered=registered)
 
 
 def read_data(config: TrainConfig, session: BackgroundSession, tokenizer: Tokenizer, folder: Path) -> PreparedData:
@@ -154,10 +154,10 @@ def read_data(config: TrainConfig, session: BackgroundSession, tokenizer: Tokeni
         if teacher is None:
             return data
         with timed("teacher"):
-            return teach(teacher, config, data)
+            return add_teacher_outputs(teacher, config, data)
 
 
-def train_first(config: TrainConfig, checkpoint: Path) -> Path:
+def starting_checkpoint(config: TrainConfig, checkpoint: Path) -> Path:
     """Return the checkpoint that fine-tuning starts from: the given one, or one pretrained from it."""
     if not (rows := config.training.pretraining.rows):
         return checkpoint
@@ -182,7 +182,7 @@ def checkpoint_options(
         return None
     if folder.latest:
         after = f"{part}{folder.latest.state['after']}"
-        print_line(f"going on after {after}, from a checkpoint (training.resume=false starts over)")
+        print_line(f"resuming after {after}, from a checkpoint (training.resume=false starts over)")
         mlflow.set_tag("resumed.after", after)
     return CheckpointOptions(folder, str(config.training.checkpoint_every), active_run_id(), data_digest)
 
@@ -211,7 +211,7 @@ def precision_before_refit(
     validation = data.splits["validation"]
     with tempfile.TemporaryDirectory() as scratch, working("choosing the precision"):
         folders = write_packages(Path(scratch), config, network, checkpoint, data, result)
-        return settle_precision(config, outputs_on(validation, folders, config), validation.labels)
+        return choose_and_log_precision(config, score_packages(validation, folders, config), validation.labels)
 
 
 def refit(
@@ -308,14 +308,14 @@ def package(
         folders = write_packages(Path(scratch), config, network, checkpoint, data, result)
         log_once({"package/max_difference": check_parity(folders["float32"], rows, outputs)})
         unseen = data.splits["validation"]
-        said = outputs_on(unseen, folders, config)
-        chosen = settle_precision(config, said, unseen.labels, result.precision)
+        scored = score_packages(unseen, folders, config)
+        chosen = choose_and_log_precision(config, scored, unseen.labels, result.precision)
         if chosen != "float32":
             log_once({"parity/dev_max_difference": largest_difference(folders[chosen], rows, outputs)})
         if result.precision:
             unseen = data.splits["dev"]
-            said = outputs_on(unseen, {chosen: folders[chosen]}, config)
-        write_profile(folders[chosen], profile_of_outputs(unseen.encoded, said[chosen], config.task))
+            scored = score_packages(unseen, {chosen: folders[chosen]}, config)
+        write_profile(folders[chosen], profile_of_outputs(unseen.encoded, scored[chosen], config.task))
         log_once({"package/bytes": size_of(folders[chosen])})
         drop_earlier_models()
         log_package(folders[chosen], config.task, rows.head(5), result.best_step)
@@ -341,12 +341,12 @@ def write_packages(
     return folders
 
 
-def outputs_on(split: Split, folders: Mapping[Precision, Path], config: TrainConfig) -> dict[Precision, Array]:
+def score_packages(split: Split, folders: Mapping[Precision, Path], config: TrainConfig) -> dict[Precision, Array]:
     """Score a split with each package."""
     return {precision: outputs_of(folder, config.task, split.rows) for precision, folder in folders.items()}
 
 
-def settle_precision(
+def choose_and_log_precision(
     config: TrainConfig, outputs: Mapping[Precision, Array], labels: Array, before_refit: Precision | None = None
 ) -> Precision:
     """Choose the precision by the packages' outputs for validation, and log the cost of int8.
@@ -367,7 +367,7 @@ def settle_precision(
     return chosen
 
 
-def publish(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, registered: bool) -> None:
+def publish_model(config: TrainConfig, evaluation: Evaluation, result: FitResult, *, registered: bool) -> None:
     """Write the model's card, register it, describe the run, and print the result."""
     task, run_id = config.task, active_run_id()
     mlflow.log_text(model_card(config, evaluation, mlflow.get_run(run_id)), CARD)

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from distilspark.workflows.sweep import Plan
+    from distilspark.workflows.sweep import SweepPlan
 
 
 class TrackedSweeper(Sweeper):
@@ -59,18 +59,18 @@ class TrackedSweeper(Sweeper):
         run_sweep(hydra, self.plan(given), resume=self.resume)
 
     @abstractmethod
-    def plan(self, overrides: Sequence[Override]) -> Plan:
+    def plan(self, overrides: Sequence[Override]) -> SweepPlan:
         """Return the plan: the overrides that jobs share, the keys in which they differ, and the jobs to launch."""
 
 
 class GridSweeper(TrackedSweeper):
     """A grid of every combination of the varied values, as Hydra's own."""
 
-    def plan(self, overrides: Sequence[Override]) -> Plan:
+    def plan(self, overrides: Sequence[Override]) -> SweepPlan:
         """Plan all jobs in one batch; the values of the first key change slowest."""
         from distilspark.errors import UserError
         from distilspark.tracking.sweeps import key_of
-        from distilspark.workflows.sweep import Plan
+        from distilspark.workflows.sweep import SweepPlan
 
         if endless := [each.input_line for each in overrides if each.is_interval_sweep()]:
             raise UserError(f"{endless[0]}: a grid has no intervals. A search has: hydra/sweeper=optuna")
@@ -78,7 +78,7 @@ class GridSweeper(TrackedSweeper):
         columns = list(zip(*grid, strict=True))
         shared = [values[0] for values in columns if len(set(values)) == 1]
         jobs = [[override for override in job if override not in shared] for job in grid]
-        return Plan(
+        return SweepPlan(
             shared=shared,
             varied=tuple(sorted(key_of(values[0]) for values in columns if len(set(values)) > 1)),
             size=len(jobs),
@@ -102,7 +102,7 @@ class OptunaSweeper(TrackedSweeper):
         super().__init__(**others)
         self.search = search
 
-    def plan(self, overrides: Sequence[Override]) -> Plan:
+    def plan(self, overrides: Sequence[Override]) -> SweepPlan:
         """Plan the trials, in batches that run in parallel."""
         from distilspark.config import SearchConfig, from_hydra
         from distilspark.workflows.search import plan_search

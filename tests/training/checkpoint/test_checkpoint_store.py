@@ -19,10 +19,10 @@ from distilspark.training.checkpoint.store import (
     MAX_AGE,
     SWITCHED_OFF,
     CheckpointFolder,
-    fingerprint,
     interrupted_run_id,
     open_checkpoints,
     relevant_settings,
+    training_fingerprint,
 )
 
 Composer = Callable[..., TrainConfig]
@@ -87,7 +87,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     damage(newest)
     latest = CheckpointFolder(folder.path).latest
     assert latest is not None and latest.file == before and latest.state["run"] == "run 1"
-    assert f"the checkpoint {newest} is damaged: the one before it is taken" in capsys.readouterr().out
+    assert f"the checkpoint {newest} is damaged: the one before it is used" in capsys.readouterr().out
     assert files(folder) == [before]
 
 
@@ -97,7 +97,7 @@ def test_training_starts_over_if_all_checkpoints_are_damaged(
     for file in files(folder):
         cut(file)
     assert CheckpointFolder(folder.path).latest is None
-    assert "there is no other, the training starts anew" in capsys.readouterr().out
+    assert "there is no other, so the training starts over" in capsys.readouterr().out
     folder.save(arrays(9), {"run": "new"})
     assert len(files(folder)) == 1
 
@@ -164,9 +164,9 @@ def test_second_process_gets_no_checkpoints(
     config: TrainConfig, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (cache / "training").mkdir(parents=True)
-    with FileLock(cache / "training" / f"{fingerprint(config)}.lock"), open_checkpoints(config) as folder:
+    with FileLock(cache / "training" / f"{training_fingerprint(config)}.lock"), open_checkpoints(config) as folder:
         assert folder is None
-    assert "another process is at the same training" in capsys.readouterr().out
+    assert "another process runs the same training" in capsys.readouterr().out
 
 
 def test_unwritable_folder_only_disables_checkpoints(
@@ -197,9 +197,9 @@ def test_abandoned_checkpoints_are_deleted(config: TrainConfig, cache: Path) -> 
 
 def test_fingerprint_depends_only_on_settings_that_affect_the_weights(compose_config: Composer) -> None:
     same = [[], ["spark.driver_memory=9g"], ["training.checkpoint_every=1 steps"], ["training.resume=false"]]
-    assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in same}) == 1
+    assert len({training_fingerprint(compose_config("model=tiny", *overrides)) for overrides in same}) == 1
     other = [["training.seed=2"], ["training.epochs=9"], ["task=stsb"], ["data.path=/x"], ["registry.name=x"]]
-    assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in [[], *other]}) == 6
+    assert len({training_fingerprint(compose_config("model=tiny", *overrides)) for overrides in [[], *other]}) == 6
 
 
 def test_fingerprint_ignores_settings_that_are_switched_off(compose_config: Composer) -> None:
@@ -211,5 +211,7 @@ def test_fingerprint_ignores_settings_that_are_switched_off(compose_config: Comp
         assert default[key] == neutral, f"{key} is switched on by default"
         assert dependent <= set(default)
     averaged = [["training.averaging=ema"], ["training.averaging=soup"], ["training.averaging=ema", EMA_DECAY], []]
-    assert len({fingerprint(compose_config("model=tiny", *overrides)) for overrides in averaged}) == 4
-    assert fingerprint(compose_config("model=tiny", EMA_DECAY)) == fingerprint(compose_config("model=tiny"))
+    assert len({training_fingerprint(compose_config("model=tiny", *overrides)) for overrides in averaged}) == 4
+    assert training_fingerprint(compose_config("model=tiny", EMA_DECAY)) == training_fingerprint(
+        compose_config("model=tiny")
+    )

@@ -156,7 +156,7 @@ class CheckpointSaver(keras.callbacks.Callback):  # type: ignore[misc]
         except OSError as error:
             folder, reason = self.options.folder.path.parent, error.strerror or error
             print_line(
-                f"no checkpoint after {after}: {folder} cannot be written ({reason}); training goes on without it"
+                f"no checkpoint after {after}: {folder} cannot be written ({reason}); training continues without it"
             )
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

@@ -132,7 +132,7 @@ class CheckpointFolder:
             if (state := _read_verified_state(file)) is not None:
                 return Checkpoint(file, state)
             file.unlink(missing_ok=True)
-            consequence = "the one before it is taken" if files else "there is no other, the training starts anew"
+            consequence = "the one before it is used" if files else "there is no other, so the training starts over"
             print_line(f"the checkpoint {file} is damaged: {consequence}")
         return None
 
@@ -146,13 +146,13 @@ def open_checkpoints(config: TrainConfig) -> Iterator[CheckpointFolder | None]:
     """
     settings = config.training
     root = Path(settings.checkpoints).expanduser().absolute() if settings.checkpoints else cache_root() / "training"
-    acquired = _acquire_lock(root / f"{fingerprint(config)}.lock") if settings.checkpoint_every else None
+    acquired = _acquire_lock(root / f"{training_fingerprint(config)}.lock") if settings.checkpoint_every else None
     if acquired is None:
         yield None
         return
     with acquired as lock:
         _delete_abandoned(root)
-        folder = CheckpointFolder(root / fingerprint(config))
+        folder = CheckpointFolder(root / training_fingerprint(config))
         if not settings.resume:
             folder.clear()
         try:
@@ -168,7 +168,7 @@ def interrupted_run_id(folder: CheckpointFolder | None) -> str | None:
     return str(folder.latest.state["run"]) if folder and folder.latest else None
 
 
-def fingerprint(config: TrainConfig) -> str:
+def training_fingerprint(config: TrainConfig) -> str:
     """Return 16 hex digits that identify a training: a hash of all settings that its weights depend on."""
     settings = relevant_settings(flatten(config))
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -192,7 +192,7 @@ def _acquire_lock(file: Path) -> AcquireReturnProxy[Any] | None:
         file.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(file, timeout=0).acquire()
     except Timeout:
-        print_line("another process is at the same training: this one keeps no checkpoints and starts at the beginning")
+        print_line("another process runs the same training: this one writes no checkpoints and starts at the beginning")
     except OSError as error:
         print_line(
             f"no checkpoints: {file.parent} cannot be written ({error.strerror or error}); set training.checkpoints"

@@ -139,7 +139,7 @@ def _run_worker(settings: WorkerSettings, batches: Iterable[pa.RecordBatch]) -> 
     rank, folder = context.partitionId(), Path(settings.checkpoint_folder)
     if not folder.is_dir():
         raise UserError(
-            f"training.checkpoints={folder.parent} is not there on worker {rank} ({socket.gethostname()}): "
+            f"training.checkpoints={folder.parent} does not exist on worker {rank} ({socket.gethostname()}): "
             "set it to a folder that the driver and all workers share"
         )
     os.environ.update(settings.environment)
