@@ -88,14 +88,14 @@ def write_material(folder: Path, model: str) -> Material:
     network = build_network(
         checkpoint, config.task.head, config.task.head_kind.units(config.task), pooling=config.model.pooling
     )
-    outputs = _balance_head(network, checkpoint, sentences["sentence"].tolist(), config.model.max_length)
+    outputs = balance_head(network, checkpoint, sentences["sentence"].tolist(), config.model.max_length)
     reference = {"id": sentences["id"], "prediction": outputs.argmax(axis=1), "score": outputs.max(axis=1)}
     pd.DataFrame(reference).to_parquet(folder / "reference.parquet", index=False)
     _write_network(folder / "network", network, checkpoint, config.task.labels)
     return Material(folder, _log_packages(folder, network, checkpoint, config, sentences))
 
 
-def _balance_head(network: keras.Model, checkpoint: Path, sentences: list[str], max_length: int) -> np.ndarray:
+def balance_head(network: keras.Model, checkpoint: Path, sentences: list[str], max_length: int) -> np.ndarray:
     """Scale and shift the head so that it predicts each label for half of the sentences; return probabilities."""
     for name in ("pre_classifier", "classifier"):
         layer = network.get_layer(name)
