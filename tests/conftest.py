@@ -66,8 +66,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compose_config() -> Callable[..., TrainConfig]:
-    """Compose `conf/train.yaml` with overrides, as the command line does."""
+    """Compose `conf/train.yaml` with overrides, as the command line does; each config once, as many tests share it."""
 
+    @lru_cache(None)
     def compose_(*overrides: str) -> TrainConfig:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             return from_hydra(TrainConfig, compose("train", [*overrides]))

@@ -17,7 +17,7 @@ from distilspark.evaluation.agreement import agreement, disagreements
 from distilspark.evaluation.comparison_plots import comparison_plots, cost_plot
 from distilspark.evaluation.findings import Findings, Variant, find
 from distilspark.evaluation.findings_report import comparison_report, comparison_summary, markdown_table
-from distilspark.figures import BLUE, ORANGE, save_png
+from distilspark.figures import BLUE, DPI, ORANGE, save_png, styled
 from distilspark.metrics import METRICS
 from helpers.made_runs import made_classifier, made_regressor
 from helpers.texts import has_facts, numbers_in
@@ -34,10 +34,10 @@ def history(*scores: float, metric: str = "mcc") -> pd.DataFrame:
 
 def draw(findings: Findings, histories: dict[str, Sequence[pd.DataFrame]]) -> dict[str, Figure]:
     figures = comparison_plots(findings, histories, agreement(findings.task.head_kind, findings.variants))
-    for figure in figures.values():
-        buffer = BytesIO()
-        save_png(figure, buffer)
-        assert 1000 <= Image.open(buffer).width <= 2200
+    with styled():
+        for figure in figures.values():
+            figure.draw_without_rendering()  # warns of what does not fit
+            assert 1000 <= DPI * (figure.get_tightbbox().width + 0.3) <= 2200
     assert plt.get_fignums() == []
     return figures
 
@@ -63,6 +63,8 @@ def test_figures_of_two_variants_show_their_scores_difference_and_curves(two: Fi
     }
     figures = draw(two, curves)
     assert set(figures) == ALL
+    save_png(figures["differences"], buffer := BytesIO())
+    assert 1000 <= Image.open(buffer).width <= 2200
     assert title(figures["differences"]) == two.headline
     scores, differences = figures["differences"].axes
     assert [text.get_text() for text in scores.get_yticklabels()] == ["off", "balanced"]

@@ -19,6 +19,7 @@ from distilspark.config import EvaluationConfig, TaskConfig
 from distilspark.evaluation.bootstrap import mean_scores
 from distilspark.evaluation.plots import Results, evaluation_plots, history_plot, save_png
 from distilspark.evaluation.predictions import Predictions
+from distilspark.figures import DPI, styled
 from distilspark.heads import CLASSIFICATION
 from distilspark.metrics import METRICS
 from helpers.texts import has_facts, numbers_in
@@ -57,12 +58,23 @@ def title(figure: Figure) -> str:
 
 
 def check(figures: dict[str, Figure], head: str) -> None:
+    """Lay the figures out, which warns of what does not fit, without the pixels that take most of the time."""
     assert set(figures) == NAMES[head]
-    for figure in figures.values():
-        image = png(figure)
-        assert 1200 <= image.width <= 1700
-        assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
-        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    with styled():
+        for figure in figures.values():
+            figure.draw_without_rendering()
+            assert 1200 <= DPI * (figure.get_tightbbox().width + 0.3) <= 1700
+
+
+def test_saved_figures_have_200_dpi_on_white(
+    cola: TaskConfig, stsb: TaskConfig, classified: Builder, regressed: Builder
+) -> None:
+    for task, predictions in [(cola, classified(60)), (stsb, regressed(60))]:
+        for figure in draw(task, predictions).values():
+            image = png(figure)
+            assert 1200 <= image.width <= 1700
+            assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+            assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_classification_figures_show_mcc_and_counts(cola: TaskConfig, classified: Builder) -> None:

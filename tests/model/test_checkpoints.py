@@ -393,6 +393,7 @@ print(checkpoints.fetch(config.model), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["random", "wheel", "graph"])
 def test_two_processes_build_a_checkpoint_once(
     tiny: ModelConfig, tmp_path: Path, cache: Path, source: str, request: pytest.FixtureRequest

@@ -36,6 +36,7 @@ def test_worker_refuses_a_package_with_an_added_file(score: Scoring, name: str) 
         score_in(score.spark, config, model)
 
 
+@pytest.mark.slow
 def test_workers_leave_no_bytecode_in_a_package(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise workers would refuse each other's files."""
     kept: list[Path] = []

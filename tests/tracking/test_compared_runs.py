@@ -19,6 +19,7 @@ from distilspark.tracking.compared_runs import (
     name_variants,
 )
 from helpers.made_runs import MadeStore, made_classifier, made_regressor
+from helpers.stores import make_store
 from helpers.texts import numbers_in
 
 TRUST = TrustConfig(trusted_keys=[], require_digest=False)
@@ -30,6 +31,7 @@ Composer = Callable[..., TrainConfig]
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStore]:
     """A store for this module, set as MLflow's tracking store."""
     made, before = MadeStore(tmp_path_factory.mktemp("compared")), mlflow.get_tracking_uri()
+    make_store(made.folder / "mlflow.db", made.folder)
     mlflow.set_tracking_uri(made.uri)
     yield made
     mlflow.set_tracking_uri(before)

@@ -14,6 +14,7 @@ from distilspark.evaluation.report import Evaluation
 from distilspark.metrics import METRICS
 from distilspark.tracking.model_card import GATE, LIMITS, LONGEST, model_card, with_verdict
 from distilspark.tracking.registry import version_tags
+from helpers.stores import make_store
 from helpers.texts import has_facts, lines_with
 
 Composer = Callable[..., TrainConfig]
@@ -38,6 +39,7 @@ METRICS_OF_RUN = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A training's run with everything that the card reads."""
     before, folder = mlflow.get_tracking_uri(), tmp_path_factory.mktemp("card")
+    make_store(folder / "mlflow.db", folder)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     with mlflow.start_run(experiment_id=mlflow.create_experiment("card", (folder / "runs").as_uri())) as active:
         (folder / "data").mkdir()
