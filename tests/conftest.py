@@ -36,7 +36,12 @@ def spark() -> Iterator[SparkSession]:
         shuffle_partitions=2,
         dynamic_allocation=False,
         worker_timeout=1800,
-        settings={"spark.log.level": "ERROR"},
+        settings={
+            "spark.log.level": "ERROR",
+            # a few rows a query: compiling it takes longer than interpreting it; the e2e tests compile
+            "spark.sql.codegen.wholeStage": False,
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        },
     )
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("SPARK_CONF_DIR", str(ROOT / "tests/spark"))
