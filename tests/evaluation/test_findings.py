@@ -126,14 +126,14 @@ def test_only_seeds_of_both_variants_are_paired(cola: TaskConfig) -> None:
     assert {600, 95, 1000} == {*numbers_in(findings.pairing)}
     others = found(cola, off, variant("others", 0.8, (7, 8)))
     assert (others.comparisons[0].pairs, others.comparisons[0].same_seeds) == (2, False)
-    assert others.pairing != findings.pairing, "it says which seeds were paired"
+    assert "different" in others.pairing and "different" not in findings.pairing
 
 
 def test_pairing_text_states_the_scope_of_the_intervals(cola: TaskConfig) -> None:
     one = found(cola, variant("off", 0.7, (1,)), variant("on", 0.8, (1,)))
     assert np.isnan(one.table()["deviation"]).all()
     two = found(cola, variant("off", 0.7, (1, 2)), variant("on", 0.8, (1, 2)))
-    assert one.pairing != two.pairing and numbers_in(one.pairing) == numbers_in(two.pairing)
+    assert "new training" in two.pairing and "new training" not in one.pairing
     several = found(cola, variant("off", 0.7), variant("a", 0.8), variant("b", 0.8))
     assert has_facts(several.pairing, 2, "Holm") and not has_facts(two.pairing, "Holm")
 
