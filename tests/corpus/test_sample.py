@@ -351,7 +351,7 @@ def test_asking_for_more_rows_than_the_grammar_has_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(acceptability, "PATIENCE", 1)
-    with pytest.raises(UserError, match=r"data\.sample_rows\.train=20000: train .*\d"):
+    with pytest.raises(UserError, match=r"data\.sample_rows\.train=20000: train "):
         write_corpus(tmp_path, "cola", {"train": 20000}, 42)
 
 

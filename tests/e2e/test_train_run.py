@@ -229,7 +229,7 @@ def test_model_card_is_an_artifact_and_the_versions_description(trained: Trained
     assert f"| dev | 100 | `{trained.run.data.tags['data.digest.dev']}` |" in card
     assert f'load_model("{trained.model_uri}")' in card
     assert metrics["package/bytes"] > 10_000
-    assert f"- package: {metrics['package/bytes'] / 1e6:.1f} MB" in card
+    assert lines_with(card, "MB", round(metrics["package/bytes"] / 1e6, 1))
 
 
 def test_hashes_of_the_training_texts_are_an_artifact(trained: Trained) -> None:
