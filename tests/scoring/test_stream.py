@@ -244,8 +244,8 @@ def test_output_folder_of_another_stream_or_without_a_manifest_is_refused(stream
     [
         (["input='${oc.env:INBOX}/a.txt'"], r"a\.txt\b.*folder"),
         (["input='${oc.env:INBOX}/nothing'"], "nothing "),
-        (["output='${oc.env:INBOX}/scored'"], "input=.*output="),
-        (["input='${oc.env:INBOX}/..'"], "input=.*output="),
+        (["output='${oc.env:INBOX}/scored'"], "output=.*input="),
+        (["input='${oc.env:INBOX}/..'"], "output=.*input="),
     ],
 )
 def test_input_and_output_folders_that_do_not_fit_are_refused(
