@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -103,6 +104,7 @@ def test_experiments_change_only_known_keys(compose_config: Composer) -> None:
         assert changed.keys() == plain.keys(), experiment
 
 
+@cache
 def varied(experiment: str) -> dict[str, str]:
     """Return the sweeper's params of an experiment."""
     with initialize_config_dir(str(CONF), version_base="1.3"):

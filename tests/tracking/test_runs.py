@@ -363,6 +363,7 @@ class Model(mlflow.pyfunc.PythonModel):
         return model_input
 
 
+@pytest.mark.slow
 def test_resumed_run_logs_each_result_once(log: Path, tmp_path: Path) -> None:
     """As after a kill between the last metric and the end of the run."""
     with open_run(tmp_path.name, "a run", log) as run:
