@@ -36,7 +36,12 @@ def spark() -> Iterator[SparkSession]:
         shuffle_partitions=2,
         dynamic_allocation=False,
         worker_timeout=1800,
-        settings={"spark.log.level": "ERROR"},
+        settings={
+            "spark.log.level": "ERROR",
+            # a few rows a query: compiling it takes longer than interpreting it; the e2e tests compile
+            "spark.sql.codegen.wholeStage": False,
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        },
     )
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("SPARK_CONF_DIR", str(ROOT / "tests/spark"))
@@ -66,8 +71,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compose_config() -> Callable[..., TrainConfig]:
-    """Compose `conf/train.yaml` with overrides, as the command line does."""
+    """Compose `conf/train.yaml` with overrides, as the command line does; each config once, as many tests share it."""
 
+    @lru_cache(None)
     def compose_(*overrides: str) -> TrainConfig:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             return from_hydra(TrainConfig, compose("train", [*overrides]))

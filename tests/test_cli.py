@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_option_pairs_become_hydra_overrides(arguments: list[str], expected: lis
 
 
 def test_a_key_without_a_value_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--training\.epochs has no value"):
+    with pytest.raises(UserError, match=r"--training\.epochs "):
         hydra_arguments(["--task", "cola", "--training.epochs"])
 
 
@@ -161,7 +162,8 @@ def test_installed_command_equals_python_m_distilspark(tmp_path: Path) -> None:
     for start in ([str(command)], [sys.executable, "-m", "distilspark"]):
         ended = subprocess.run([*start, "nope"], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert ended.returncode == 2
-        assert ended.stderr.startswith("distilspark: no command 'nope'; there are: train")
+        assert ended.stderr.startswith("distilspark: ")
+        assert all(re.search(rf"\b{name}\b", ended.stderr) for name in ("nope", *COMMANDS))
 
 
 def test_every_command_has_a_config_and_a_module() -> None:

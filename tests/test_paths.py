@@ -53,7 +53,7 @@ def test_relative_path_is_refused_if_the_callers_folder_is_unknown(
     monkeypatch.setenv(CALLER, "/stale")
     set_caller(process)
     assert [from_caller(path) for path in WHOLE] == WHOLE
-    with pytest.raises(UserError, match=r"x\.txt is a relative path.*mlflow run"):
+    with pytest.raises(UserError, match=r"x\.txt .*mlflow run"):
         from_caller("x.txt")
 
 

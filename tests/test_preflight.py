@@ -17,6 +17,7 @@ import pytest
 from distilspark.errors import UserError
 from distilspark.paths import ROOT
 from distilspark.preflight import MIN_FREE_BYTES, check_java, check_spark_home, check_temporary_folder, check_user
+from helpers.texts import has_facts
 
 MAIN = ROOT / "src" / "distilspark" / "__main__.py"
 OLD_PYTHONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")
@@ -59,8 +60,7 @@ def test_unsupported_java_is_refused_with_its_version(
     with pytest.raises(UserError) as refused:
         check_java()
     said = str(refused.value)
-    assert f"{java} is Java {version}" in said
-    assert "needs Java 17 or 21" in said and "apt-get install openjdk-17-jre-headless" in said
+    assert has_facts(said, str(java), f"Java {version}", 17, 21, "openjdk-17-jre-headless")
     assert "\n" not in said
 
 
@@ -86,7 +86,7 @@ def test_java_version_is_found_after_a_line_about_java_tool_options(
 def test_missing_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"there is none on the PATH or in JAVA_HOME\. Install one: "):
+    with pytest.raises(UserError, match=r"\bPATH .*JAVA_HOME\b.*: "):
         check_java()
 
 
@@ -109,7 +109,7 @@ def test_broken_java_is_named_in_the_error(tmp_path: Path, monkeypatch: pytest.M
     if broken == "not executable":
         fake_java(home / "bin", 'version "17"').chmod(0o644)
     monkeypatch.setenv("JAVA_HOME", str(home))
-    with pytest.raises(UserError, match="jdk/bin/java is no working Java"):
+    with pytest.raises(UserError, match="jdk/bin/java "):
         check_java()
 
 
@@ -169,7 +169,7 @@ def test_unusable_temporary_folder_is_named_in_the_error(
     (tmp_path / "a file").touch()
     monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setenv(variable, str(tmp_path / case))
-    with pytest.raises(UserError, match=f"{variable}={tmp_path}/{case} cannot be written"):
+    with pytest.raises(UserError, match=f"{variable}={tmp_path}/{case} "):
         check_temporary_folder()
 
 
@@ -179,7 +179,7 @@ def test_full_temporary_folder_is_named_in_the_error(tmp_path: Path, monkeypatch
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIN_FREE_BYTES // 2, before[1]))  # writes fail as on a full disk
     try:
-        with pytest.raises(UserError, match=f"TMPDIR={tmp_path} cannot be written: it is full"):
+        with pytest.raises(UserError, match=f"TMPDIR={tmp_path} .*full"):
             check_temporary_folder()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -188,7 +188,7 @@ def test_full_temporary_folder_is_named_in_the_error(tmp_path: Path, monkeypatch
 def test_user_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     check_user()
     monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
-    with pytest.raises(UserError, match="3999999999 has no name and no home"):
+    with pytest.raises(UserError, match="3999999999 "):
         check_user()
 
 
@@ -211,8 +211,8 @@ def test_command_without_a_usable_java_exits_with_2_before_heavy_imports(tmp_pat
     )
     assert ended.returncode == 2, ended.stderr
     assert ended.stdout.strip() == "[]"
-    assert ended.stderr.count("\n") == 1 and ended.stderr.startswith("distilspark: Spark needs Java 17 or 21")
-    assert "Install one" in ended.stderr
+    assert ended.stderr.count("\n") == 1 and ended.stderr.startswith("distilspark: ")
+    assert has_facts(ended.stderr, "Java", 17, 21)
 
 
 def interpreter(version: str) -> Path | None:
@@ -242,7 +242,8 @@ def test_old_python_is_refused_in_one_line(version: str, tmp_path: Path) -> None
         check=False,
     )
     assert ended.returncode == 2
-    assert ended.stderr == f"distilspark: needs Python 3.11, 3.12 or 3.13; {python} is Python {version}\n"
+    assert ended.stderr.startswith("distilspark: ") and ended.stderr.count("\n") == 1
+    assert has_facts(ended.stderr, 3.11, 3.12, 3.13, str(python), f"Python {version}")
 
 
 def test_version_check_has_old_syntax_and_precedes_other_imports() -> None:

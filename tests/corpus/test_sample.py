@@ -329,7 +329,7 @@ def test_minimal_pairs_returns_the_requested_number_of_rows(rows: int) -> None:
 
 
 def test_pretraining_needs_a_task_with_a_sample_corpus() -> None:
-    message = r"training\.pretraining\.rows=5: .* task=rte, only for cola and stsb; set training\.pretraining\.rows=0"
+    message = r"training\.pretraining\.rows=5: .*task=rte\b.*cola and stsb.*training\.pretraining\.rows=0"
     with pytest.raises(UserError, match=message):
         check_pretraining("rte", 5)
     for task, rows in (("rte", 0), ("cola", 5), ("stsb", 5)):
@@ -337,7 +337,7 @@ def test_pretraining_needs_a_task_with_a_sample_corpus() -> None:
 
 
 def test_task_without_sample_corpus_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"task=rte has no sample corpus \(cola and stsb have one\): take data=hub"):
+    with pytest.raises(UserError, match=r"task=rte .*cola and stsb.*data=hub"):
         write_corpus(tmp_path, "rte", ROWS, 42)
     with pytest.raises(UserError, match="task=rte"):
         sample_corpus("rte", ROWS, 42)
@@ -345,7 +345,7 @@ def test_task_without_sample_corpus_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_unknown_split_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.sample_rows\.test: the sample corpus has the splits train and dev"):
+    with pytest.raises(UserError, match=r"data\.sample_rows\.test: .*train and dev"):
         write_corpus(tmp_path, "cola", {"train": 10, "test": 10}, 42)
 
 
@@ -353,7 +353,7 @@ def test_asking_for_more_rows_than_the_grammar_has_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(acceptability, "MAX_REPEATS", 1)
-    with pytest.raises(UserError, match=r"data\.sample_rows\.train=20000: train holds .* ask for fewer rows"):
+    with pytest.raises(UserError, match=r"data\.sample_rows\.train=20000: train "):
         write_corpus(tmp_path, "cola", {"train": 20000}, 42)
 
 

@@ -14,18 +14,18 @@ from distilspark.data.loading import Datasets, load_datasets
 Compose = Callable[..., TrainConfig]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def task_of(compose_config: Compose) -> Callable[[str], TaskConfig]:
     """Return a task by its name."""
     return lambda name: compose_config(f"task={name}", "model=tiny").task
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cola(task_of: Callable[[str], TaskConfig]) -> TaskConfig:
     return task_of("cola")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stsb(task_of: Callable[[str], TaskConfig]) -> TaskConfig:
     return task_of("stsb")
 

@@ -56,17 +56,17 @@ def test_sample_corpus_provides_dev(
 def test_bad_rows_are_left_out_or_raise_above_the_limit(labelled: Load, tmp_path: Path) -> None:
     file = write_lines(tmp_path / "dev.tsv", [*cola_lines(cola_rows(9)), "s1\t7\t\tA label of no class."])
     assert labelled(file, "data.max_bad_fraction=0.1").bad_rows == 1
-    with pytest.raises(UserError, match=r"1 of 10 rows of dev are bad, more than data\.max_bad_fraction"):
+    with pytest.raises(UserError, match=r"^1 of 10 .*dev .*data\.max_bad_fraction"):
         labelled(file)
     assert "A label of no class." in (tmp_path / "bad_rows.csv").read_text()
     only = write_lines(tmp_path / "bad.tsv", ["s1\t7\t\tA label of no class."])
-    with pytest.raises(UserError, match=r"no rows are left of 1 in file:.*bad\.tsv"):
+    with pytest.raises(UserError, match=r"\b1 in file:.*bad\.tsv"):
         labelled(only, "data.max_bad_fraction=1")
 
 
 def test_missing_folder_or_dev_file_is_named_in_the_error(labelled: Load, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none cannot be read: FileNotFoundException"):
+    with pytest.raises(UserError, match=r"none .*FileNotFoundException"):
         labelled(tmp_path / "none")
     write_lines(tmp_path / "folder" / "train.tsv", cola_lines(cola_rows(3)))
-    with pytest.raises(UserError, match=r"holds no dev\. Seen: train\.tsv"):
+    with pytest.raises(UserError, match=r"\bdev\b.*train\.tsv"):
         labelled(tmp_path / "folder")

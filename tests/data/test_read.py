@@ -134,7 +134,7 @@ def test_unlabelled_files_are_read_unless_a_label_is_required(
     rows = read_rows(spark, cola, file, require_label=False).toPandas()
     assert dict(zip(rows["id"], rows["sentence1"], strict=True)) == {str(n): s for n, s in enumerate(SENTENCES)}
     assert rows["label"].isna().all() and rows["problem"].isna().all()
-    with pytest.raises(UserError, match=r"test.tsv is not recognised as task=cola. Seen: 2 tab-.*'index\\tsentence'"):
+    with pytest.raises(UserError, match=r"test.tsv .*task=cola\b.* 2 tab-.*'index\\tsentence'"):
         read_rows(spark, cola, file, require_label=True)
     hidden = str(_parquet(_cola(label=[-1] * 4))(tmp_path))
     rows = read_rows(spark, cola, hidden, require_label=False).toPandas()
@@ -180,21 +180,21 @@ def test_input_keeps_all_columns_and_names_empty_or_repeated_ones_by_position(
     [
         ("empty.tsv", b"", "is empty"),
         ("blank.tsv", b"\n \n", "is empty"),
-        ("garbage.tsv", bytes(range(256)) * 9, "Seen: binary content, first bytes 00 01"),
-        ("utf16.tsv", "src\t1\t\tHello.".encode("utf-16"), r"is UTF-16, and text is read as UTF-8.*iconv"),
-        ("image.parquet", b"\x89PNG\r\n\x1a\n\0\0", "Seen: binary content"),
-        ("broken.parquet", b"PAR1" * 9, "broken.parquet cannot be read: "),
-        ("text.tsv.gz", b"src\t1\t\tHello.", "is no gzip, with the ending .gz"),
-        ("packed.tsv", gzip.compress(b"src\t1\t\tHello.", mtime=0), "is gzip, without the ending .gz"),
-        ("damaged.tsv.gz", b"\x1f\x8bnot gzip", "Seen: binary content"),
+        ("garbage.tsv", bytes(range(256)) * 9, r"binary .*\b00 01"),
+        ("utf16.tsv", "src\t1\t\tHello.".encode("utf-16"), r"UTF-16\b.*UTF-8.*iconv"),
+        ("image.parquet", b"\x89PNG\r\n\x1a\n\0\0", "binary"),
+        ("broken.parquet", b"PAR1" * 9, "broken.parquet "),
+        ("text.tsv.gz", b"src\t1\t\tHello.", r"\bno gzip\b"),
+        ("packed.tsv", gzip.compress(b"src\t1\t\tHello.", mtime=0), r"\bis gzip\b"),
+        ("damaged.tsv.gz", b"\x1f\x8bnot gzip", "binary"),
         (
             "prose.txt",
             b"Call me Ishmael.\nSome years ago",
-            "1 comma-separated column.s., first line 'Call me",
+            "1 comma-.*'Call me",
         ),
-        ("stsb.csv", b"One text.,Another text.,3.0", "3 comma-separated column.s., first line 'One text.,Another"),
-        ("array.json", b'[{"sentence": "a", "label": 1}]', r"Seen: a JSON array.*jq -c '\.\[\]'"),
-        ("keys.jsonl", b'{"text": "a", "label": 1}', "with the columns sentence, label; or without a header 4 columns"),
+        ("stsb.csv", b"One text.,Another text.,3.0", "3 comma-.*'One text.,Another"),
+        ("array.json", b'[{"sentence": "a", "label": 1}]', r"JSON array.*jq -c '\.\[\]'"),
+        ("keys.jsonl", b'{"text": "a", "label": 1}', r"sentence, label; .*\b4 columns"),
     ],
 )
 def test_unrecognised_file_raises_with_what_was_seen(
@@ -207,20 +207,20 @@ def test_unrecognised_file_raises_with_what_was_seen(
 
 
 def test_parquet_with_other_columns_or_types_is_refused(spark: SparkSession, cola: TaskConfig, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Seen: parquet with the columns a, b\. Expected"):
+    with pytest.raises(UserError, match=r"parquet .*\ba, b\b"):
         read_rows(spark, cola, str(_parquet(pd.DataFrame({"a": [1], "b": [2]}))(tmp_path)), require_label=True)
-    with pytest.raises(UserError, match="Seen: parquet whose sentence is int64"):
+    with pytest.raises(UserError, match=r"parquet .*sentence .*int64"):
         read_rows(spark, cola, str(_parquet(_cola(sentence=range(4)))(tmp_path)), require_label=True)
 
 
 def test_missing_file_unknown_scheme_and_empty_folder_are_refused(
     spark: SparkSession, cola: TaskConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"none\.tsv does not exist"):
+    with pytest.raises(UserError, match=r"none\.tsv "):
         read_rows(spark, cola, str(tmp_path / "none.tsv"), require_label=True)
-    with pytest.raises(UserError, match=r"nowhere://bucket/train.tsv cannot be read: .*[Nn]o FileSystem for scheme"):
+    with pytest.raises(UserError, match=r"nowhere://bucket/train.tsv .*FileSystem"):
         read_rows(spark, cola, "nowhere://bucket/train.tsv", require_label=True)
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
-    with pytest.raises(UserError, match="holds no data files"):
+    with pytest.raises(UserError, match=f"{tmp_path} .*no data files"):
         read_rows(spark, cola, str(tmp_path), require_label=True)

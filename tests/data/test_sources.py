@@ -16,6 +16,7 @@ from distilspark.data.sources import find_splits, locate
 from distilspark.errors import UserError
 from helpers.fake_hub import serve_hub, silent_hub
 from helpers.glue_rows import cola_rows, write_cola, write_lines
+from helpers.texts import lines_with
 
 Configure = Callable[..., DataConfig]
 SAMPLE = "data.sample_rows={train: 60, dev: 20}"
@@ -89,14 +90,16 @@ def test_auto_uses_the_sample_corpus_when_the_hub_lacks_a_file(
 ) -> None:
     (served / "validation-00000-of-00001.parquet").unlink()
     assert locate(spark, cola, data_config("data=auto", SAMPLE)).source == "sample"
-    assert "data=auto takes the sample corpus: data=hub: cannot fetch nyu-mll/glue/cola/validation" in caplog.text
+    assert lines_with(
+        caplog.text, "data=auto", "sample", "data=hub", "nyu-mll/glue/cola/validation-00000-of-00001.parquet"
+    )
 
 
 @pytest.mark.slow
 def test_explicit_hub_raises_instead_of_falling_back(
     spark: SparkSession, cola: TaskConfig, data_config: Configure, silent: str
 ) -> None:
-    with pytest.raises(UserError, match=f"data=hub: .*{silent} does not answer. Use data=files .* or data=sample"):
+    with pytest.raises(UserError, match=f"data=hub: .*{silent} .*data=files .*data=sample"):
         locate(spark, cola, data_config("data=hub"))
 
 
@@ -137,20 +140,20 @@ def test_dev_is_preferred_over_validation(spark: SparkSession, cola: TaskConfig,
 def test_missing_or_ambiguous_splits_are_named_in_the_error(
     spark: SparkSession, cola: TaskConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"none cannot be read: FileNotFoundException: .*Check the path"):
+    with pytest.raises(UserError, match=r"none .*FileNotFoundException"):
         find_splits(spark, cola, str(tmp_path / "none"))
     write_lines(tmp_path / "train.tsv", ["x"])
-    with pytest.raises(UserError, match=r"holds no dev\. Seen: train\.tsv\. Expected dev or validation"):
+    with pytest.raises(UserError, match=r"\bdev\b.*: train\.tsv\b.*\bdev or validation"):
         find_splits(spark, cola, str(tmp_path))
-    with pytest.raises(UserError, match=r"data\.path=.*train\.tsv is one file\. Give a folder that holds both"):
+    with pytest.raises(UserError, match=r"data\.path=.*train\.tsv .*folder"):
         find_splits(spark, cola, str(tmp_path / "train.tsv"))
     write_lines(tmp_path / "train.csv", ["x"])
-    with pytest.raises(UserError, match=r"holds train\.csv, train\.tsv: which is train\? Keep one"):
+    with pytest.raises(UserError, match=r"train\.csv, train\.tsv: "):
         find_splits(spark, cola, str(tmp_path))
 
 
 def test_files_need_a_path(data_config: Configure) -> None:
-    with pytest.raises(UserError, match=r"data\.path is not set"):
+    with pytest.raises(UserError, match=r"data\.path "):
         data_config("data=files")
 
 

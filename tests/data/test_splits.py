@@ -132,5 +132,5 @@ def test_formats_give_the_same_splits(load: Load, tmp_path: Path) -> None:
 def test_an_empty_split_is_refused(load: Load, tmp_path: Path) -> None:
     write_lines(tmp_path / "cola" / "train.tsv", ["s\t1\t\tOne."])
     write_lines(tmp_path / "cola" / "dev.tsv", ["s\t1\t\tTwo."])
-    with pytest.raises(UserError, match=r"no rows are left for validation out of 2 in .*change data\.sample_f"):
+    with pytest.raises(UserError, match=r"validation .*\b2\b.*data\.sample_f"):
         load(tmp_path / "cola")

@@ -52,14 +52,14 @@ def texts(found: list[Row]) -> list[str]:
 @pytest.mark.parametrize(
     "content, message",
     [
-        ('id,sentence\n1,A cat.\n2,"A dog.\n3,A cow.\n', r"line 3: a quote is opened and never closed"),
-        ('"id,sentence\n1,A cat.\n2,A dog.\n', r"line 1: a quote is opened and never closed"),
-        ('id,sentence\n1,A cat.\n"2,A dog.\n3,A cow.\n', r"line 3: a quote is opened and never closed"),
-        ('id,sentence\n1,"A cat." and more\n', r"line 2: a quote that ends a field is followed by ' '"),
-        ('id,sentence\n1,"A cat\n2,A dog\n3,A 15"\n4,A cow\n', r"line 2: a quote opens there and closes in line 4"),
-        ("id,sentence\n1,A cat.\n2,A\rdog.\n", r"line 3 has a carriage return that ends no line"),
-        ("id,sentence\r1,A cat.\r2,A dog.\r", "line ends of the old Macintosh"),
-        ('"sentence"\t"id"\n"A cat."\t"1"\n"A "dog"."\t"2"\n', r"line 3: a quote that ends a field"),
+        ('id,sentence\n1,A cat.\n2,"A dog.\n3,A cow.\n', r"line 3: .*quote.*never closed"),
+        ('"id,sentence\n1,A cat.\n2,A dog.\n', r"line 1: .*quote.*never closed"),
+        ('id,sentence\n1,A cat.\n"2,A dog.\n3,A cow.\n', r"line 3: .*quote.*never closed"),
+        ('id,sentence\n1,"A cat." and more\n', r"line 2: .*quote.*' '"),
+        ('id,sentence\n1,"A cat\n2,A dog\n3,A 15"\n4,A cow\n', r"line 2: .*quote.*line 4"),
+        ("id,sentence\n1,A cat.\n2,A\rdog.\n", r"line 3 .*carriage return"),
+        ("id,sentence\r1,A cat.\r2,A dog.\r", "line ends"),
+        ('"sentence"\t"id"\n"A cat."\t"1"\n"A "dog"."\t"2"\n', r"line 3: .*quote"),
     ],
 )
 def test_broken_csv_is_refused_with_its_line(rows: Read, tmp_path: Path, content: str, message: str) -> None:
@@ -141,7 +141,7 @@ def test_part_without_a_header_is_refused_even_if_it_fits_a_layout(
 ) -> None:
     write(tmp_path / "in" / "a.csv", "sentence2,sentence1,label\nB,A,1.0\n")
     write(tmp_path / "in" / "b.csv", "D,C,2.0\n")
-    with pytest.raises(UserError, match=r"b\.csv has no header.*cat PART"):
+    with pytest.raises(UserError, match=r"b\.csv .*header.*cat PART"):
         read_rows(spark, stsb, str(tmp_path / "in"), require_label=True)
 
 
@@ -237,7 +237,7 @@ def test_unknown_file_systems_are_named_in_the_error(rows: Read, address: str) -
 def test_other_encodings_are_refused(rows: Read, tmp_path: Path, encoding: str, name: str) -> None:
     text = '{"sentence": "A cat."}\n' * 3 if "jsonl" in name else "sentence\nA cat.\nA dog.\n"
     content = text.encode(encoding)
-    with pytest.raises(UserError, match=r"is UTF-(16|32)\w*, and text is read as UTF-8"):
+    with pytest.raises(UserError, match=r"UTF-(16|32)\w*\b.*UTF-8"):
         rows(write(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content))
 
 
@@ -279,7 +279,7 @@ def test_json_values_that_are_not_text_are_bad_rows_in_training_and_scoring(
 @pytest.mark.parametrize("name, separator", [("rows.csv", ","), ("rows.tsv", "\t")])
 def test_header_with_a_repeated_text_column_is_refused(rows: Read, tmp_path: Path, name: str, separator: str) -> None:
     content = f"id{separator}sentence{separator}sentence\n1{separator}A cat.{separator}A dog.\n"
-    with pytest.raises(UserError, match=r"rows\.[ct]sv has 2 columns sentence\. Rename"):
+    with pytest.raises(UserError, match=r"rows\.[ct]sv .*\b2 .*\bsentence\b"):
         rows(write(tmp_path / name, content))
 
 
@@ -377,5 +377,5 @@ def test_label_names_that_are_numbers_are_read_by_value(
 
 
 def test_label_names_with_the_same_numeric_value_are_refused(cola: TaskConfig) -> None:
-    with pytest.raises(UserError, match="two of the names are the same"):
+    with pytest.raises(UserError, match=r"names .*same"):
         replace(cola, labels=["1", "1.0"])

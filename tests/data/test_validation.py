@@ -16,6 +16,7 @@ from distilspark.data.loading import Datasets
 from distilspark.data.read import read_rows
 from distilspark.errors import UserError
 from helpers.glue_rows import cola_lines, cola_rows, write_cola, write_lines
+from helpers.texts import lines_with
 
 Load = Callable[..., Datasets]
 BAD_COLA = {
@@ -80,7 +81,9 @@ def test_bad_rows_of_parquet_get_their_reasons(spark: SparkSession, cola: TaskCo
     assert '{"sentence":"Hidden.","label":-1}' in set(rows["row"])
 
 
-def test_few_bad_rows_are_dropped_and_written_to_a_file(load: Load, tmp_path: Path) -> None:
+def test_few_bad_rows_are_dropped_printed_and_written_to_a_file(
+    load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_cola(tmp_path / "cola", cola_rows(199), cola_rows(50, start=1000))
     with (folder / "train.tsv").open("a") as file:
         file.write("\nsrc\t7\t\tSeven.")
@@ -91,6 +94,7 @@ def test_few_bad_rows_are_dropped_and_written_to_a_file(load: Load, tmp_path: Pa
     reason = "label is not 0 (unacceptable) or 1 (acceptable)"
     expected = [("train", f"file:{folder}/train.tsv", "src\t7\t\tSeven.", reason)]
     assert list(datasets.bad_rows.itertuples(index=False, name=None)) == expected
+    assert len(lines_with(capsys.readouterr().out, 1, reason, str(tmp_path / "bad_rows.csv"))) == 1
     written = pd.read_csv(tmp_path / "bad_rows.csv")
     pd.testing.assert_frame_equal(written, datasets.bad_rows, check_dtype=False)
 
@@ -102,8 +106,10 @@ def test_too_many_bad_rows_fail(load: Load, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load(folder)
     for part in (
-        "4 of 200 rows of train are bad, more than data.max_bad_fraction=0.01",
-        "3 rows: label is not 0 (unacceptable) or 1 (acceptable); 1 row: 1 columns instead of 4",
+        "4 of 200 rows of train",
+        "data.max_bad_fraction=0.01",
+        "3 rows: label ",
+        "1 row: 1 columns instead of 4",
         r"For example 'src\t",
         str(tmp_path / "bad_rows.csv"),
         f"{folder}/train.tsv",
@@ -115,7 +121,7 @@ def test_too_many_bad_rows_fail(load: Load, tmp_path: Path) -> None:
 
 def test_labels_out_of_range_fail_even_in_a_small_dev(load: Load, tmp_path: Path) -> None:
     dev = [(source, "9", text) for source, _, text in cola_rows(3, start=1000)]
-    with pytest.raises(UserError, match="3 of 3 rows of dev are bad"):
+    with pytest.raises(UserError, match=r"^3 of 3 .*dev"):
         load(write_cola(tmp_path / "cola", cola_rows(900), dev))
 
 
@@ -126,14 +132,14 @@ def test_data_of_another_task_fails(load: Load, tmp_path: Path) -> None:
             tmp_path / "rte" / f"{split}.tsv",
             ["index\tsentence1\tsentence2\tlabel", *(f"{n}\tA\tB\tnot_entailment" for n in range(9))],
         )
-    with pytest.raises(UserError, match=r"9 rows: label is not 0 \(entailment\) or 1 \(neutral\) or 2"):
+    with pytest.raises(UserError, match=r"9 rows: label .*0 \(entailment\).* 1 \(neutral\).* 2"):
         load(tmp_path / "rte", task="mnli")
 
 
 def test_file_with_only_a_header_is_refused(load: Load, tmp_path: Path) -> None:
     write_lines(tmp_path / "cola" / "train.tsv", ["sentence\tlabel", "A dog barks.\t1"])
     write_lines(tmp_path / "cola" / "dev.tsv", ["sentence\tlabel"])
-    with pytest.raises(UserError, match=r"dev\.tsv has no rows"):
+    with pytest.raises(UserError, match=r"dev\.tsv .*rows"):
         load(tmp_path / "cola")
 
 
@@ -142,7 +148,7 @@ def test_truncated_gzip_file_is_named_in_the_error(load: Load, tmp_path: Path) -
     whole = gzip.compress((folder / "train.tsv").read_bytes())
     (folder / "train.tsv.gz").write_bytes(whole[: len(whole) // 2])
     (folder / "train.tsv").unlink()
-    with pytest.raises(UserError, match=r"train\.tsv\.gz .*cannot be read: EOFError"):
+    with pytest.raises(UserError, match=r"train\.tsv\.gz .*EOFError"):
         load(folder)
 
 
@@ -151,7 +157,7 @@ def test_folder_without_read_permission_is_refused(load: Load, tmp_path: Path) -
     folder = write_cola(tmp_path / "cola", cola_rows(9), cola_rows(9))
     folder.chmod(0)
     try:
-        with pytest.raises(UserError, match=r"cola cannot be read: .*Permission denied"):
+        with pytest.raises(UserError, match=r"cola .*Permission denied"):
             load(folder)
     finally:
         folder.chmod(0o755)

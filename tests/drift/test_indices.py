@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
@@ -29,6 +30,7 @@ from distilspark.features.encoding import encode, load_tokenizer
 from distilspark.package.build import outputs_of
 from distilspark.package.load import TaskModel
 from distilspark.tracking.registry import FoundModel
+from helpers.texts import numbers_in
 
 Profiler = Callable[[list[str]], dict[str, Any]]
 
@@ -78,7 +80,11 @@ def test_verdict_needs_an_index_above_the_thresholds_and_above_chance(psi: float
 
 def test_drift_description_lists_the_largest_shift_first() -> None:
     drift = {"tokens": shift(0.12, 0), "unknown_share": shift(0.31, 0), "scores": shift(0.4, 0.5)}
-    assert describe_drift(drift) == "unknown share drifted (PSI .310), tokens moved (PSI .120)"
+    assert re.findall(r"tokens|unknown|scores|drifted|moved", describe_drift(drift)) == [
+        *("unknown", "drifted"),
+        *("tokens", "moved"),
+    ]
+    assert numbers_in(describe_drift(drift)) == [0.31, 0.12]
     assert worst_verdict(drift) == "drifted"
     assert worst_verdict({"tokens": shift(0.12, 0)}) == "moved"
     assert describe_drift({"tokens": shift(0, 0)}) == worst_verdict({"tokens": shift(0, 0)}) == "none"
@@ -160,19 +166,21 @@ def test_drift_is_empty_without_a_reference_or_rows(reference: dict[str, Any]) -
     assert measure_drift(None, reference) == measure_drift(reference, empty) == measure_drift(empty, reference) == {}
 
 
-def test_report_for_a_model_without_a_profile_says_drift_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_for_a_model_without_a_profile_is_one_line_and_no_number(capsys: pytest.CaptureFixture[str]) -> None:
     found = FoundModel("models:/m/1", "m", "1", None, None, Path(), Path(), "", "")
     report_drift({}, TaskModel(found, labels=[], max_length=16, threshold=0.5, profile=None))
-    said = "drift is not measured: the model was packaged without a profile of its validation rows\n"
-    assert capsys.readouterr().out == said
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "profile" in line and not numbers_in(line)
 
 
 @pytest.mark.filterwarnings("error")
 def test_figure_title_names_what_drifted(profile: Profiler, reference: dict[str, Any], corpus: list[str]) -> None:
     calm = drift_figure(measure_drift(reference, profile(corpus[500:])))
-    assert calm.get_suptitle() == "No drift from the model's validation rows"
-    figure = drift_figure(measure_drift(reference, profile(["cat " * 30] * 40)))
-    assert figure.get_suptitle().startswith("Tokens drifted (PSI")
+    assert not re.search(r"moved|drifted|PSI", calm.get_suptitle())
+    drifted = measure_drift(reference, profile(["cat " * 30] * 40))
+    figure = drift_figure(drifted)
+    assert figure.get_suptitle().startswith("Tokens drifted")
+    assert numbers_in(figure.get_suptitle())[0] == round(drifted["tokens"].psi, 3)
     assert len(figure.axes) == 4
     values = {"edges": [0.0, 2.5, 5.0], "rows": [400, 100]}
     pairs = {name: value for name, value in reference.items() if name != "scores"} | {"predictions": values}

@@ -41,9 +41,7 @@ def test_a_changed_package_is_refused_before_its_code_runs(
     finally:
         code.write_bytes(kept)
     assert ended.returncode == 2, ended.stderr
-    assert f"{uri} is not the package that was registered: code/distilspark/package/pyfunc.py was changed" in (
-        ended.stderr
-    )
+    assert uri in ended.stderr and "code/distilspark/package/pyfunc.py" in ended.stderr
     assert ended.stderr.count("\n") == 1 and not marker.exists()
     assert not (tmp_path / "scored").exists()
 
@@ -67,7 +65,7 @@ def test_training_signs_its_version_without_storing_the_private_key(int8_trainin
     source.write_text("A row.\n")
     ended = predict(place, source, tmp_path / "scored", f"model_uri={uri}", f"registry.trusted_keys=[{other}]")
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
-    assert f"{uri} is not signed by any of registry.trusted_keys" in ended.stderr
+    assert uri in ended.stderr and "registry.trusted_keys" in ended.stderr
     keys = f"registry.trusted_keys=[{other},{place.keys / 'int8.pub.pem'}]"
     ended = predict(place, source, tmp_path / "scored", f"model_uri={uri}", keys, "registry.require_digest=true")
     assert ended.returncode == 0, ended.stderr

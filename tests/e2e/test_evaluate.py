@@ -13,6 +13,7 @@ import pytest
 from distilspark.evaluation.predictions import Predictions
 from distilspark.heads import CLASSIFICATION
 from helpers.processes import TINY, Place
+from helpers.texts import lines_with
 from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
@@ -69,7 +70,7 @@ def test_evaluate_on_a_file_of_sentence_pairs_with_a_logged_model_uri(stsb_train
     data = ["data=files", f"data.path={tmp_path / 'half.csv'}", f"model_uri={stsb_training.model_uri}"]
     ended = evaluate(place, tmp_path, "task=stsb", *data)
     assert ended.returncode == 0, ended.stderr
-    assert f"data: files (50 rows of file:{tmp_path / 'half.csv'})" in ended.stdout
+    assert len(lines_with(ended.stdout, "data", "files", "rows", 50, f"file:{tmp_path / 'half.csv'}")) == 1
     run = place.runs("distilspark-stsb-evaluation")[0]
     errors = half.outputs - half.labels
     assert run.data.metrics["dev/mse"] == pytest.approx((errors**2).mean(), rel=1e-3)
@@ -80,5 +81,5 @@ def test_evaluate_on_a_file_of_sentence_pairs_with_a_logged_model_uri(stsb_train
 def test_missing_model_version_is_named_in_the_error(cola_training: Trained, tmp_path: Path) -> None:
     ended = evaluate(cola_training.place, tmp_path, "model_uri=models:/distilspark-cola/999")
     assert ended.returncode == 2
-    assert ended.stderr.startswith("distilspark: model_uri=models:/distilspark-cola/999 is no model that can be loaded")
+    assert ended.stderr.startswith("distilspark: model_uri=models:/distilspark-cola/999 ")
     assert ended.stderr.count("\n") == 1, ended.stderr

@@ -93,5 +93,5 @@ def test_output_is_complete_when_the_tracking_server_stops_during_scoring(
             end_group(process)
     assert process.returncode == 1
     assert error.count("\n") == 1, error
-    assert f"{tmp_path / 'scored'}, but MLflow could not be updated: " in error and url.removeprefix("http://") in error
+    assert str(tmp_path / "scored") in error and "MLflow" in error and url.removeprefix("http://") in error
     check_rows(tmp_path / "scored", cola_training, TEXTS)

@@ -14,6 +14,7 @@ import pytest
 
 from helpers.predicting import done_chunks, last_run, predict, predict_command, wait_for
 from helpers.processes import Place, end_group
+from helpers.texts import has_name, lines_with, numbers_in
 from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,7 @@ def test_predict_reproduces_training_predictions_and_logs_metrics(cola_training:
     source, said = write_dev(cola_training, tmp_path)
     ended = predict(place, source, tmp_path / "scored")
     assert ended.returncode == 0, ended.stderr
-    assert f"{len(said)} rows, 0 with an error" in ended.stdout
+    assert len(lines_with(ended.stdout, "rows", len(said), 0)) == 1
     rows = pd.read_parquet(tmp_path / "scored")
     columns = ["sentence", "input_label", "prediction", "label", "score", "error", "model_version"]
     assert rows.columns.tolist() == columns
@@ -62,7 +63,11 @@ def test_predict_reproduces_training_predictions_and_logs_metrics(cola_training:
     for row in drift.itertuples():
         assert run.data.metrics[f"drift/{row.distribution}"] == pytest.approx(row.psi)
     assert tags["drift"] in drift["verdict"].tolist()
-    assert f"drift from the model's validation rows: {'none' if tags['drift'] == 'none' else ''}" in ended.stdout
+    (line,) = lines_with(ended.stdout, "drift")
+    shifted = drift[drift["verdict"] != "none"]
+    assert has_name(line, "none") is shifted.empty and (tags["drift"] == "none") is shifted.empty
+    assert sorted(numbers_in(line)) == sorted(round(psi, 3) for psi in shifted["psi"])
+    assert all(has_name(line, name.replace("_", " ")) for name in shifted["distribution"])
     assert "drift/distributions.png" in place.artifacts(run)
     manifest = json.loads((tmp_path / "scored" / "_manifest.json").read_text())
     assert [each["verdict"] for each in manifest["drift"]] == drift["verdict"].tolist()
@@ -104,8 +109,7 @@ def test_killed_predict_resumes_without_scoring_a_chunk_twice(cola_training: Tra
     assert rows["sentence1"].tolist() == source.read_text().splitlines()
     assert (rows["error"] == "").all()
     assert not staging.exists()
-    log = (tmp_path / "hydra" / "predict.log").read_text()
-    assert f"{len(done)} of 10 chunks were already done" in log
+    assert lines_with((tmp_path / "hydra" / "predict.log").read_text(), "chunks", len(done), 10)
     again = predict(place, source, tmp_path / "scored")
     assert again.returncode == 2
     assert "predict.overwrite=true" in again.stderr
@@ -116,13 +120,17 @@ def test_killed_predict_resumes_without_scoring_a_chunk_twice(cola_training: Tra
     [
         (["model_uri=models:/distilspark-cola/999"], 2, ["models:/distilspark-cola/999", "@challenger is 1"]),
         (["model_uri=models:/distilspark-cola@nobody"], 2, ["@nobody", "@challenger is 1"]),
-        (["model_uri=models:/nothing/1"], 2, ["models:/nothing/1", "No model nothing is registered"]),
-        (["model_uri=runs:/0123456789abcdef0123456789abcdef/model"], 2, ["runs:/0123", "Train one"]),
-        (["task=sst2", "model_uri=models:/distilspark-cola/1"], 2, ["a model of another task: cola"]),
+        (["model_uri=models:/nothing/1"], 2, ["models:/nothing/1"]),
+        (
+            ["model_uri=runs:/0123456789abcdef0123456789abcdef/model"],
+            2,
+            ["runs:/0123456789abcdef0123456789abcdef/model"],
+        ),
+        (["task=sst2", "model_uri=models:/distilspark-cola/1"], 2, ["models:/distilspark-cola/1", "cola", "sst2"]),
         (["input=/no/such/file"], 2, ["/no/such/file"]),
         (["predict.format=orc"], 2, ["predict.format=orc"]),
         (["predict.batch_tokens=0"], 2, ["predict.batch_tokens"]),
-        (["output=null"], 2, ["output is not set"]),
+        (["output=null"], 2, ["output"]),
     ],
 )
 def test_user_error_is_named_on_one_line(
@@ -145,4 +153,4 @@ def test_unreachable_tracking_server_fails_within_a_minute(place: Place, tmp_pat
     assert time.monotonic() - started < 60
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1, ended.stderr
-    assert "http://127.0.0.1:9 does not answer" in ended.stderr and "MLFLOW_TRACKING_URI" in ended.stderr
+    assert "http://127.0.0.1:9" in ended.stderr and "MLFLOW_TRACKING_URI" in ended.stderr

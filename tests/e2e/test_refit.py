@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 from distilspark.training.checkpoint.store import CheckpointFolder
 from helpers.processes import Place, end_group, train_command
+from helpers.texts import has_facts, lines_with
 
 pytestmark = pytest.mark.slow
 TRAINING = (
@@ -48,8 +49,9 @@ def test_refit_trains_the_best_number_of_epochs_on_train_and_validation(
     run, printed = refitted
     metrics = run.data.metrics
     best, rows = int(metrics["train/best_epoch"]), int(metrics["data/train"] + metrics["data/validation"])
-    announced = printed.index(f"refit: {best} epochs on {rows} rows, train and validation, in about ")
-    assert printed.index("kept epoch ") < announced < printed.index(f"refit epoch {best}/{best}  train/loss ")
+    (announced,) = lines_with(printed, "refit", "rows", best, rows)
+    places = [printed.index(each) for each in ("kept ", announced, f"refit epoch {best}/{best} ")]
+    assert places == sorted(places)
     assert f"refit epoch {best + 1}" not in printed
     assert steps(place, run, "refit/loss") == list(range(1, best + 1))
     assert steps(place, run, "val/loss") == steps(place, run, "train/loss") == [1, 2, 3, 4]
@@ -62,7 +64,7 @@ def test_precision_is_chosen_before_the_refit_and_checked_again_after_it(refitte
     run, printed = refitted
     assert {"parity/flips", "parity_refit/flips", "package/max_difference"} <= set(run.data.metrics)
     assert run.data.metrics["parity/float32"] != run.data.metrics["parity_refit/float32"], "two networks"
-    assert printed.count("packaged in float32: on the validation split") == 2
+    assert len(lines_with(printed, "packaged", "float32")) == 2
 
 
 def test_profile_after_a_refit_is_computed_on_dev(place: Place, refitted: tuple[Run, str]) -> None:
@@ -95,8 +97,8 @@ def test_killed_refit_resumes_with_the_same_weights(place: Place, refitted: tupl
     assert ended.returncode == 0, ended.stderr
     run, whole = run_named(place, "refit-killed"), refitted[0]
     assert (run.info.run_id, run.info.status) == (killed.info.run_id, "FINISHED")
-    assert "resuming after the refit's epoch 1, step " in ended.stdout
-    assert run.data.tags["resumed.after"].startswith("the refit's epoch 1, step ")
+    assert len(lines_with(ended.stdout, run.data.tags["resumed.after"], "checkpoint")) == 1
+    assert has_facts(run.data.tags["resumed.after"], "refit", "epoch 1")
     assert "\nepoch 1/4" not in ended.stdout, "the first training was finished"
     assert run.data.tags["model.weights_sha256"] == whole.data.tags["model.weights_sha256"]
     for metric in ("train/loss", "val/loss", "refit/loss"):

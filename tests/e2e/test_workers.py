@@ -18,6 +18,7 @@ from mlflow.entities import Run
 
 from helpers.clusters import DRIVER, on_cluster, two_workers
 from helpers.processes import Place, end_group, train_command
+from helpers.texts import lines_with
 
 pytestmark = pytest.mark.slow
 SOUP = "training.averaging=soup"
@@ -144,8 +145,8 @@ def test_killed_driver_resumes_with_the_same_weights(place: Place, on_a_cluster:
     assert killed.info.status == "RUNNING"
     ended = place.run(*command)
     assert ended.returncode == 0, ended.stderr
-    assert "resuming after epoch " in ended.stdout
     run = run_named(place, "here")
+    assert len(lines_with(ended.stdout, run.data.tags["resumed.after"], "checkpoint")) == 1
     assert (run.info.run_id, run.info.status) == (killed.info.run_id, "FINISHED")
     assert run.data.tags["model.weights_sha256"] == on_a_cluster.data.tags["model.weights_sha256"]
     for metric in ("train/loss", "val/loss"):
@@ -171,8 +172,8 @@ def test_worker_that_dies_repeatedly_fails_the_run_with_the_reason(place: Place,
         end_group(process)
     assert process.returncode == 1
     assert len(killed) == 2
-    assert error.startswith("distilspark: the training failed on its workers: ") and error.count("\n") == 1
+    assert error.startswith("distilspark: ") and "workers" in error and error.count("\n") == 1
     run = run_named(place, "dying")
     assert run.info.status == "FAILED"
-    assert run.data.tags["error"].startswith("WorkError: the training failed on its workers: ")
+    assert run.data.tags["error"].startswith("WorkError: ") and "workers" in run.data.tags["error"]
     assert place.artifact(run, "workers/worker-1.log").is_file()

@@ -42,7 +42,7 @@ def test_regressor_is_evaluated_with_its_baseline(stsb: TaskConfig, regressed: B
 
 
 def test_outputs_with_the_wrong_number_of_classes_are_refused(cola: TaskConfig, classified: Builder) -> None:
-    with pytest.raises(ValueError, match=r"shape \(50, 3\) do not fit task=cola"):
+    with pytest.raises(ValueError, match=r"\(50, 3\) .*task=cola"):
         evaluate(cola, classified(50, 3), np.array([1.0, 0.0]), set(), CONFIG)
 
 

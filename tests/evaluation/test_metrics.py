@@ -65,7 +65,7 @@ def test_almost_constant_predictions_do_not_warn() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_or_infinite_outputs_and_labels_are_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="1 of 3 rows have NaN or infinite outputs or labels, first: 1"):
+    with pytest.raises(ValueError, match=r"\b1 of 3\b.*NaN.*\b1$"):
         REGRESSION.compute_metrics(np.arange(3.0), np.array([0, bad, 2]))
     with pytest.raises(ValueError, match="1 of 3 rows"):
         REGRESSION.compute_metrics(np.array([0, 1, bad]), np.arange(3.0))
@@ -74,9 +74,9 @@ def test_nan_or_infinite_outputs_and_labels_are_refused(bad: float) -> None:
 
 
 def test_hidden_labels_and_wrong_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="labels are not ids from 0 to 1"):
+    with pytest.raises(ValueError, match=r"labels .*\b0 to 1\b"):
         CLASSIFICATION.compute_metrics(np.array([-1.0, 1.0]), np.full((2, 2), 0.5))
-    with pytest.raises(ValueError, match="regression takes outputs of 1 dimensions"):
+    with pytest.raises(ValueError, match=r"regression .*\b1 dim"):
         REGRESSION.compute_metrics(np.arange(2.0), np.zeros((2, 1)))
     with pytest.raises(ValueError, match="no rows"):
         REGRESSION.compute_metrics(np.array([]), np.array([]))

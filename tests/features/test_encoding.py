@@ -103,8 +103,8 @@ def test_encoding_accepts_no_rows_and_refuses_unequal_columns(tiny_folder: Path)
 
 
 def test_missing_or_broken_tokenizer_raises_with_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{tmp_path}: no tokenizer.json and no vocab.txt"):
+    with pytest.raises(UserError, match=f"{tmp_path}: .*tokenizer.json .*vocab.txt"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(UserError, match=f"{tmp_path}: the tokenizer cannot be read"):
+    with pytest.raises(UserError, match=f"{tmp_path}: the tokenizer "):
         load_tokenizer(tmp_path)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from distilspark.paths import CONF
 from distilspark.workflows.predict import score_existing
 
 
+@cache
 def compose_predict(*overrides: str) -> PredictConfig:
     """Compose `conf/predict.yaml` with overrides, as the command line does."""
     with initialize_config_dir(str(CONF), version_base="1.3"):

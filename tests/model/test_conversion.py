@@ -60,6 +60,7 @@ def bert_states(folder: Path, rows: list[np.ndarray]) -> np.ndarray:
     return np.asarray(sequence)[inputs["padding_mask"] == 1]
 
 
+@pytest.mark.slow
 def test_converted_minilm_has_the_hidden_states_of_bert(
     minilm_folder: Path, real_sentences: list[str], tmp_path: Path
 ) -> None:

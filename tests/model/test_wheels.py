@@ -32,7 +32,7 @@ def test_an_environment_without_pip_uses_the_bundled_one(monkeypatch: pytest.Mon
 def test_missing_pip_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
     assert not is_offered("small-bert==0.1.0")
-    with pytest.raises(WheelError, match="has no pip to download"):
+    with pytest.raises(WheelError, match=r"\bpip\b"):
         download_wheel("small-bert==0.1.0", ["config.json"], [], tmp_path)
 
 
@@ -78,5 +78,5 @@ def test_damaged_wheel_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch, tm
     wheel = tmp_path / "small_bert-0.1.0-py3-none-any.whl"
     wheel.write_bytes(b"no zip")
     monkeypatch.setattr(wheels, "_download", lambda requirement, folder: wheel)
-    with pytest.raises(WheelError, match=r"small_bert-0\.1\.0-py3-none-any\.whl is damaged"):
+    with pytest.raises(WheelError, match=r"small_bert-0\.1\.0-py3-none-any\.whl .*damaged"):
         download_wheel("small-bert==0.1.0", ["config.json"], [], tmp_path)

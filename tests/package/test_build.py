@@ -27,9 +27,9 @@ def test_package_that_differs_from_the_network_is_refused(package: Package) -> N
     outputs = Scorer(folder).outputs(rows)
     assert check_parity(folder, rows, outputs) == 0
     assert check_parity(folder, rows, outputs + 5e-5) == pytest.approx(5e-5, rel=0.01)
-    with pytest.raises(WorkError, match="differs from the network"):
+    with pytest.raises(WorkError, match="the network"):
         check_parity(folder, rows, outputs + 2e-4)
-    with pytest.raises(WorkError, match="differs from the network by nan"):
+    with pytest.raises(WorkError, match=r"the network .*\bnan\b"):
         check_parity(folder, rows, np.full_like(outputs, np.nan))
 
 

@@ -220,7 +220,7 @@ def test_input_without_rows_gives_an_empty_output(score: Scoring) -> None:
 
 def test_empty_file_is_refused_alone_but_skipped_in_a_folder(score: Scoring) -> None:
     empty = score.bytes(b"", "many/empty.csv")
-    with pytest.raises(UserError, match=r"holds no rows: .*empty\.csv is empty"):
+    with pytest.raises(UserError, match=r"rows: .*empty\.csv "):
         score(empty)
     score.text(["sentence", "One"], "many/rows.csv")
     score.bytes(gzip.compress(b""), "many/zipped.csv.gz")
@@ -241,7 +241,7 @@ def test_corrupt_file_in_a_folder_is_named_and_no_output_is_written(score: Scori
         whole[:200] + b"\xff" * 300 + whole[500:],
     ):
         (many / "b.parquet").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"b\.parquet cannot be read"):
+        with pytest.raises(UserError, match=r"\bb\.parquet "):
             score(many)
         assert not score.output.exists()
     (many / "b.parquet").write_bytes(whole)
@@ -282,7 +282,7 @@ def test_globs_and_unusual_names_are_scored(score: Scoring) -> None:
 def test_output_is_not_replaced_without_overwrite(score: Scoring) -> None:
     source = score.text(TEXTS)
     score(source)
-    with pytest.raises(UserError, match=r"already exists.*predict\.overwrite=true"):
+    with pytest.raises(UserError, match=r"already.*predict\.overwrite=true"):
         score(source)
     assert len(score(score.text(TEXTS[:2], "other.txt"), "predict.overwrite=true")) == 2
     assert not list(score.folder.glob(".scored*"))
@@ -340,7 +340,7 @@ def test_scoring_stops_when_another_takes_over_its_staging_folder(
         return real(*arguments)
 
     monkeypatch.setattr(chunks, "_score_chunk", overtaken)
-    with pytest.raises(WorkError, match="has been deleted while this scoring worked there"):
+    with pytest.raises(WorkError, match="deleted"):
         score(source, "predict.rows_per_chunk=32")
     assert score.read()["sentence1"].tolist() == texts
     assert calls == ["00000", "00001", "00001", "00002"]
@@ -362,7 +362,7 @@ def test_scoring_that_lost_ownership_writes_nothing_more(
         return real(*arguments)
 
     monkeypatch.setattr(module, name, taken_over)
-    with pytest.raises(WorkError, match=r"another scoring \(process \d+ on there\) has taken over"):
+    with pytest.raises(WorkError, match=r"another .*process \d+ on there"):
         score(score.text(TEXTS))
     assert not score.output.exists()
     assert (score.staging / "chunks.json").exists() == (step != "rows")
@@ -385,7 +385,7 @@ def test_scoring_killed_after_publication_is_finished_by_the_next(
     assert score.output.exists() and score.staging.exists()
     monkeypatch.undo()
     assert len(score(source)) == len(TEXTS)
-    with pytest.raises(UserError, match="already exists"):
+    with pytest.raises(UserError, match="already"):
         score(source)
 
 
@@ -403,9 +403,7 @@ def test_job_with_too_many_errors_fails_and_resumes_without_scoring_again(
     score: Scoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = score.text([*TEXTS, ""])
-    with pytest.raises(
-        WorkError, match=r"1 of 5 rows have an error.*max_error_fraction=0\.01.*1 row: sentence1 is empty"
-    ):
+    with pytest.raises(WorkError, match=r"^1 of 5 .*max_error_fraction=0\.01.*1 row: sentence1 "):
         score(source)
     assert not score.output.exists()
     monkeypatch.setattr(chunks, "score_rows", None)
@@ -427,13 +425,13 @@ def test_interrupted_job_resumes_at_its_next_chunk(score: Scoring, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         score(source, small)
     assert not score.output.exists()
-    with pytest.raises(UserError, match=r"unfinished scoring that differs in its settings.*predict\.overwrite=true"):
+    with pytest.raises(UserError, match=r"unfinished.* settings\b.*predict\.overwrite=true"):
         score(source, small, "predict.max_characters=50")
     with monkeypatch.context() as newer:
         newer.setattr(staging, "STAGING_VERSION", staging.STAGING_VERSION + 1)
-        with pytest.raises(UserError, match="differs in its layout"):
+        with pytest.raises(UserError, match=r"unfinished.* layout\b"):
             score(source, small)
-    with pytest.raises(UserError, match="differs in its input"):
+    with pytest.raises(UserError, match=r"unfinished.* input\b"):
         score(score.text(["another"], "other.txt"), small)
 
     def goes_on(*arguments: Any) -> Any:
@@ -475,7 +473,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 def test_unwritable_output_folder_is_refused(score: Scoring, mount: Callable[[str], Path]) -> None:
     source = score.text(TEXTS)
     for folder in (source, mount("ro")):  # root ignores permissions
-        with pytest.raises(UserError, match=rf"output=file:{folder}/scored cannot be written: .*Choose another folder"):
+        with pytest.raises(UserError, match=rf"output=file:{folder}/scored .*\bfolder\b"):
             score.run(score.config(source, f"output='{folder}/scored'"))
 
 
@@ -528,7 +526,7 @@ def fill(disk: Path) -> None:
 
 def test_model_of_another_task_or_a_missing_model_is_refused(score: Scoring, saved: Callable[[str], Path]) -> None:
     source = score.text(TEXTS)
-    with pytest.raises(UserError, match="a model of another task: stsb"):
+    with pytest.raises(UserError, match=r"\bstsb\b"):
         score(source, model=saved("stsb"))
     with pytest.raises(UserError, match=r"model_uri=.*nowhere"):
         score(source, model=score.folder / "nowhere")

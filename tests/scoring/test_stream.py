@@ -119,7 +119,7 @@ def test_restarted_stream_scores_only_new_files(stream: Stream, saved: Callable[
     assert set(rows["model_version"][rows["batch"] == 1]) == {str(other)}
     assert stream.told == [(1, 4, 4)]
     assert stream.score.manifest["rows"]["in"] == 7
-    with pytest.raises(UserError, match="already exists"):
+    with pytest.raises(UserError, match="already"):
         stream.score(stream.inbox)
 
 
@@ -183,7 +183,7 @@ def test_unreadable_file_ends_the_stream_and_is_scored_once_repaired(stream: Str
     pd.DataFrame({"sentence": lines("cat", 4)}).to_parquet(good)
     bad = stream.inbox / "b.parquet"
     bad.write_bytes(good.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"b\.parquet cannot be read"):
+    with pytest.raises(UserError, match=r"\bb\.parquet "):
         stream()
     assert stream.batches == ["batch=00000"]
     shutil.copy(good, bad)
@@ -192,7 +192,7 @@ def test_unreadable_file_ends_the_stream_and_is_scored_once_repaired(stream: Str
 
 def test_stream_continues_after_an_unreadable_file_is_removed(stream: Stream) -> None:
     bad = stream.put("bad.parquet", ["PAR1 and no more"])
-    with pytest.raises(UserError, match=r"bad\.parquet cannot be read"):
+    with pytest.raises(UserError, match=r"bad\.parquet "):
         stream()
     bad.unlink()
     stream.put("a.txt", lines("dog", 3))
@@ -205,7 +205,7 @@ def test_too_many_errors_end_the_stream_and_the_batch_is_not_scored_again(
     stream.put("a.txt", lines("dog", 300))
     stream()
     stream.put("b.txt", ["", "The dog."])
-    with pytest.raises(WorkError, match=r"1 of 2 rows have an error, more than predict\.max_error_fraction=0\.01"):
+    with pytest.raises(WorkError, match=r"^1 of 2 .*predict\.max_error_fraction=0\.01"):
         stream()
     assert stream.batches == ["batch=00000"]
     monkeypatch.setattr(chunks, "score_rows", None)
@@ -227,9 +227,9 @@ def test_files_without_rows_are_skipped(stream: Stream) -> None:
 def test_output_folder_of_another_stream_or_without_a_manifest_is_refused(stream: Stream) -> None:
     stream.put("a.txt", lines("dog", 3))
     stream("predict.format=csv")
-    with pytest.raises(UserError, match=r"is of another stream: its format is csv\. .*predict\.overwrite=true"):
+    with pytest.raises(UserError, match=r"stream.*format .*csv\b.*predict\.overwrite=true"):
         stream()
-    with pytest.raises(UserError, match=r"is of another stream: its task is cola"):
+    with pytest.raises(UserError, match=r"stream.*task .*cola"):
         stream("predict.format=csv", task="stsb")
     assert len(stream("predict.overwrite=true")) == 3
     shutil.rmtree(stream.score.output)
@@ -242,10 +242,10 @@ def test_output_folder_of_another_stream_or_without_a_manifest_is_refused(stream
 @pytest.mark.parametrize(
     "overrides, said",
     [
-        (["input='${oc.env:INBOX}/a.txt'"], "is no folder"),
-        (["input='${oc.env:INBOX}/nothing'"], "nothing cannot be read"),
-        (["output='${oc.env:INBOX}/scored'"], "contain one another"),
-        (["input='${oc.env:INBOX}/..'"], "contain one another"),
+        (["input='${oc.env:INBOX}/a.txt'"], r"a\.txt\b.*folder"),
+        (["input='${oc.env:INBOX}/nothing'"], "nothing "),
+        (["output='${oc.env:INBOX}/scored'"], "output=.*input="),
+        (["input='${oc.env:INBOX}/..'"], "output=.*input="),
     ],
 )
 def test_input_and_output_folders_that_do_not_fit_are_refused(
@@ -259,7 +259,7 @@ def test_input_and_output_folders_that_do_not_fit_are_refused(
 
 
 def test_available_now_needs_streaming() -> None:
-    with pytest.raises(UserError, match=r"set predict\.streaming=true too"):
+    with pytest.raises(UserError, match=r"predict\.streaming=true"):
         compose_predict("input=x", "output=y", "predict.available_now=true")
 
 

@@ -48,7 +48,7 @@ def test_no_alias_moves_if_one_has_moved_since_it_was_read(
 ) -> None:
     seen = read_aliases(NAME)
     client.set_registered_model_alias(NAME, alias, version)
-    with pytest.raises(WorkError, match=rf"have moved meanwhile: @{alias} (1|2|nobody) became @{alias} 3\. Nothing"):
+    with pytest.raises(WorkError, match=rf"@{alias} (1|2|nobody) .*@{alias} 3\b"):
         move_aliases(NAME, seen, {"previous": "1", "champion": "2"})
     assert read_aliases(NAME) == seen | {alias: version}
 
@@ -96,5 +96,5 @@ def test_only_one_of_several_concurrent_movers_succeeds(client: mlflow.MlflowCli
 
 
 def test_missing_registered_model_is_a_user_error(client: mlflow.MlflowClient) -> None:
-    with pytest.raises(UserError, match=r"no model nobody's is registered\. Train one"):
+    with pytest.raises(UserError, match=r"\bnobody's\b"):
         read_aliases("nobody's")

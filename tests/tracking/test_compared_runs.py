@@ -19,6 +19,8 @@ from distilspark.tracking.compared_runs import (
     name_variants,
 )
 from helpers.made_runs import MadeStore, made_classifier, made_regressor
+from helpers.stores import make_store
+from helpers.texts import numbers_in
 
 TRUST = TrustConfig(trusted_keys=[], require_digest=False)
 
@@ -29,6 +31,7 @@ Composer = Callable[..., TrainConfig]
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStore]:
     """A store for this module, set as MLflow's tracking store."""
     made, before = MadeStore(tmp_path_factory.mktemp("compared")), mlflow.get_tracking_uri()
+    make_store(made.folder / "mlflow.db", made.folder)
     mlflow.set_tracking_uri(made.uri)
     yield made
     mlflow.set_tracking_uri(before)
@@ -63,7 +66,7 @@ def test_variants_of_a_sweep_are_in_order_with_their_seeds(store: MadeStore, col
             ("off", ["2", "1"]),
             ("balanced", ["2"]),
         ]
-        assert compared.missing == "1 job of the sweep did not finish: left out."
+        assert numbers_in(compared.missing) == [1]
         assert compared.task == cola
     settings = compared.settings.set_index("setting")
     assert settings.loc["training.class_weights"].to_dict() == {"off": "off", "balanced": "balanced"}
@@ -83,7 +86,7 @@ def test_resumed_sweep_keeps_the_order_of_its_first_attempt(store: MadeStore, co
         sweep = find_sweep(sweep_id)
         assert list(sweep.variants) == ["training.loss=mse", "training.loss=huber"]
         assert sweep.unfinished == 0
-    with pytest.raises(UserError, match="none of its 1 jobs has finished"):
+    with pytest.raises(UserError, match=r"none .*\b1 jobs"):
         find_sweep(before)
 
 
@@ -156,10 +159,10 @@ def test_registered_models_are_compared_by_their_runs(store: MadeStore, cola: Ta
     store.client.set_registered_model_alias("distilspark-cola", "champion", "2")
     compared = compared_models(["models:/distilspark-cola/1", "models:/distilspark-cola@champion"], TRUST)
     assert compared.run_ids == {"distilspark-cola 1": [good], "distilspark-cola 2 (@champion)": [other]}
-    with pytest.raises(UserError, match="are the same run"):
+    with pytest.raises(UserError, match="same run"):
         compared_models(["models:/distilspark-cola/2", "models:/distilspark-cola@champion"], TRUST)
     for uri in ("models:/distilspark-cola/9", "models:/distilspark-cola@nobody", "models:/nothing/1", "good"):
-        with pytest.raises(UserError, match=f"models={uri} is no model") as refused:
+        with pytest.raises(UserError, match=f"models={uri} ") as refused:
             compared_models(["models:/distilspark-cola/1", uri], TRUST)
         assert "\n" not in str(refused.value)
 
@@ -169,15 +172,13 @@ def test_runs_that_cannot_be_compared_are_refused(
 ) -> None:
     predictions = made_classifier(30, 0.8, 1)
     bad = {
-        r"task is cola in run \w+ and stsb in run \w+": store.training(stsb, made_regressor(30, 0.5, 1)),
-        r"data.digest.dev is a digest in run \w+ and another in run \w+": store.training(
-            cola, predictions, digest="another"
-        ),
-        r"\(a training, FAILED\) has no evaluation/predictions.parquet": store.training(cola, None, status="FAILED"),
+        r"task .*cola .*\w{32} .*stsb .*\w{32}": store.training(stsb, made_regressor(30, 0.5, 1)),
+        r"data.digest.dev .*a digest .*\w{32} .*another .*\w{32}": store.training(cola, predictions, digest="another"),
+        r"\(a training, FAILED\) .*evaluation/predictions.parquet": store.training(cola, None, status="FAILED"),
         r"of different rows": store.training(cola, made_classifier(29, 0.8, 1)),
-        r"has no tag task": store.run(cola, "a comparison", {}, {}),
-        r"runs=nothing: there is no such run": "nothing",
-        rf"good \({good[:8]}\) and good \({good[:8]}\) are the same run": good,
+        r"\btag task\b": store.run(cola, "a comparison", {}, {}),
+        r"runs=nothing: ": "nothing",
+        rf"good \({good[:8]}\) and good \({good[:8]}\) .*same": good,
     }
     for message, run_id in bad.items():
         with pytest.raises(UserError, match=message) as refused:
@@ -188,10 +189,10 @@ def test_runs_that_cannot_be_compared_are_refused(
 
 def test_unknown_or_failed_sweep_is_refused(store: MadeStore, cola: TaskConfig, good: str) -> None:
     for sweep_id in ("nothing", good, "it's"):
-        with pytest.raises(UserError, match=f"sweep={sweep_id} is no sweep"):
+        with pytest.raises(UserError, match=f"sweep={sweep_id} "):
             find_sweep(sweep_id)
     store.sweep(cola, "training.epochs", {"1": {1: None}}, "failed")
-    with pytest.raises(UserError, match="sweep=failed: none of its 1 jobs has finished"):
+    with pytest.raises(UserError, match=r"^sweep=failed: none .*\b1 jobs"):
         find_sweep("failed")
 
 

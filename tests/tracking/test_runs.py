@@ -29,6 +29,7 @@ from distilspark.tracking.runs import (
     timed,
 )
 from distilspark.tracking.store import use_project_store
+from helpers.stores import make_store
 
 Composer = Callable[..., TrainConfig]
 
@@ -36,7 +37,9 @@ Composer = Callable[..., TrainConfig]
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A store shared by all tests of this file."""
-    return f"sqlite:///{tmp_path_factory.mktemp('runs') / 'mlflow.db'}"
+    folder = tmp_path_factory.mktemp("runs")
+    make_store(folder / "mlflow.db", folder)
+    return f"sqlite:///{folder / 'mlflow.db'}"
 
 
 @pytest.fixture
@@ -360,6 +363,7 @@ class Model(mlflow.pyfunc.PythonModel):
         return model_input
 
 
+@pytest.mark.slow
 def test_resumed_run_logs_each_result_once(log: Path, tmp_path: Path) -> None:
     """As after a kill between the last metric and the end of the run."""
     with open_run(tmp_path.name, "a run", log) as run:

@@ -122,7 +122,7 @@ def test_auth_setting_adds_basic_auth_to_the_command(server_config: Composer, gi
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "mlflow.example", "::"])
 def test_public_host_without_authentication_is_refused(server_config: Composer, host: str) -> None:
-    with pytest.raises(UserError, match=r"opens the server to the network.*auth=on"):
+    with pytest.raises(UserError, match=r"network.*auth=on"):
         check_address(server_config(f"host='{host}'"))
 
 
@@ -134,7 +134,7 @@ def test_public_host_with_authentication_is_accepted(server_config: Composer) ->
 def test_occupied_port_is_named_in_the_error(server_config: Composer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(UserError, match=rf"host=127\.0\.0\.1 port={port}: Address already in use\. Choose another"):
+        with pytest.raises(UserError, match=rf"host=127\.0\.0\.1 port={port}: Address already in use"):
             check_address(server_config(f"port={port}"))
 
 
@@ -143,9 +143,9 @@ def test_occupied_port_is_named_in_the_error(server_config: Composer) -> None:
     [
         ("mlruns", UserError, "store=mlruns: "),
         ("http://127.0.0.1:5000", UserError, "store=http://127.0.0.1:5000: "),
-        ("postgres://ann:secret@db/x", UserError, "A database's URL is postgresql://USER:PASSWORD@HOST/DATABASE"),
+        ("postgres://ann:secret@db/x", UserError, "postgresql://USER:PASSWORD@HOST/DATABASE"),
         ("postgresql+psycopg2://ann:secret@db:port/x", UserError, "store=postgresql+psycopg2://ann:***@db:port/x: "),
-        ("postgresql+psycopg2://ann:sec@ret@db/x", UserError, "an @ in a password is written as %40"),
+        ("postgresql+psycopg2://ann:sec@ret@db/x", UserError, "%40"),
         ("postgresql+psycopg2://ann:secret@127.0.0.1:9/x", WorkError, "Connection refused"),
         ("sqlite:////no/such/folder/x.db", WorkError, "unable to open database file"),
     ],

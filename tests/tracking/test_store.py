@@ -33,7 +33,7 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_artifacts_of_a_server_are_refused_without_its_uri(tracking: str) -> None:
-    with pytest.raises(UserError, match=r"kept by a tracking server\. Set MLFLOW_TRACKING_URI"):
+    with pytest.raises(UserError, match=r"tracking server.*MLFLOW_TRACKING_URI"):
         check_artifacts("mlflow-artifacts:/1/0123/artifacts")
     check_artifacts("file:///anywhere/1/0123/artifacts")
     check_artifacts("s3://bucket/1/0123/artifacts")
@@ -44,7 +44,7 @@ def test_artifact_folder_of_a_remote_server_must_be_on_this_machine(tracking: st
     check_artifacts("mlflow-artifacts:/1/0123/artifacts")
     check_artifacts("s3://bucket/1/0123/artifacts")
     check_artifacts((tmp_path / "new experiment" / "0123" / "artifacts").as_uri())
-    with pytest.raises(UserError, match=r"are in file:///not/here/mlruns/1/0123/artifacts, on the tracking server's"):
+    with pytest.raises(UserError, match=r"file:///not/here/mlruns/1/0123/artifacts\b"):
         check_artifacts("file:///not/here/mlruns/1/0123/artifacts")
 
 
@@ -85,17 +85,17 @@ def test_unreachable_database_server_is_named_in_the_error(
     monkeypatch: pytest.MonkeyPatch, tracking: str, scheme: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://ann@127.0.0.1:9/mlflow")
-    with pytest.raises(WorkError, match=r"127\.0\.0\.1:9/mlflow cannot be used: .*refused"):
+    with pytest.raises(WorkError, match=r"127\.0\.0\.1:9/mlflow .*refused"):
         check_store()
 
 
 @pytest.mark.parametrize(
     "error, raised, said",
     [
-        (MlflowException("You are not authenticated.", error_code=UNAUTHENTICATED), UserError, "refuses"),
-        (MlflowException("Permission denied", error_code=PERMISSION_DENIED), UserError, "refuses"),
-        (MlflowException("no such table"), WorkError, "does not answer: no such table. Start it"),
-        (ConnectionRefusedError("Connection refused"), WorkError, "does not answer: Connection refused. Start it"),
+        (MlflowException("You are not authenticated.", error_code=UNAUTHENTICATED), UserError, "MLFLOW_TRACKING_"),
+        (MlflowException("Permission denied", error_code=PERMISSION_DENIED), UserError, "MLFLOW_TRACKING_"),
+        (MlflowException("no such table"), WorkError, "no such table"),
+        (ConnectionRefusedError("Connection refused"), WorkError, "Connection refused"),
     ],
 )
 def test_store_error_is_a_user_error_only_for_denied_access(

@@ -9,6 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.entities import Run
+from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH
 
 from distilspark.metrics import METRICS
 from distilspark.tracking.sweeps import Sweep, children
@@ -72,10 +73,14 @@ def test_views_sort_the_best_runs_first() -> None:
 
 
 def test_view_of_a_sweep_fits_into_a_tag(parent: Run) -> None:
-    """MLflow's limit is 20,000 characters."""
+    """MLflow refuses tags of more than 20,000 characters."""
     with mlflow.start_run(parent_run_id=parent.info.run_id):
         mlflow.log_metrics({f"folder_{number}/metric": 0.0 for number in range(60)})
     save_sweep_view(parent, children(parent), METRICS["mcc"])
+    tag = mlflow.get_experiment("0").tags[f"{SAVED_VIEW}{SWEEP.identity}"]
+    shown = json.loads(json.loads(tag)["state"])["compareRunSections"]
+    assert {f"folder_{number}" for number in range(60)} < {section["name"] for section in shown}, "nothing was cut"
+    assert len(tag) < MAX_EXPERIMENT_TAG_VAL_LENGTH / 2, "there is room for more"
 
 
 def test_varied_params_are_found_for_keys_and_config_groups(parent: Run) -> None:

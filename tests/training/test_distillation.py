@@ -159,8 +159,8 @@ def test_pretraining_does_not_depend_on_teacher_settings(compose_config: Compose
     "overrides, reason",
     [
         (("training.teacher=a-model",), r"^training\.teacher=a-model: "),
-        ((TEACHER, "training.workers=2"), r"^training\.teacher=models:/a-teacher/1 does not work with "),
-        (("data.unlabelled=corpus",), r"^data\.unlabelled=corpus: text without labels needs a teacher"),
+        ((TEACHER, "training.workers=2"), r"^training\.teacher=models:/a-teacher/1 .*training\.workers=2"),
+        (("data.unlabelled=corpus",), r"^data\.unlabelled=corpus: .*teacher"),
         ((TEACHER, "training.distillation.alpha=1.1"), r"^training\.distillation\.alpha=1\.1: "),
         ((TEACHER, "training.distillation.temperature=0"), r"^training\.distillation\.temperature=0: "),
     ],

@@ -47,7 +47,7 @@ def test_damaged_checkpoint_of_chosen_layers_is_refused(compose_config: Composer
     config = compose_config(*ONE)
     weights = fetch(config.model) / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
-    with pytest.raises(UserError, match=r"is damaged or another file: .* delete "):
+    with pytest.raises(UserError, match=r"damaged.* delete "):
         fetch(config.model)
 
 
@@ -70,11 +70,11 @@ def test_network_with_fewer_layers_is_packaged(compose_config: Composer, tmp_pat
 @pytest.mark.parametrize(
     "layers, reason",
     [
-        ("[1,0]", r"^model\.layers=\[1, 0\]: name one or more layers in ascending order"),
-        ("[0,0]", r"^model\.layers=\[0, 0\]: name one or more"),
-        ("[]", r"^model\.layers=\[\]: name one or more"),
-        ("[-1]", r"^model\.layers\.0=-1: .*greater than or equal to 0"),
-        ("[0,2]", r"^model\.layers=\[0, 2\]: the checkpoint tiny has no layer 2, only 0 to 1$"),
+        ("[1,0]", r"^model\.layers=\[1, 0\]: .*ascending"),
+        ("[0,0]", r"^model\.layers=\[0, 0\]: .*ascending"),
+        ("[]", r"^model\.layers=\[\]: .*one or more"),
+        ("[-1]", r"^model\.layers\.0=-1: .*\b0\b"),
+        ("[0,2]", r"^model\.layers=\[0, 2\]: .*tiny .*layer 2, .*0 to 1$"),
     ],
 )
 def test_missing_or_unordered_layers_are_refused(compose_config: Composer, layers: str, reason: str) -> None:
@@ -85,8 +85,8 @@ def test_missing_or_unordered_layers_are_refused(compose_config: Composer, layer
 @pytest.mark.parametrize(
     "drawn, freeze, reason",
     [
-        (0, ["embeddings", 2], r"^model\.freeze=.*: the network has no layer 2, only 2 layers$"),
-        (1, [0, 1], r"^model\.freeze=\[0, 1\]: layer 1 starts from random weights .*, which have to be trained$"),
+        (0, ["embeddings", 2], r"^model\.freeze=.*: .*layer 2, .*2 layers$"),
+        (1, [0, 1], r"^model\.freeze=\[0, 1\]: layer 1 .*random"),
         (2, ["embeddings"], ""),
         (1, [0], ""),
     ],

@@ -126,7 +126,7 @@ def test_best_weights_from_within_an_epoch_are_kept(
 
 
 def test_validating_more_often_than_every_step_is_refused(train_toy: Train, toy_rows: Callable[..., Any]) -> None:
-    with pytest.raises(UserError, match=r"^training\.validate_every=0\.2: an epoch has 4 steps only$"):
+    with pytest.raises(UserError, match=r"^training\.validate_every=0\.2: .*\b4 steps"):
         train_toy("training.batch_size=8", "training.validate_every=0.2", train=toy_rows(32))
 
 
@@ -209,7 +209,7 @@ def test_nan_loss_ends_the_training_with_an_error(train_toy: Train, monkeypatch:
         return lambda labels, outputs: loss(labels, outputs) * float("nan")
 
     monkeypatch.setattr("distilspark.training.loop.make_loss", broken)
-    with pytest.raises(WorkError, match=r"NaN or infinite at validation 1: lower training\.learning_rate"):
+    with pytest.raises(WorkError, match=r"NaN .*\b1\b.*training\.learning_rate"):
         train_toy("training.epochs=3")
 
 

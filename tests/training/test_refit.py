@@ -138,5 +138,5 @@ def test_refit_with_nan_fails(refit: Any, monkeypatch: pytest.MonkeyPatch) -> No
         return lambda labels, outputs: loss(labels, outputs) * float("nan")
 
     monkeypatch.setattr("distilspark.training.loop.make_loss", broken)
-    with pytest.raises(WorkError, match=r"refit's weights are NaN or infinite: lower training\.learning_rate"):
+    with pytest.raises(WorkError, match=r"refit.* NaN .*training\.learning_rate"):
         refit((1,))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from distilspark.config import TrainConfig
+from distilspark.errors import UserError
 from distilspark.paths import CONF
-from distilspark.workflows.composition import with_model
+from distilspark.workflows.composition import check_multirun, with_model
 from helpers.fake_hub import serve_hub
 from helpers.fake_index import write_wheel
 
@@ -80,3 +84,17 @@ def test_auto_without_hub_and_index_is_grammar_for_cola_if_cached(
 @pytest.mark.parametrize("model", ["distilbert", "grammar", "minilm"])
 def test_explicit_model_is_kept(model: str, offered: None) -> None:
     assert chosen("task=cola", f"model={model}") == ["task=cola", f"model={model}"]
+
+
+@pytest.mark.parametrize("mode, is_refused", [(RunMode.RUN, True), (RunMode.MULTIRUN, False)])
+def test_experiment_with_sweep_parameters_needs_a_multirun(
+    monkeypatch: pytest.MonkeyPatch, mode: RunMode, is_refused: bool
+) -> None:
+    given = ["model=tiny", "experiment=class_weights", f"hydra.mode={mode.name}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("train", given, return_hydra_config=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    HydraConfig.instance().set_config(composed)
+    refused = pytest.raises(UserError, match=r"^experiment=class_weights .*training\.seed.*--multirun")
+    with refused if is_refused else nullcontext():
+        check_multirun()

@@ -159,11 +159,11 @@ def test_teacher_predictions_are_cached_and_recomputed_only_if_damaged(
 @pytest.mark.parametrize(
     "teacher, reason",
     [
-        ("3", r"^training\.teacher=models:/a-teacher/3 was trained on 2 of the 20 rows of dev \(10\.0%\), more than "),
-        ("4", r"^training\.teacher=models:/a-teacher/4 is a model of another task: stsb "),
-        ("5", r"^training\.teacher=models:/a-teacher/5 has the labels \['good', 'bad'\], and task=cola "),
-        ("9", r"^training\.teacher=models:/a-teacher/9 is no model that can be loaded: .*Registered versions"),
-        ("sweep:none", r"^training\.teacher=sweep:none is no sweep"),
+        ("3", r"^training\.teacher=models:/a-teacher/3 .*\b2 of the 20 .*10\.0%"),
+        ("4", r"^training\.teacher=models:/a-teacher/4 .*\bstsb\b"),
+        ("5", r"^training\.teacher=models:/a-teacher/5 .*\['good', 'bad'\].* task=cola "),
+        ("9", r"^training\.teacher=models:/a-teacher/9 .*\b5\b"),
+        ("sweep:none", r"^training\.teacher=sweep:none "),
     ],
 )
 def test_teacher_that_does_not_fit_is_refused(learn: Callable[..., Any], teacher: str, reason: str) -> None:
@@ -177,7 +177,7 @@ def test_teacher_without_hashes_of_its_training_rows_is_refused(store: Path, lea
     texts = next((store / "mlruns").rglob(f"{version.run_id}/artifacts/data"))
     shutil.move(texts, store / "aside")
     try:
-        with pytest.raises(UserError, match=r"^training\.teacher=models:/a-teacher/1: run .* has no data/training_tex"):
+        with pytest.raises(UserError, match=r"^training\.teacher=models:/a-teacher/1: .*data/training_tex"):
             learn(f"models:/{NAME}/1")
     finally:
         shutil.move(store / "aside", texts)
@@ -189,7 +189,7 @@ def test_changed_teacher_is_refused(store: Path, learn: Callable[..., Any]) -> N
     before = graph.read_bytes()
     flip_a_byte(graph)
     try:
-        with pytest.raises(UserError, match=r"models:/a-teacher/2 is not the package that was reg.*model\.onnx was"):
+        with pytest.raises(UserError, match=r"models:/a-teacher/2 .*model\.onnx "):
             learn(f"models:/{NAME}/2")
     finally:
         graph.write_bytes(before)
@@ -215,6 +215,6 @@ def test_unlabelled_text_excludes_all_splits_and_duplicates(
     assert found["label"].isna().all() and set(found["split"]) == {UNLABELLED}
     assert len(taken) == 2 and set(taken["sentence1"]) < set(found["sentence1"])
     (tmp_path / "known.txt").write_text("\n".join(known))
-    with pytest.raises(UserError, match=r"^data\.unlabelled=.*known\.txt: no rows are left of 6"):
+    with pytest.raises(UserError, match=r"^data\.unlabelled=.*known\.txt: .*\b6\b"):
         nothing = compose_config(*settings, f"data.unlabelled={tmp_path / 'known.txt'}")
         load_unlabelled(spark, config.task, nothing.data, own, tmp_path / "bad.csv")

@@ -19,7 +19,7 @@ from distilspark.workflows.train import prepare, starting_checkpoint
 from helpers.stores import tracking_in
 
 Composer = Callable[..., TrainConfig]
-REFUSED = r"training\.pretraining\.rows=5: the project generates no rows for task=rte, only for cola and stsb"
+REFUSED = r"training\.pretraining\.rows=5: .*task=rte\b.*cola and stsb"
 
 
 def test_pretraining_of_a_task_without_generated_rows_is_refused_before_the_run(
@@ -50,7 +50,7 @@ def test_pretraining_is_logged_in_every_run_that_uses_it(
     config = compose_config("model=tiny", "training.pretraining.rows=64", "training.pretraining.epochs=2")
     with tracking_in(tmp_path):
         checkpoint = fetch(config.model)
-        for printed in ("pretraining: 64 generated rows, 2 epochs", "starting from tiny-"):
+        for printed in ("64 generated rows, 2 epochs", "from tiny-"):
             with mlflow.start_run() as active:
                 start = starting_checkpoint(config, checkpoint)
             run = mlflow.get_run(active.info.run_id)

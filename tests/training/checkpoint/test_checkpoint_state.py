@@ -22,6 +22,7 @@ from distilspark.training.checkpoint.store import CheckpointFolder
 from distilspark.training.loop import load_trained_state
 from distilspark.training.targets import make_target_transform
 from helpers.checkpoints import Interrupting
+from helpers.texts import lines_with
 
 Train = Callable[..., Any]
 CHANGED = ("training.batch_size=8", "training.learning_rate=5e-3", "training.epochs=9")
@@ -133,7 +134,7 @@ def test_weights_are_the_same_with_checkpoints_and_with_a_full_disk(
         )
     assert len(digests) == 1
     printed = capsys.readouterr().out
-    assert "no checkpoint after epoch 1, step 1:" in printed and "(No space left on device)" in printed
+    assert lines_with(printed, "checkpoint", "epoch 1", "step 1", "No space left on device")
 
 
 @pytest.mark.slow
@@ -145,7 +146,7 @@ def test_checkpoint_of_another_training_is_refused(
     with pytest.raises(KeyboardInterrupt):
         train_toy(train=toy_rows(32), checkpoints=CheckpointOptions(folder, "1 steps", "run", "rows"))
     again = CheckpointFolder(tmp_path / "training")
-    with pytest.raises(UserError, match=r"had other rows.*training\.resume=false"):
+    with pytest.raises(UserError, match=r"other rows.*training\.resume=false"):
         train_toy(train=toy_rows(32), checkpoints=CheckpointOptions(again, "1 steps", "run", "other rows"))
 
 

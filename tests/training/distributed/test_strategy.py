@@ -18,6 +18,7 @@ from distilspark.training.callbacks import StepTimer
 from distilspark.training.distributed.shards import Shard
 from distilspark.training.distributed.spark_stage import find_free_port
 from distilspark.training.distributed.strategy import CollectiveWorkers, SingleProcess, Strategy, WorkerSync
+from helpers.texts import lines_with
 
 WORKER = """
 import sys
@@ -85,7 +86,7 @@ def test_occupied_port_is_named_in_the_error() -> None:
         finally:
             process.kill()
     assert process.returncode == 1
-    assert f"WorkError: worker 0 cannot listen at {address}" in error
+    assert lines_with(error, "WorkError", "worker 0", address)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def network(tiny_folder: Path) -> keras.Model:
 def test_training_fails_if_the_workers_weights_differ(network: keras.Model) -> None:
     sync = WorkerSync(lambda own: [own, json.dumps({"weights": "0" * 64, "stop": False})])
     sync.set_model(network)
-    with pytest.raises(WorkError, match=r"at validation 3 the workers' weights differ \([0-9a-f]{12}, 0{12}\)"):
+    with pytest.raises(WorkError, match=r"validation 3\b.*\([0-9a-f]{12}, 0{12}\)"):
         sync.on_epoch_end(2)
 
 

@@ -1,0 +1,51 @@
+"""One store for all tests of workflows, and configs of every command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from hydra import compose, initialize_config_dir
+from mlflow.entities import Run
+
+from distilspark.config import from_hydra
+from distilspark.paths import CONF
+from distilspark.workflows.runner import CONFIGS
+from helpers.stores import tracking_in
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that these tests share."""
+    return tmp_path_factory.mktemp("workflows") / "mlflow.db"
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Path) -> Iterator[mlflow.MlflowClient]:
+    """The shared store, set as MLflow's, with an experiment for one test."""
+    with tracking_in(tmp_path, database):
+        mlflow.set_experiment(tmp_path.name)
+        yield mlflow.MlflowClient()
+
+
+@pytest.fixture
+def run(store: mlflow.MlflowClient) -> Iterator[Callable[[], Run]]:
+    """A run is open; `run()` returns it as it is logged."""
+    with mlflow.start_run() as active:
+        yield lambda: store.get_run(active.info.run_id)
+
+
+@pytest.fixture(scope="session")
+def compose_command() -> Callable[..., Any]:
+    """`compose_command(command, *overrides)` returns the command's config."""
+
+    @lru_cache(None)
+    def compose_(command: str, *overrides: str) -> Any:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return from_hydra(CONFIGS[command], compose(command, [*overrides]))
+
+    return compose_
