@@ -11,14 +11,14 @@ from pyspark import cloudpickle
 from pyspark.sql import Column, SparkSession
 from pyspark.sql.pandas.functions import pandas_udf
 
+from distilspark import worker_watch
 from distilspark.config import PredictConfig
 from distilspark.errors import UserError
 from distilspark.package.load import TaskModel
-from distilspark.scoring import worker_watch
-from distilspark.scoring.worker_watch import kill_if_stopped
 from distilspark.spark import is_local
 from distilspark.tracking import checksums
 from distilspark.tracking.checksums import ChangedPackageError, checked_loading
+from distilspark.worker_watch import kill_if_stopped
 
 Udf = Callable[[Column], Column]
 MEASURED = ("tokens", "unknown_tokens")  # outputs of the model besides its predictions

@@ -1,7 +1,7 @@
-"""Kill a Python worker that stays stopped, on whatever machine of a cluster it runs.
+"""Kill Spark's Python workers that stay stopped, on the machines where they run.
 
 Spark sends SIGTERM to a worker that does not answer; a stopped process (SIGSTOP, a debugger) cannot handle it. So each
-worker starts a process beside it, which also watches the daemon that forks the workers.
+worker starts a process that watches it and the daemon that forked it.
 """
 
 from __future__ import annotations
