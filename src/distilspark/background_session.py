@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +13,10 @@ import psutil
 from pyspark.sql import SparkSession
 
 from distilspark.config import SparkConfig
+from distilspark.console import print_line
 from distilspark.spark import is_local, session
 
 WATCH_SECONDS = 10
-logger = logging.getLogger(__name__)
 
 
 class BackgroundSession:
@@ -51,7 +50,7 @@ class BackgroundSession:
             since = {each: since.get(each, time.monotonic()) for each in stopped}
             for process, start in since.items():
                 if time.monotonic() - start > self._timeout:
-                    logger.warning("process %d of Spark was stopped, and is killed", process.pid)
+                    print_line(f"process {process.pid} of Spark has been stopped for {self._timeout} s, and is killed")
                     with suppress(psutil.NoSuchProcess):
                         process.kill()
 

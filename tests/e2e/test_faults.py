@@ -1,7 +1,9 @@
-"""Scoring survives crashed or frozen Python workers and a lost tracking server."""
+"""Scoring survives crashed or stopped Python workers and a tracking server that stops answering."""
 
 from __future__ import annotations
 
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,16 +78,17 @@ def test_python_workers_that_stop_answering_are_replaced(cola_training: Trained,
     check_rows(tmp_path / "scored", cola_training, TEXTS)
 
 
-def test_output_is_complete_when_the_tracking_server_stops_during_scoring(
+def test_output_is_complete_when_the_tracking_server_stops_answering_during_scoring(
     cola_training: Trained, tmp_path: Path
 ) -> None:
     place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)
     with serving(place, tmp_path / "server") as (url, server):
         command = predict_command(source, tmp_path / "scored", SIX_CHUNKS)
-        process = place.start(*command, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+        hurry = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+        process = place.start(*command, MLFLOW_TRACKING_URI=url, **hurry)
         try:
             wait_for(lambda: done_chunks(tmp_path / ".scored.staging"), process)
-            end_group(server)
+            os.killpg(server.pid, signal.SIGSTOP)
             _, error = process.communicate(timeout=300)
         finally:
             end_group(process)

@@ -143,10 +143,10 @@ def _who() -> str:
 
 @contextmanager
 def few_retries() -> Iterator[None]:
-    """Limit MLflow to one retry and short waits, instead of minutes of both."""
-    limits = {MLFLOW_HTTP_REQUEST_MAX_RETRIES.name: "1", MLFLOW_HTTP_REQUEST_TIMEOUT.name: str(CONNECT_SECONDS)}
-    before = {name: os.environ.get(name) for name in limits}
-    os.environ.update(limits)
+    """Limit MLflow to one retry and short waits, instead of minutes of both; lower settings stay."""
+    limits = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 1, MLFLOW_HTTP_REQUEST_TIMEOUT: CONNECT_SECONDS}
+    before = {setting.name: os.environ.get(setting.name) for setting in limits}
+    os.environ.update({setting.name: str(min(setting.get(), most)) for setting, most in limits.items()})
     try:
         yield
     finally:
