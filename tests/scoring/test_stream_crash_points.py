@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pyspark.sql import DataFrame
 
 from distilspark.config import PredictConfig
 from distilspark.errors import UserError, WorkError
@@ -40,7 +41,7 @@ MOST = 1  # number of crash points in either test without --all-crash-points
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream of two batches into `scored` below a folder of its own."""
+    """A stream into `scored` below a folder of its own."""
 
     score: Scoring
     place: Path
@@ -105,20 +106,36 @@ def killed_writes(copies: list[Path]) -> Iterator[KilledWrite]:
 
 
 @pytest.fixture
-def streamed(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> Stream:
-    for name, lines in INPUT.items():
-        score.text(lines, f"inbox/{name}")
-    place = score.folder / "place"
-    config = score.config(score.folder / "inbox", f"output='{place / 'scored'}'", *SETTINGS)
-    model = score.fetch(config)
-    udf = cache(lambda: make_udf(score.spark, config, model))
-    monkeypatch.setattr(stream, "make_udf", lambda *_: udf())
-    return Stream(score, place, config, model)
+def make_stream(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Stream]:
+    """Return a function that makes a stream with so many files in each batch."""
+    score_batch = stream._Batches.__call__
+
+    def end_killed(batches: stream._Batches, rows: DataFrame, number: int) -> None:
+        try:
+            score_batch(batches, rows, number)
+        except KilledError as error:
+            raise RuntimeError from error  # Spark would wait for an answer to its call for ever
+
+    def make(files: int) -> Stream:
+        for name, lines in INPUT.items():
+            score.text(lines, f"inbox/{name}")
+        place = score.folder / "place"
+        settings = [*SETTINGS, f"predict.files_per_batch={files}", f"output='{place / 'scored'}'"]
+        config = score.config(score.folder / "inbox", *settings)
+        model = score.fetch(config)
+        udf = cache(lambda: make_udf(score.spark, config, model))
+        monkeypatch.setattr(stream, "make_udf", lambda *_: udf())
+        monkeypatch.setattr(stream._Batches, "__call__", end_killed)
+        return Stream(score, place, config, model)
+
+    return make
 
 
 def test_stream_resumes_after_every_crash_point_without_lost_or_duplicate_rows(
-    streamed: Stream, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    make_stream: Callable[[int], Stream], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The stream replaces an older output; all files are in one batch."""
+    streamed = make_stream(2)
     streamed.prepare()
     with operations(streamed.place) as counted:
         streamed.start()
@@ -138,12 +155,12 @@ def test_stream_resumes_after_every_crash_point_without_lost_or_duplicate_rows(
 
 
 def test_stream_resumes_after_a_kill_at_every_write_of_its_checkpoint(
-    streamed: Stream,
+    make_stream: Callable[[int], Stream],
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    copies: list[Path] = []
+    streamed, copies = make_stream(1), list[Path]()
 
     def copy() -> None:
         copies.append(streamed.place.with_name(f"copy-{len(copies)}"))
