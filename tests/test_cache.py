@@ -1,4 +1,4 @@
-"""The location of the user's cache."""
+"""The location of the user's cache, and its lock."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from distilspark.cache import cache_root
+from distilspark import cache as user_cache
+from distilspark.cache import cache_root, cached_folder
+from distilspark.errors import UserError
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms have places of their own")
@@ -30,3 +33,13 @@ def test_cache_folder_can_be_set_by_the_environment(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILSPARK_CACHE", "relative")
     assert cache_root() == tmp_path / "relative"
+
+
+def test_builder_that_does_not_end_is_named_in_the_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_cache, "BUILD_SECONDS", 0.2)
+    cache.mkdir()
+    with (
+        FileLock(cache / "model.lock"),
+        pytest.raises(UserError, match=f"another process has been making {cache}/model for 0.2 seconds"),
+    ):
+        cached_folder("model", Path.touch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +13,10 @@ import psutil
 from pyspark.sql import SparkSession
 
 from distilspark.config import SparkConfig
+from distilspark.console import print_line
 from distilspark.spark import is_local, session
 
 WATCH_SECONDS = 10
-logger = logging.getLogger(__name__)
 
 
 class BackgroundSession:
@@ -37,23 +36,23 @@ class BackgroundSession:
         """Start Spark's Python workers on this machine in the background, and then import modules in this process."""
         self._warm = self._pool.submit(self._warm_up, modules)
 
-    def kill_stopped_workers(self) -> None:
-        """Kill Python workers on this machine that stay stopped for longer than the timeout, until the session stops.
+    def kill_stopped_processes(self) -> None:
+        """Kill the JVM and Python workers on this machine that stay stopped for longer than the timeout.
 
         Spark sends SIGTERM to a worker that does not answer; a stopped process (SIGSTOP, a debugger) cannot handle it.
         """
-        self._pool.submit(self._watch_workers)
+        self._pool.submit(self._watch_processes)
 
-    def _watch_workers(self) -> None:
+    def _watch_processes(self) -> None:
         since: dict[psutil.Process, float] = {}
         while not self._ended.wait(min(self._timeout / 4, WATCH_SECONDS)):
             stopped = {each for each in psutil.Process().children(recursive=True) if _is_stopped(each)}
             since = {each: since.get(each, time.monotonic()) for each in stopped}
-            for worker, start in since.items():
+            for process, start in since.items():
                 if time.monotonic() - start > self._timeout:
-                    logger.warning("a worker (process %d) was stopped, and is killed", worker.pid)
+                    print_line(f"process {process.pid} of Spark has been stopped for {self._timeout} s, and is killed")
                     with suppress(psutil.NoSuchProcess):
-                        worker.kill()
+                        process.kill()
 
     def stop(self) -> None:
         """Stop the session in the background, which frees the memory of its JVM."""
@@ -84,6 +83,7 @@ def starting_session(config: SparkConfig, name: str) -> Iterator[BackgroundSessi
     """Start a session in the background, and stop it at the end, even if nobody waited for it."""
     with ThreadPoolExecutor(3, "spark") as pool:
         background = BackgroundSession(pool, config, name)
+        background.kill_stopped_processes()
         try:
             yield background
         finally:

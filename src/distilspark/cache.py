@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from distilspark.console import print_line
 from distilspark.errors import UserError
+
+BUILD_SECONDS = 3600  # a download can take long
 
 
 def cache_root() -> Path:
@@ -27,7 +29,8 @@ def cached_folder(name: str, build: Callable[[Path], None], is_intact: Callable[
     Two processes that need the same folder build it once: the second waits. A failed build leaves nothing.
 
     Raises:
-        UserError: the cache cannot be written (disk full, no permission); the message names it and a remedy.
+        UserError: the cache cannot be written (disk full, no permission), or another process has been building the
+            folder for `BUILD_SECONDS`; the message names it and a remedy.
 
     """
     folder = cache_root() / name
@@ -35,12 +38,17 @@ def cached_folder(name: str, build: Callable[[Path], None], is_intact: Callable[
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
+        with FileLock(f"{folder}.lock", timeout=BUILD_SECONDS):
             if not is_intact(folder):
                 if folder.is_dir():
                     print_line(f"{folder} is damaged: rebuilding it")
                     shutil.rmtree(folder)
                 _build_whole(folder, build)
+    except Timeout as error:
+        raise UserError(
+            f"another process has been making {folder} for {BUILD_SECONDS} seconds. "
+            "End it if it does not answer, and run this again"
+        ) from error
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror or error}. "

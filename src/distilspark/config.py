@@ -292,7 +292,7 @@ class SparkConfig:
     executor_cores: Positive
     shuffle_partitions: Positive
     dynamic_allocation: bool
-    worker_timeout: Positive  # seconds without an answer from a Python worker, after which it is killed
+    worker_timeout: Positive  # seconds without an answer, or stopped, after which a process of Spark is killed
     settings: dict[str, Any]  # any other Spark setting
 
 

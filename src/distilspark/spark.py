@@ -18,6 +18,8 @@ from distilspark.errors import UserError
 from distilspark.jvm import UTF8, java_options, starting_jvm
 from distilspark.redaction import is_secret, redact
 
+IDLE_TIMEOUT = "spark.sql.execution.pyspark.udf.idleTimeoutSeconds"
+
 
 def session(config: SparkConfig, name: str) -> SparkSession:
     """Return the running Spark session, if there is one, else a new one with these resources.
@@ -63,7 +65,7 @@ def _settings(config: SparkConfig) -> dict[str, str]:
         "spark.ui.enabled": False,
         "spark.ui.showConsoleProgress": False,
         "spark.executorEnv.LC_ALL": UTF8,
-        "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": config.worker_timeout,
+        IDLE_TIMEOUT: config.worker_timeout,
         "spark.sql.execution.pyspark.udf.killOnIdleTimeout": True,  # its task is retried
         **flatten(config.settings),
     }

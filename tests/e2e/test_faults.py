@@ -1,31 +1,31 @@
-"""Scoring survives crashed or frozen Python workers and a lost tracking server."""
+"""Scoring survives crashed or stopped Python workers and a tracking server that stops answering."""
 
 from __future__ import annotations
 
-import subprocess
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from helpers.predicting import SIX_CHUNKS, TEXTS, check_rows, done_chunks, predict_command, wait_for, write_lines
+from helpers.predicting import (
+    SIX_CHUNKS,
+    TEXTS,
+    check_rows,
+    done_chunks,
+    predict_command,
+    python_workers,
+    wait_for,
+    write_lines,
+)
 from helpers.processes import end_group
 from helpers.serving import serving
 from helpers.trained import Trained
 
 pytestmark = pytest.mark.slow
 CRASHED = "Python worker exited unexpectedly (crashed)"
-
-
-def python_workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Return the processes that Spark's Python daemon forked; they share its command line."""
-    python = {}
-    for each in psutil.Process(driver.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # the process has ended
-            if "distilspark.scoring.worker_daemon" in each.cmdline():
-                python[each.pid] = each, each.ppid()
-    return [each for each, parent in python.values() if parent in python]
 
 
 def is_writing(staging: Path) -> bool:
@@ -42,7 +42,7 @@ def test_task_is_retried_when_its_python_workers_are_killed(cola_training: Train
         wait_for(lambda: done_chunks(staging), process)
         while CRASHED not in log.read_text():
             before = len(done_chunks(staging))
-            workers = python_workers(process)
+            workers = python_workers(process.pid)
             for worker in workers:
                 with suppress(psutil.NoSuchProcess):
                     worker.suspend()
@@ -66,7 +66,7 @@ def test_python_workers_that_stop_answering_are_replaced(cola_training: Trained,
     try:
         wait_for(lambda: done_chunks(staging), process)
         while len(done_chunks(staging)) < 5 and not stopped:
-            for worker in python_workers(process):
+            for worker in python_workers(process.pid):
                 with suppress(psutil.NoSuchProcess):
                     worker.suspend()
                     stopped.append(worker)
@@ -78,16 +78,17 @@ def test_python_workers_that_stop_answering_are_replaced(cola_training: Trained,
     check_rows(tmp_path / "scored", cola_training, TEXTS)
 
 
-def test_output_is_complete_when_the_tracking_server_stops_during_scoring(
+def test_output_is_complete_when_the_tracking_server_stops_answering_during_scoring(
     cola_training: Trained, tmp_path: Path
 ) -> None:
     place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)
     with serving(place, tmp_path / "server") as (url, server):
         command = predict_command(source, tmp_path / "scored", SIX_CHUNKS)
-        process = place.start(*command, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+        hurry = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+        process = place.start(*command, MLFLOW_TRACKING_URI=url, **hurry)
         try:
             wait_for(lambda: done_chunks(tmp_path / ".scored.staging"), process)
-            end_group(server)
+            os.killpg(server.pid, signal.SIGSTOP)
             _, error = process.communicate(timeout=300)
         finally:
             end_group(process)

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 from mlflow.entities import Run
 
 from distilspark.package.pyfunc import Scorer
@@ -42,6 +44,16 @@ def wait_for(found: Callable[[], object], process: subprocess.Popen[str], second
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end, "nothing happens"
         time.sleep(0.05)
+
+
+def python_workers(jvm_or_driver: int) -> list[psutil.Process]:
+    """Return the processes that Spark's Python daemons below a process forked; they share the daemon's command line."""
+    python = {}
+    for each in psutil.Process(jvm_or_driver).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # the process has ended
+            if {"distilspark.scoring.worker_daemon", "pyspark.daemon"} & set(each.cmdline()):
+                python[each.pid] = each, each.ppid()
+    return [each for each, parent in python.values() if parent in python]
 
 
 def done_chunks(staging: Path) -> list[Path]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from distilspark.errors import UserError, WorkError
+from distilspark.tracking import aliases
 from distilspark.tracking.aliases import lock_aliases, move_aliases, read_aliases
 from helpers.stores import tracking_in
 
@@ -72,6 +74,16 @@ def test_second_mover_waits_and_then_sees_the_moved_alias(client: mlflow.MlflowC
     other.join(60)
     assert len(outcome) == 1, "what it had seen is not so any more"
     assert read_aliases(NAME)["champion"] == "3"
+
+
+def test_mover_that_does_not_end_is_named_in_the_error(
+    client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aliases, "LOCK_SECONDS", 0.2)
+    with lock_aliases(NAME), ThreadPoolExecutor() as pool:
+        other = pool.submit(move_aliases, NAME, read_aliases(NAME), {"champion": "2"})
+        with pytest.raises(WorkError, match=f"has been moving the aliases of {NAME} for 0.2 seconds"):
+            other.result(60)
 
 
 def test_only_one_of_several_concurrent_movers_succeeds(client: mlflow.MlflowClient) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 import yaml
 from mlflow.entities import Run
@@ -29,6 +30,7 @@ from distilspark.tracking.runs import (
     timed,
 )
 from distilspark.tracking.store import use_project_store
+from helpers.crash_points import operations
 from helpers.stores import make_store
 
 Composer = Callable[..., TrainConfig]
@@ -122,6 +124,32 @@ def test_unreachable_store_is_not_retried_and_does_not_hide_the_error(
     assert passed.value is error
     assert retries and set(retries) == {"1"}
     assert mlflow.active_run() is None
+
+
+def test_run_has_a_true_status_when_the_disk_is_full_while_artifacts_are_logged(log: Path, tmp_path: Path) -> None:
+    """Each file and folder of the artifacts cannot be created once; the last ones are those of the log."""
+    artifacts = tmp_path / "mlruns"
+    mlflow.create_experiment(tmp_path.name, artifacts.as_uri())
+
+    def work() -> None:
+        with open_run(tmp_path.name, "full", log):
+            mlflow.log_dict({"rows": 1}, "deep/manifest.json")
+
+    with operations(artifacts) as counted:
+        work()
+    points = [k for k, operation in enumerate(counted.done, start=1) if operation.startswith("create")]
+    raised = []
+    for k in points:
+        with operations(artifacts, k):
+            try:
+                work()
+            except OSError as error:
+                raised.append(error)
+    runs = mlflow.search_runs(experiment_names=[tmp_path.name], output_format="list")
+    failed = [run for run in runs if run.info.status == "FAILED"]
+    assert raised and len(failed) == len(raised)
+    assert all("No space left on device" in run.data.tags["error"] for run in failed)
+    assert {run.info.status for run in runs} == {"FAILED", "FINISHED"}
 
 
 def test_run_with_unreachable_artifacts_fails_at_its_start(log: Path, tmp_path: Path) -> None:
@@ -388,7 +416,8 @@ def test_run_of_a_killed_process_ends_as_killed_and_names_its_successor(log: Pat
     assert [each.data.tags.get("continued_by") for each in ends] == [run.info.run_id, None, None]
 
 
-def test_open_runs_of_dead_processes_are_ended_by_the_next_run(log: Path) -> None:
+def test_open_runs_of_dead_processes_are_ended_by_the_next_run(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is set meanwhile, which changes when living processes seem to have begun."""
     client = mlflow.MlflowClient()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -404,6 +433,7 @@ def test_open_runs_of_dead_processes_are_ended_by_the_next_run(log: Path) -> Non
             for name, process in processes.items()
         }
         untagged = client.create_run(living.info.experiment_id).info.run_id
+        monkeypatch.setattr(psutil.Process, "create_time", lambda process: 12345.0)
         with open_run("abandoned", "next", log, parent=stored(living.info.run_id)):
             pass
         found = {name: stored(run_id).info.status for name, run_id in others.items()}

@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
+from psycopg2 import extensions
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from distilspark.errors import UserError, WorkError
 from distilspark.tracking import store
-from distilspark.tracking.store import check_artifacts, check_store, few_retries, first_line
+from distilspark.tracking.store import check_artifacts, check_store, few_retries, first_line, limit_waits, with_driver
+from helpers.fake_hub import silent_hub
+from helpers.postgres import binaries, cluster
 
 HTTP = "http://127.0.0.1:9"
 
@@ -109,16 +116,51 @@ def test_store_error_is_a_user_error_only_for_denied_access(
         check_store()
 
 
-def test_few_retries_restores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+@pytest.mark.parametrize("name", ["MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"])
+def test_few_retries_restores_the_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv(name, raising=False)
     with few_retries():
-        assert os.environ[name] == "1"
+        assert os.environ[name] in ("1", "10")
     assert name not in os.environ
     monkeypatch.setenv(name, "3")
     with pytest.raises(OSError), few_retries():
         raise OSError
     assert os.environ[name] == "3"
+
+
+def test_server_that_does_not_answer_is_named_within_seconds(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CONNECT_SECONDS", 1)
+    with silent_hub() as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        started = time.monotonic()
+        with pytest.raises(WorkError, match=f"the tracking store {url} does not answer: .*Read timed"):
+            check_store()
+        assert time.monotonic() - started < 10
+
+
+def test_connection_to_a_database_that_does_not_answer_ends(tracking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CONNECT_SECONDS", 1)
+    with silent_hub() as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url.replace("http", "postgresql") + "/mlflow")
+        with pytest.raises(WorkError, match=r"/mlflow cannot be used: no answer for 1 seconds"):
+            check_store()
+
+
+@pytest.mark.slow
+def test_query_of_a_database_that_stops_answering_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = binaries()
+    if found is None:
+        pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
+    with cluster(found) as url, create_engine(with_driver(url)).connect() as connection:
+        limit_waits(1)
+        backend = psutil.Process(connection.scalar(text("SELECT pg_backend_pid()")))
+        backend.suspend()
+        try:
+            with pytest.raises(OperationalError, match="no answer for 1 seconds"):
+                connection.execute(text("SELECT 1"))
+        finally:
+            backend.resume()
+            extensions.set_wait_callback(None)
 
 
 def test_first_line_of_an_error_is_short_and_never_empty() -> None:

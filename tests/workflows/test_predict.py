@@ -101,4 +101,4 @@ def test_run_is_named_after_the_task_and_the_output(session: Session, compose_co
     with prepare(config, Context(Path("predict.log"), session)) as job:  # type: ignore[arg-type]
         assert (job.experiment, job.run_name) == ("distilspark-cola-scoring", "cola scored")
         assert "/in/a.txt" in job.title and "models:/mine@best" in job.title
-    assert session.called == ["warm_up", "kill_stopped_workers"]
+    assert session.called == ["warm_up"]

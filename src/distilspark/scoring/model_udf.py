@@ -11,21 +11,26 @@ from pyspark import cloudpickle
 from pyspark.sql import Column, SparkSession
 from pyspark.sql.pandas.functions import pandas_udf
 
+from distilspark import worker_watch
 from distilspark.config import PredictConfig
 from distilspark.errors import UserError
 from distilspark.package.load import TaskModel
+from distilspark.spark import is_local
 from distilspark.tracking import checksums
 from distilspark.tracking.checksums import ChangedPackageError, checked_loading
+from distilspark.worker_watch import kill_if_stopped
 
 Udf = Callable[[Column], Column]
 MEASURED = ("tokens", "unknown_tokens")  # outputs of the model besides its predictions
-cloudpickle.register_pickle_by_value(checksums)  # a cluster's workers do not have this project
+for each in (checksums, worker_watch):
+    cloudpickle.register_pickle_by_value(each)  # a cluster's workers do not have this project
 
 
 def make_udf(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Udf:
     """Load the model as a Spark function from a struct of texts to a struct of answers.
 
-    Each worker process checks the package's files before it runs the package's code.
+    Each worker process checks the package's files before it runs the package's code. On a cluster it also starts a
+    watch over itself (`spark.worker_timeout`); on this machine the driver's session has one.
     """
     tokens = config.predict.batch_tokens
     params = {
@@ -33,12 +38,18 @@ def make_udf(spark: SparkSession, config: PredictConfig, model: TaskModel) -> Ud
         "batch_tokens": 0 if tokens == "auto" else tokens,
     }
     udf = mlflow.pyfunc.spark_udf(spark, str(model.found.folder), env_manager="local", params=params)
-    return pandas_udf(_checked(udf.func, model.found.checksums), udf.returnType)  # type: ignore[call-overload]
+    timeout = None if is_local(config.spark.master) else config.spark.worker_timeout
+    checked = _checked(udf.func, model.found.checksums, timeout)
+    return pandas_udf(checked, udf.returnType)  # type: ignore[call-overload]
 
 
-def _checked(score: Callable[[Any], Iterator[Any]], expected: str) -> Callable[[Any], Iterator[Any]]:
+def _checked(
+    score: Callable[[Any], Iterator[Any]], expected: str, timeout: int | None
+) -> Callable[[Any], Iterator[Any]]:
     @wraps(score)
     def check_and_score(batches: Any) -> Iterator[Any]:
+        if timeout:
+            kill_if_stopped(timeout)
         with checked_loading(expected) as was_checked:
             for answers in score(batches):
                 was_checked()

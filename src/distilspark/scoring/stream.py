@@ -46,8 +46,10 @@ from distilspark.data.filesystem import (
     list_folder,
     local_path,
     name_of,
+    rename,
     to_spark,
     to_uri,
+    writing,
 )
 from distilspark.data.input_files import HIDDEN_PREFIXES, InputFile, linked_identity, refuse_table
 from distilspark.data.read import group_files
@@ -98,9 +100,11 @@ def score_stream(
     with lock_output(paths), _until_signal() as stop:
         with working("opening the stream"):
             _open_output(spark, config, paths)
+            _drop_partial_files(f"{paths.output}/_stream")
             _record_run(spark, paths, run_id)
-            udf = make_udf(spark, config, model)
-            batches = _BatchScorer(spark, _allow_overwrite(config), model, udf, paths.output, run_id)
+            batches = _BatchScorer(
+                spark, _allow_overwrite(config), model, make_udf(spark, config, model), paths.output, run_id
+            )
             query = _start(spark, config, paths, batches)
         print_line(f"watching {config.input}: {_advice(config)}")
         try:
@@ -164,10 +168,11 @@ def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths)
     refuse_table(spark, source)
     if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
         raise UserError(f"output={paths.output} and input={config.input} contain one another. Choose another folder")
-    file = f"{paths.output}/_stream/stream.json"
+    state, begun = "_stream/stream.json", f"{paths.staging.removesuffix('staging')}begun"
     wanted = {"task": config.task.name, "input": source, "format": config.predict.format}
-    if exists(spark, file):
-        if (there := read_json(spark, file)) == wanted:
+    if exists(spark, f"{paths.output}/{state}"):
+        if (there := read_json(spark, f"{paths.output}/{state}")) == wanted:
+            delete(spark, paths.replaced)  # left by a start that was killed below
             return
         if not config.predict.overwrite:
             raise UserError(
@@ -176,8 +181,22 @@ def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths)
             )
     else:
         check_replaceable(spark, paths, config.predict.overwrite)
-    delete(spark, paths.output)
-    write_json(spark, file, wanted)
+    delete(spark, begun)
+    write_json(spark, f"{begun}/{state}", wanted)
+    if exists(spark, paths.output):
+        delete(spark, paths.replaced)
+        rename(spark, paths.output, paths.replaced)
+    rename(spark, begun, paths.output)  # a folder without `stream.json` would be refused by the next start
+    delete(spark, paths.replaced)
+
+
+def _drop_partial_files(folder: str) -> None:
+    """Delete the files in a local folder that a killed start had not finished, Spark's in the checkpoint too."""
+    if local := local_path(folder):
+        with writing(folder):
+            for file in local.rglob(".*"):
+                if {".partial", ".tmp"} & set(file.suffixes):
+                    file.unlink()
 
 
 def _record_run(spark: SparkSession, paths: OutputPaths, run_id: str | None) -> None:

@@ -10,7 +10,7 @@ import mlflow
 import psutil
 from mlflow.exceptions import MlflowException
 
-PROCESS = "process"  # a run's tag: machine, process id, and when the process began
+PROCESS = "process"  # a run's tag: machine, process id, and when the process began (`_start`)
 
 
 def end_abandoned(run: mlflow.ActiveRun) -> None:
@@ -20,7 +20,7 @@ def end_abandoned(run: mlflow.ActiveRun) -> None:
     """
     client, machine = mlflow.MlflowClient(), _machine()
     process = psutil.Process()
-    client.set_tag(run.info.run_id, PROCESS, f"{machine} {process.pid} {process.create_time()}")
+    client.set_tag(run.info.run_id, PROCESS, f"{machine} {process.pid} {_start(process)}")
     others = f"attributes.status = 'RUNNING' and tags.{PROCESS} LIKE '{machine} %'"
     for other in client.search_runs([run.info.experiment_id], others):
         if not _is_alive(other.data.tags[PROCESS]):
@@ -37,6 +37,12 @@ def _machine() -> str:
 def _is_alive(process: str) -> bool:
     _, number, began = process.rsplit(" ", 2)
     try:
-        return abs(psutil.Process(int(number)).create_time() - float(began)) < 1
+        return _start(psutil.Process(int(number))) == began
     except psutil.NoSuchProcess:
         return False
+
+
+def _start(process: psutil.Process) -> str:
+    """Return when a process began: on Linux in clock ticks since the boot, as setting the clock changes its time."""
+    stat = Path(f"/proc/{process.pid}/stat")
+    return stat.read_text().rpartition(")")[2].split()[19] if stat.is_file() else f"{process.create_time():.0f}"

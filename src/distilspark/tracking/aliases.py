@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import mlflow
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
 from distilspark.cache import cache_root
 from distilspark.errors import UserError, WorkError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+LOCK_SECONDS = 120
 Aliases = dict[str, str]  # alias -> version
 
 
@@ -35,11 +36,23 @@ def read_aliases(name: str) -> Aliases:
 
 @contextmanager
 def lock_aliases(name: str) -> Iterator[None]:
-    """Hold a lock on the model's aliases, which other processes of this user on this machine wait for."""
+    """Hold a lock on the model's aliases, which other processes of this user on this machine wait for.
+
+    Raises:
+        WorkError: another process has had it for `LOCK_SECONDS`; it may be stopped.
+
+    """
     whose = hashlib.sha256(f"{mlflow.get_tracking_uri()}\0{name}".encode()).hexdigest()[:16]
     lock = cache_root() / "locks" / f"aliases-{whose}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    try:
+        held = FileLock(lock, timeout=LOCK_SECONDS).acquire()
+    except Timeout as error:
+        raise WorkError(
+            f"another process has been moving the aliases of {name} for {LOCK_SECONDS} seconds ({lock}). "
+            "End it if it does not answer, and run this again"
+        ) from error
+    with held:
         yield
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import mlflow
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
+from psycopg2 import OperationalError, extensions  # type: ignore[import-untyped]
 from sqlalchemy import create_engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -23,7 +26,7 @@ from distilspark.redaction import redact
 
 STORE_URLS = "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:////FOLDER/FILE.db"
 DATABASE = re.compile(r"(postgresql|mysql|mssql|sqlite)(\+\w+)?://")
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 10  # for an answer of the store when a command starts
 
 
 def use_project_store() -> None:
@@ -99,6 +102,7 @@ def check_database(url: str, key: str) -> None:
     if re.match(r"[^/]+://[^/]*@[^/]*@", url):
         raise UserError(f"{key}={shown}: an @ in a password is written as %40")
     patience = {} if url.startswith("sqlite") else {"connect_timeout": CONNECT_SECONDS}
+    limit_waits(CONNECT_SECONDS)
     try:
         with create_engine(url, connect_args=patience).connect() as connection:
             if not patience:
@@ -110,6 +114,21 @@ def check_database(url: str, key: str) -> None:
         raise WorkError(
             f"the database {shown} cannot be used: {first_line(cause)}. Repair it, or set {key} to another one"
         ) from error
+    finally:
+        limit_waits(MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+
+
+def limit_waits(seconds: float) -> None:
+    """Fail this process's queries of PostgreSQL that get no answer for so long; its client would wait for ever."""
+
+    def wait(connection: Any) -> None:
+        poll = select.poll()
+        while (state := connection.poll()) != extensions.POLL_OK:
+            poll.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+            if not poll.poll(seconds * 1000):
+                raise OperationalError(f"no answer for {seconds:g} seconds")
+
+    extensions.set_wait_callback(wait)
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -124,14 +143,15 @@ def _describe_user() -> str:
 
 @contextmanager
 def few_retries() -> Iterator[None]:
-    """Limit MLflow to one retry, instead of four minutes of retries."""
-    name = MLFLOW_HTTP_REQUEST_MAX_RETRIES.name
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+    """Limit MLflow to one retry and short waits, instead of minutes of both; lower settings stay."""
+    limits = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 1, MLFLOW_HTTP_REQUEST_TIMEOUT: CONNECT_SECONDS}
+    before = {setting.name: os.environ.get(setting.name) for setting in limits}
+    os.environ.update({setting.name: str(min(setting.get(), most)) for setting, most in limits.items()})
     try:
         yield
     finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def check_artifacts(artifact_uri: str) -> None:

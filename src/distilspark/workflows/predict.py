@@ -42,7 +42,6 @@ def prepare(config: PredictConfig, context: Context) -> Iterator[Job]:
     assert context.session
     session = context.session
     session.warm_up(PLOT_MODULES)
-    session.kill_stopped_workers()
     yield Job(
         title=f"{config.task.title}: {config.input} with {config.model_uri}",
         experiment=f"distilspark-{config.task.name}-scoring",

@@ -26,6 +26,7 @@ from distilspark.console import log_to_stderr, logger, output_to
 from distilspark.errors import UserError, WorkError
 from distilspark.features.encoding import Encoded
 from distilspark.model.checkpoints import fetch
+from distilspark.spark import IDLE_TIMEOUT
 from distilspark.training.batches import Examples
 from distilspark.training.checkpoint.state import CheckpointOptions
 from distilspark.training.checkpoint.store import CheckpointFolder
@@ -34,6 +35,7 @@ from distilspark.training.distributed.shards import Shard
 from distilspark.training.distributed.strategy import CollectiveWorkers
 from distilspark.training.loop import TrainingData, build_initial_network, fit
 from distilspark.training.targets import TargetTransform
+from distilspark.worker_watch import kill_if_stopped
 
 POLL_SECONDS = 1.0  # between two reads of the workers' checkpoints
 FORWARDED = ("DISTILSPARK_", "HF_")  # prefixes of the driver's environment variables that workers get
@@ -73,8 +75,9 @@ def run_training_stage(rows: DataFrame, settings: WorkerSettings, poll: Callable
     """Train on the rows of the splits train and validation; the last checkpoint holds the result.
 
     `rows` has the columns `COLUMNS`. The hash of a row's id decides which worker gets it; validation goes to the chief.
-    `poll` is called every `POLL_SECONDS`, and at the end. A worker that dies fails the stage, and Spark starts the
-    stage again, up to `spark.stage.maxConsecutiveAttempts` times.
+    `poll` is called every `POLL_SECONDS`, and at the end. A worker that dies, or stays stopped for longer than
+    `spark.worker_timeout`, fails the stage, and Spark starts the stage again, up to
+    `spark.stage.maxConsecutiveAttempts` times.
 
     Raises:
         WorkError: the last attempt failed; the message has the worker's error.
@@ -84,6 +87,7 @@ def run_training_stage(rows: DataFrame, settings: WorkerSettings, poll: Callable
     workers = settings.config.training.workers
     shard = F.when(F.col("split") == "train", F.pmod(F.xxhash64("id"), F.lit(workers))).otherwise(0).cast("int")
     sharded = rows.select(*COLUMNS, shard.alias("shard")).repartitionById(workers, "shard")
+    rows.sparkSession.conf.set(IDLE_TIMEOUT, 0)  # a worker gives Spark no answer before it has trained
     with _source_archive() as archive:
         rows.sparkSession.sparkContext.addPyFile(archive)  # tasks that start later have it
         trained = sharded.mapInArrow(lambda batches: _run_worker(settings, batches), "rank int", barrier=True)
@@ -142,6 +146,7 @@ def _run_worker(settings: WorkerSettings, batches: Iterable[pa.RecordBatch]) -> 
             f"training.checkpoints={folder.parent} does not exist on worker {rank} ({socket.gethostname()}): "
             "set it to a folder that the driver and all workers share"
         )
+    kill_if_stopped(settings.config.spark.worker_timeout)
     os.environ.update(settings.environment)
     with output_to(folder / f"worker-{rank}.log"):
         log_to_stderr()
