@@ -95,6 +95,7 @@ def test_lock_file_pins_all_dependencies_with_hashes_and_without_urls(
 
 def test_every_import_in_src_is_a_dependency(project: dict[str, Any]) -> None:
     modules = {"sklearn": "scikit-learn", "hydra": "hydra-core", "PIL": "pillow", "yaml": "pyyaml"}
+    modules["psycopg2"] = "psycopg2-binary"
     modules["hydra_plugins"] = "hydra-joblib-launcher"  # the part of that namespace that we use
     through = {
         "pillow": "matplotlib",

@@ -106,7 +106,7 @@ def check_replaceable(spark: SparkSession, paths: OutputPaths, overwrite: bool) 
 def normalize_uri(uri: str) -> str:
     """Return the normal form of a URI.
 
-    >>> normal("FILE:///data/"), normal("S3A://bucket/data/")
+    >>> normalize_uri("FILE:///data/"), normalize_uri("S3A://bucket/data/")
     ('file:/data', 's3a://bucket/data')
     """
     scheme, _, rest = uri.partition(":")
