@@ -17,6 +17,8 @@ ACCEPTABLE = {  # by task and sentence
         "Which book did you read on the train?": True,
         "Book the read you which train on did?": False,
         "The children enjoyed to swim.": False,
+        "She put the book.": False,
+        "Who do you think that left?": False,
     }
 }
 

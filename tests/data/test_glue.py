@@ -26,6 +26,7 @@ def _stsb(file: Path) -> list[Row]:
         return [(one, two, float(score)) for one, two, score in csv.reader(lines)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task, folder, ending, parse, columns, sizes",
     [
@@ -57,6 +58,7 @@ def test_every_row_of_the_real_files_is_read_unchanged(
     assert not texts[0] & texts[1]
 
 
+@pytest.mark.slow
 def test_sampled_splits_of_cola_keep_the_label_shares_within_one_row(load: Load, glue: Path) -> None:
     datasets = load(glue / "CoLA", "data.sample_fraction=0.2")
     labels = Counter(label for _, label, _ in _cola(glue / "CoLA" / "train.tsv"))

@@ -25,6 +25,7 @@ def labelled(spark: SparkSession, cola: TaskConfig, data_config: Configure, tmp_
     )
 
 
+@pytest.mark.slow
 def test_evaluation_reads_the_same_dev_as_training(
     labelled: Load, load: Callable[..., Datasets], tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_sample_corpus_provides_dev(
     assert (found.source, found.rows.count(), found.bad_rows) == ("sample", 20, 0)
 
 
+@pytest.mark.slow
 def test_bad_rows_are_left_out_or_raise_above_the_limit(labelled: Load, tmp_path: Path) -> None:
     file = write_lines(tmp_path / "dev.tsv", [*cola_lines(cola_rows(9)), "s1\t7\t\tA label of no class."])
     assert labelled(file, "data.max_bad_fraction=0.1").bad_rows == 1

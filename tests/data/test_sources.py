@@ -52,6 +52,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["hub", "auto"])
 def test_hub_data_is_read_and_cached(
     spark: SparkSession,

@@ -111,6 +111,7 @@ def test_digest_depends_on_texts_labels_and_repetitions_but_not_on_order(spark: 
     assert len({digest(rows), *others}) == 4
 
 
+@pytest.mark.slow
 def test_formats_give_the_same_splits(load: Load, tmp_path: Path) -> None:
     """TSV, shuffled TSV, and the hub's parquet, which has other ids."""
     train, dev = cola_rows(150), cola_rows(30, start=1000)
