@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="rows of a global batch")
     parser.add_argument("--tokens", type=int, default=32, help="of a row")
     parser.add_argument("--steps", type=int, default=15, help="that are measured, after three more")
+    parser.add_argument("--model", default="minilm", help="a file of conf/model/")
     parser.add_argument("--member", type=int)
     parser.add_argument("--addresses", nargs="*", default=[])
     parser.add_argument("--alone", action="store_true", help="members that know nothing of one another")
@@ -54,7 +55,7 @@ def main() -> None:
         "two_workers": run_members(arguments, 2, arguments.batch),
         "two_workers_twice_the_batch": run_members(arguments, 2, 2 * arguments.batch),
     }
-    settings = {"model": "minilm", "batch": arguments.batch, "tokens": arguments.tokens, "steps": arguments.steps}
+    settings = {name: getattr(arguments, name) for name in ("model", "batch", "tokens", "steps")}
     paper = on_paper(measured, arguments.batch)
     write_results("cluster_training", {"machine": before, **settings, "measured": measured, "on_paper": paper})
 
@@ -63,7 +64,7 @@ def run_members(arguments: argparse.Namespace, members: int, batch: int, alone: 
     """Start the members, each on its own core; return the median seconds of a step and of the collective alone."""
     addresses = [f"127.0.0.1:{find_free_port()}" for _ in range(members)]
     sizes = ["--batch", str(batch), "--tokens", str(arguments.tokens), "--steps", str(arguments.steps)]
-    options = [*(["--alone"] if alone else []), "--addresses", *addresses]
+    options = ["--model", arguments.model, *(["--alone"] if alone else []), "--addresses", *addresses]
     command = [sys.executable, __file__, *sizes, *options, "--member"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     started = [
@@ -94,7 +95,7 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
         strategy: Strategy = CollectiveWorkers(Shard(arguments.member, (1,) * members), lambda own: [own] * members)
     else:
         collectives, strategy = tf.config.threading.set_intra_op_parallelism_threads(1), SingleProcess()
-    network, step = _training_step(strategy, arguments.batch // members, arguments.tokens)
+    network, step = _training_step(arguments.model, strategy, arguments.batch // members, arguments.tokens)
     seconds = _median_seconds(step, arguments.steps)
     gradients = [tf.zeros(variable.shape) for variable in network.trainable_variables]
     reduce = tf.function(lambda: all_reduce_mean(gradients, members, 9))
@@ -110,7 +111,7 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def _training_step(strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any]]:
+def _training_step(model: str, strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any]]:
     import numpy as np
 
     from distilspark.model.checkpoints import fetch
@@ -118,7 +119,7 @@ def _training_step(strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable
     from distilspark.training.loop import build_initial_network
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = from_hydra(TrainConfig, compose("train", ["model=minilm"]))
+        config = from_hydra(TrainConfig, compose("train", [f"model={model}"]))
     network = build_initial_network(config, fetch(config.model))
     strategy.offset_dropout_seeds(network)
     optimizer = strategy.make_optimizer(config.training, 1000)

@@ -38,7 +38,7 @@ WAYS = [*(f"{name}_{precision}" for precision in PRECISIONS for name in ("ours",
 def main() -> None:
     """Measure all ways in turn and write the results."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--models", nargs="+", choices=[*SIZES, "tiny"], default=list(SIZES))
     parser.add_argument("--tasks", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
     parser.add_argument("--batch", type=int, default=32, help="rows of a step")
     parser.add_argument("--steps", type=int, default=100, help="of a process; the first 20 are not measured")
