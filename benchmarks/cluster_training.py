@@ -83,9 +83,15 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
     """Train on made-up rows; a single member needs no collective."""
     os.sched_setaffinity(0, {arguments.member})
     members = len(arguments.addresses)
+    import numpy as np
     import tensorflow as tf
 
-    from distilspark.training.distributed.collectives import all_reduce_mean, start_collectives
+    from distilspark.training.distributed.collectives import (
+        GRADIENTS_KEY,
+        all_reduce_mean,
+        all_reduce_rows,
+        start_collectives,
+    )
     from distilspark.training.distributed.shards import Shard
     from distilspark.training.distributed.strategy import CollectiveWorkers, SingleProcess, Strategy
 
@@ -95,24 +101,34 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
         strategy: Strategy = CollectiveWorkers(Shard(arguments.member, (1,) * members), lambda own: [own] * members)
     else:
         collectives, strategy = tf.config.threading.set_intra_op_parallelism_threads(1), SingleProcess()
-    network, step = _training_step(arguments.model, strategy, arguments.batch // members, arguments.tokens)
+    network, step, gradients = _training_step(arguments.model, strategy, arguments.batch // members, arguments.tokens)
     seconds = _median_seconds(step, arguments.steps)
-    gradients = [tf.zeros(variable.shape) for variable in network.trainable_variables]
-    reduce = tf.function(lambda: all_reduce_mean(gradients, members, 9))
+    embeddings = [gradient for gradient in gradients if isinstance(gradient, tf.IndexedSlices)]
+    dense = [gradient for gradient in gradients if not isinstance(gradient, tf.IndexedSlices)]
+
+    @tf.function  # type: ignore[misc]
+    def reduce() -> None:
+        all_reduce_mean(dense, members, GRADIENTS_KEY)
+        for gradient in embeddings:
+            all_reduce_rows(gradient, members)
+
     collective = _median_seconds(reduce, arguments.steps) if together else 0.0
+    rows = [len(np.unique(gradient.indices)) * gradient.values.shape[-1] for gradient in embeddings]
     del collectives
     checkpoint, size = _checkpoint(network)
     return {
         "step": round(seconds, 4),
         "collective": round(collective, 4),
-        "gradient_mb": round(sum(4 * gradient.shape.num_elements() for gradient in gradients) / 1e6, 1),
+        "gradient_mb": round(4 * (sum(rows) + sum(gradient.shape.num_elements() for gradient in dense)) / 1e6, 1),
         "checkpoint": round(checkpoint, 2),
         "checkpoint_mb": round(size / 1e6, 1),
     }
 
 
-def _training_step(model: str, strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any]]:
+def _training_step(model: str, strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any], list[Any]]:
+    """Return a network, a function that trains it on a batch, and that batch's gradients."""
     import numpy as np
+    import tensorflow as tf
 
     from distilspark.model.checkpoints import fetch
     from distilspark.model.losses import make_loss
@@ -125,9 +141,13 @@ def _training_step(model: str, strategy: Any, rows: int, tokens: int) -> tuple[A
     optimizer = strategy.make_optimizer(config.training, 1000)
     network.compile(optimizer, strategy.make_loss(make_loss("cross_entropy")), jit_compile=False)
     rng = np.random.default_rng(0)
-    ids = rng.integers(1000, 20000, (rows, tokens)).astype(np.int32)
+    vocabulary = max(variable.shape[0] for variable in network.trainable_variables)
+    ids = rng.integers(1000, min(20000, vocabulary), (rows, tokens)).astype(np.int32)
     inputs, labels = {"token_ids": ids, "padding_mask": np.ones_like(ids)}, rng.integers(0, 2, rows)
-    return network, lambda: network.train_on_batch(inputs, labels)
+    with tf.GradientTape() as tape:
+        outputs = network(inputs)
+    gradients = tape.gradient(outputs, network.trainable_variables)
+    return network, lambda: network.train_on_batch(inputs, labels), gradients
 
 
 def _checkpoint(network: Any) -> tuple[float, int]:

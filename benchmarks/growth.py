@@ -142,7 +142,10 @@ def main() -> None:
             bar.set_description(f"{name}: {size}")
             measured = panels(sizes)[name][2](growth, size)
             points.setdefault(name, []).append({"size": size} | measured)
-    figures = {name: {"fixed": fixed, "points": points[name]} for name, (fixed, _, _) in panels(sizes).items()}
+    figures = {
+        name: {"fixed": fixed, "shared": name == "cores", "points": points[name]}  # shared: more should cost less
+        for name, (fixed, _, _) in panels(sizes).items()
+    }
     settings = {"data": f"CoLA ({NAME})", "precision": PRECISION}
     write_results("growth", {"machine": before, **settings, "panels": figures}, QUICK_RESULTS if quick else None)
 

@@ -10,18 +10,18 @@ from typing import Any
 LINEAR = (0.8, 1.2)  # the exponents that count as linear growth
 
 
-def describe_growth(points: Sequence[Mapping[str, Any]]) -> str:
-    """Return a sentence about the growth of `seconds` with `size`.
+def describe_growth(points: Sequence[Mapping[str, Any]], shared: bool) -> str:
+    """Return a sentence about the growth of `seconds` with `size`, or about their fall where the work is shared.
 
     >>> seconds = {1_000: 5.0, 10_000: 7.0, 50_000: 35.0, 100_000: 105.0}
-    >>> print(describe_growth([{"size": size, "seconds": value} for size, value in seconds.items()]))
+    >>> print(describe_growth([{"size": size, "seconds": value} for size, value in seconds.items()], False))
     100 times as many cost 21 times as much: below linear up to 10,000, linear up to 50,000, above linear up to 100,000.
-    >>> describe_growth([{"size": 1, "seconds": 5.0}, {"size": 2, "seconds": 3.0}])
+    >>> describe_growth([{"size": 1, "seconds": 5.0}, {"size": 2, "seconds": 3.0}], True)
     '2 times as many are 1.67 times as fast.'
     """
     first, last = points[0], points[-1]
     size, seconds = last["size"] / first["size"], last["seconds"] / first["seconds"]
-    if seconds < 1:
+    if shared:
         return f"{ratio(size)} times as many are {ratio(1 / seconds)} times as fast."
     steps = [(_growth(start, end), end["size"]) for start, end in pairwise(points)]
     groups = [(growth, list(group)[-1][1]) for growth, group in groupby(steps, key=lambda step: step[0])]

@@ -24,7 +24,7 @@ QUICK = LOGS / "quick"  # as in growth.py
 BENCHMARKS: Mapping[str, str] = {
     "training_speed": "--models tiny --tasks cola --steps 22 --rounds 1",
     "training": "--model tiny --rows 320 --memory-rows 64",
-    "scoring": ("--model tiny --rows 400 --keras-rows 200 --pytorch-rows 200 --memory-rows 1000 --standalone-rows 200"),
+    "scoring": "--model tiny --rows 400 --keras-rows 200 --pytorch-rows 200 --memory-rows 1000 --standalone-rows 200",
     "runtimes": "--models tiny --rows 400 --tokens 256 512 --rounds 1",
     "growth": "--quick",
     "cluster_training": "--model tiny --batch 8 --tokens 8 --steps 3",

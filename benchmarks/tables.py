@@ -184,7 +184,10 @@ def growth() -> str:
             for figure, digits in (("seconds", 1), ("command_seconds", 1), ("peak_mib", 0))
         )
         rows.append((name, sizes, panel["fixed"], *figures))
-    lines = [f"- **{name.capitalize()}**: {describe_growth(panel['points'])}" for name, panel in panels.items()]
+    lines = [
+        f"- **{name.capitalize()}**: {describe_growth(panel['points'], panel['shared'])}"
+        for name, panel in panels.items()
+    ]
     columns = ("what grows", "sizes", "fixed", "seconds of the job", "of the command", "peak memory, MiB")
     picture = "![Seconds by size, on logarithmic axes](images/growth.svg)"
     return "\n".join([picture, "", *lines, "", table(columns, rows)])

@@ -79,7 +79,9 @@ def measure(way: str, model: str, task: str, rows: Path, chosen: argparse.Namesp
         arguments = [name, task, model, str(rows), *common, precision]
         command = [sys.executable, str(HERE / "train_steps.py"), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed: {done.stderr}")
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 

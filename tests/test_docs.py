@@ -242,7 +242,7 @@ def test_picture_of_growth_is_of_the_recorded_results() -> None:
 
 def test_pictures_of_made_up_growth_are_drawn() -> None:
     points = [{"size": size, "seconds": size, "command_seconds": size + 8} for size in (1, 20, 3000)]
-    panels = {f"panel {number}": {"points": points} for number in range(6)}
+    panels = {f"panel {number}": {"points": points, "shared": number == 3} for number in range(6)}
     drawn = pictures.growth(panels)
     assert pictures.digest(panels) in drawn
     assert [text for text in (*panels, "linear growth", "3k") if f">{text}</text>" not in drawn] == []

@@ -114,7 +114,7 @@ def growth(panels: Mapping[str, Any]) -> str:
     with styled(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "growth"}):
         figure = Figure(figsize=(10, 6))
         for axes, (name, panel) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
-            _growth_panel(axes, name, panel["points"])
+            _growth_panel(axes, name, panel)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
         target = io.StringIO()
@@ -127,13 +127,13 @@ def digest(panels: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(panels).encode()).hexdigest()
 
 
-def _growth_panel(axes: Any, name: str, points: list[dict[str, Any]]) -> None:
+def _growth_panel(axes: Any, name: str, panel: Mapping[str, Any]) -> None:
     from matplotlib.ticker import LogFormatter, NullLocator
 
+    points, shared = panel["points"], panel["shared"]
     sizes, job, command = ([point[key] for point in points] for key in ("size", "seconds", "command_seconds"))
-    falls = job[-1] < job[0]
-    anchor = 0 if falls else -1  # fixed costs hide linear growth in the first point
-    linear = [job[anchor] * (size / sizes[anchor]) ** (-1 if falls else 1) for size in sizes]
+    anchor = 0 if shared else -1  # fixed costs hide linear growth in the first point
+    linear = [job[anchor] * (size / sizes[anchor]) ** (-1 if shared else 1) for size in sizes]
     axes.loglog(sizes, job, "o-", color=BLUE, label="job")
     axes.loglog(sizes, command, ".-", color=ORANGE, linewidth=1, label="whole command")
     axes.loglog(sizes, linear, ":", color=GREY, linewidth=1.2, label="linear growth")
