@@ -202,6 +202,7 @@ def soak() -> str:
         "rows_doubled": "rows doubled",
         "weights_changed": "weights changed",
         "finished_runs_more_than_one": "runs too many",
+        "runs_left_running": "runs left open",
         "files_left": "files left",
     }
     rows = [
