@@ -20,7 +20,7 @@ export MLFLOW_BACKEND_STORE_URI = $(value STORE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train ablate compare evaluate promote predict server ui check docs docs-serve format test test-fast bench bench-train bench-cluster bench-predict bench-resume soak audit lock clean
+.PHONY: help setup train ablate compare evaluate promote predict server ui check docs docs-serve format test test-fast bench bench-train bench-cluster bench-predict bench-runtimes bench-growth bench-resume soak audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s%s\n", $$1, $$2}'
@@ -84,17 +84,25 @@ test: $(READY) ## All tests, two files at a time: most of them wait for a proces
 test-fast: $(READY) ## The tests that take seconds
 	$(VENV)/bin/python -m pytest $(TWO_AT_A_TIME) -m "not slow"
 
-bench: $(READY) ## Measure training: bucketed against padded, memory over ten epochs; writes benchmarks/results/
-	$(RUN) benchmarks/training.py
+bench: $(READY) $(RIVALS)/.ready ## Run all benchmarks, then write docs/benchmarks.md; three hours; to try them out: make bench ARGS=--quick
+	@$(RUN) benchmarks/suite.py $(ARGS)
 
 bench-train: $(READY) $(RIVALS)/.ready ## Measure training against Hugging Face's Trainer and the report's way; an hour; writes benchmarks/results/
 	$(RUN) benchmarks/training_speed.py $(ARGS)
+	$(RUN) benchmarks/training.py
 
 bench-cluster: $(READY) ## Measure training on two workers against one, and on paper on more; writes benchmarks/results/
 	$(RUN) benchmarks/cluster_training.py $(ARGS)
 
 bench-predict: $(READY) $(RIVALS)/.ready ## Measure scoring: Spark against its rivals, memory, a cluster; half an hour; writes benchmarks/results/
 	$(RUN) benchmarks/scoring.py $(ARGS)
+
+bench-runtimes: $(READY) $(RIVALS)/.ready ## Measure ONNX Runtime against OpenVINO; writes benchmarks/results/
+	$(RUN) benchmarks/runtimes.py $(ARGS)
+
+bench-growth: $(READY) ## Measure the cost of more rows, tokens, weights, cores, files and runs; a quarter of an hour; writes benchmarks/results/
+	$(RUN) benchmarks/growth.py $(ARGS)
+	$(RUN) docs/generate/pictures.py
 
 bench-resume: $(READY) $(RIVALS)/.ready ## Kill trainings at 30 % of an epoch, ours and Trainer's, and compare the weights; writes benchmarks/results/
 	$(RUN) benchmarks/resume.py

@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="rows of a global batch")
     parser.add_argument("--tokens", type=int, default=32, help="of a row")
     parser.add_argument("--steps", type=int, default=15, help="that are measured, after three more")
+    parser.add_argument("--model", default="minilm", help="a file of conf/model/")
     parser.add_argument("--member", type=int)
     parser.add_argument("--addresses", nargs="*", default=[])
     parser.add_argument("--alone", action="store_true", help="members that know nothing of one another")
@@ -54,7 +55,7 @@ def main() -> None:
         "two_workers": run_members(arguments, 2, arguments.batch),
         "two_workers_twice_the_batch": run_members(arguments, 2, 2 * arguments.batch),
     }
-    settings = {"model": "minilm", "batch": arguments.batch, "tokens": arguments.tokens, "steps": arguments.steps}
+    settings = {name: getattr(arguments, name) for name in ("model", "batch", "tokens", "steps")}
     paper = on_paper(measured, arguments.batch)
     write_results("cluster_training", {"machine": before, **settings, "measured": measured, "on_paper": paper})
 
@@ -63,7 +64,7 @@ def run_members(arguments: argparse.Namespace, members: int, batch: int, alone: 
     """Start the members, each on its own core; return the median seconds of a step and of the collective alone."""
     addresses = [f"127.0.0.1:{find_free_port()}" for _ in range(members)]
     sizes = ["--batch", str(batch), "--tokens", str(arguments.tokens), "--steps", str(arguments.steps)]
-    options = [*(["--alone"] if alone else []), "--addresses", *addresses]
+    options = ["--model", arguments.model, *(["--alone"] if alone else []), "--addresses", *addresses]
     command = [sys.executable, __file__, *sizes, *options, "--member"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     started = [
@@ -82,9 +83,15 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
     """Train on made-up rows; a single member needs no collective."""
     os.sched_setaffinity(0, {arguments.member})
     members = len(arguments.addresses)
+    import numpy as np
     import tensorflow as tf
 
-    from distilspark.training.distributed.collectives import all_reduce_mean, start_collectives
+    from distilspark.training.distributed.collectives import (
+        GRADIENTS_KEY,
+        all_reduce_mean,
+        all_reduce_rows,
+        start_collectives,
+    )
     from distilspark.training.distributed.shards import Shard
     from distilspark.training.distributed.strategy import CollectiveWorkers, SingleProcess, Strategy
 
@@ -94,39 +101,53 @@ def be_member(arguments: argparse.Namespace) -> dict[str, float]:
         strategy: Strategy = CollectiveWorkers(Shard(arguments.member, (1,) * members), lambda own: [own] * members)
     else:
         collectives, strategy = tf.config.threading.set_intra_op_parallelism_threads(1), SingleProcess()
-    network, step = _training_step(strategy, arguments.batch // members, arguments.tokens)
+    network, step, gradients = _training_step(arguments.model, strategy, arguments.batch // members, arguments.tokens)
     seconds = _median_seconds(step, arguments.steps)
-    gradients = [tf.zeros(variable.shape) for variable in network.trainable_variables]
-    reduce = tf.function(lambda: all_reduce_mean(gradients, members, 9))
+    embeddings = [gradient for gradient in gradients if isinstance(gradient, tf.IndexedSlices)]
+    dense = [gradient for gradient in gradients if not isinstance(gradient, tf.IndexedSlices)]
+
+    @tf.function  # type: ignore[misc]
+    def reduce() -> None:
+        all_reduce_mean(dense, members, GRADIENTS_KEY)
+        for gradient in embeddings:
+            all_reduce_rows(gradient, members)
+
     collective = _median_seconds(reduce, arguments.steps) if together else 0.0
+    rows = [len(np.unique(gradient.indices)) * gradient.values.shape[-1] for gradient in embeddings]
     del collectives
     checkpoint, size = _checkpoint(network)
     return {
         "step": round(seconds, 4),
         "collective": round(collective, 4),
-        "gradient_mb": round(sum(4 * gradient.shape.num_elements() for gradient in gradients) / 1e6, 1),
+        "gradient_mb": round(4 * (sum(rows) + sum(gradient.shape.num_elements() for gradient in dense)) / 1e6, 1),
         "checkpoint": round(checkpoint, 2),
         "checkpoint_mb": round(size / 1e6, 1),
     }
 
 
-def _training_step(strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any]]:
+def _training_step(model: str, strategy: Any, rows: int, tokens: int) -> tuple[Any, Callable[[], Any], list[Any]]:
+    """Return a network, a function that trains it on a batch, and that batch's gradients."""
     import numpy as np
+    import tensorflow as tf
 
     from distilspark.model.checkpoints import fetch
     from distilspark.model.losses import make_loss
     from distilspark.training.loop import build_initial_network
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = from_hydra(TrainConfig, compose("train", ["model=minilm"]))
+        config = from_hydra(TrainConfig, compose("train", [f"model={model}"]))
     network = build_initial_network(config, fetch(config.model))
     strategy.offset_dropout_seeds(network)
     optimizer = strategy.make_optimizer(config.training, 1000)
     network.compile(optimizer, strategy.make_loss(make_loss("cross_entropy")), jit_compile=False)
     rng = np.random.default_rng(0)
-    ids = rng.integers(1000, 20000, (rows, tokens)).astype(np.int32)
+    vocabulary = max(variable.shape[0] for variable in network.trainable_variables)
+    ids = rng.integers(1000, min(20000, vocabulary), (rows, tokens)).astype(np.int32)
     inputs, labels = {"token_ids": ids, "padding_mask": np.ones_like(ids)}, rng.integers(0, 2, rows)
-    return network, lambda: network.train_on_batch(inputs, labels)
+    with tf.GradientTape() as tape:
+        outputs = network(inputs)
+    gradients = tape.gradient(outputs, network.trainable_variables)
+    return network, lambda: network.train_on_batch(inputs, labels), gradients
 
 
 def _checkpoint(network: Any) -> tuple[float, int]:

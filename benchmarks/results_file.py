@@ -1,4 +1,7 @@
-"""The results file of a benchmark: command, commit, machine, versions and figures."""
+"""The results file of a benchmark: command, commit, machine, versions and figures.
+
+The variable `BENCHMARK_RESULTS` names another folder for the files, for trying a benchmark out.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ import psutil
 from distilspark.processor import cpu_flags
 from distilspark.tracking.runs import run_git
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).parent / "results")
 FLAGS = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"}
 PACKAGES = ("keras", "keras-hub", "mlflow", "numpy", "onnxruntime", "pyspark", "tensorflow", "tokenizers")
 
 
-def write_results(name: str, figures: dict[str, Any]) -> None:
-    """Write `results/NAME.json` and print it."""
+def write_results(name: str, figures: dict[str, Any], folder: Path | None = None) -> None:
+    """Write `NAME.json` to the folder, by default that of the results, and print it."""
     results = {
         "command": f"python {' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}",
         "commit": run_git("describe", "--always", "--dirty", "--abbrev=12"),
@@ -30,8 +33,9 @@ def write_results(name: str, figures: dict[str, Any]) -> None:
         **figures,
     }
     text = json.dumps(results, indent=2) + "\n"
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+    folder = folder or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
     print(text)
 
 

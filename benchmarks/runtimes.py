@@ -89,7 +89,9 @@ def measure(folder: Path, way: tuple[str, str], chosen: argparse.Namespace) -> d
     arguments = [runtime, precision, graph, folder / "rows.npz", chosen.threads, outputs, *chosen.tokens]
     command = [str(RIVALS_PYTHON), str(HERE / "rivals" / "run_graph.py"), *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed: {done.stderr}")
     speeds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return speeds
 

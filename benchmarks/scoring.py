@@ -93,19 +93,19 @@ def _measure(name: str, material: Material, chosen: argparse.Namespace) -> Figur
 
 def measure_predict(material: Material, precision: str, rows: int, *overrides: str) -> Figures:
     """Measure the project's own command, in `local[2]` unless overridden."""
-    output = _new_output(material)
+    output = new_output(material)
     started = time.perf_counter()
-    subprocess.run(_predict_command(material, precision, rows, output, *overrides), check=True, **_place(material))
+    subprocess.run(predict_command(material, precision, rows, output, *overrides), check=True, **settings_of(material))
     return _predict_figures(material, precision, output, time.perf_counter() - started)
 
 
 def measure_memory(material: Material, precision: str, rows: int) -> Figures:
     """Measure scoring in ten chunks: the peak MiB of the largest Python worker in each."""
-    output = _new_output(material)
+    output = new_output(material)
     done = output.parent / f".{output.name}.staging" / "done"
     started = time.perf_counter()
-    command = _predict_command(material, precision, rows, output, f"predict.rows_per_chunk={rows // 10}")
-    driver = subprocess.Popen(command, **_place(material))
+    command = predict_command(material, precision, rows, output, f"predict.rows_per_chunk={rows // 10}")
+    driver = subprocess.Popen(command, **settings_of(material))
     peaks = watch_workers(driver, lambda: len(list(done.glob("[0-9]*.json"))))
     if driver.returncode:
         raise subprocess.CalledProcessError(driver.returncode, command)
@@ -130,7 +130,7 @@ def measure_rival(material: Material, name: str, rows: int) -> Figures:
 def measure_standalone(material: Material, precision: str, rows: int) -> Figures:
     """Measure two one-core workers against one core."""
     alone = measure_predict(material, precision, rows, "spark.master=local[1]")
-    with standalone_cluster(_new_output(material), CORES, memory="2g") as cluster:
+    with standalone_cluster(new_output(material), CORES, memory="2g") as cluster:
         resources = ["spark=standalone", "spark.executor_cores=1", "spark.executor_memory=1g"]
         together = measure_predict(material, precision, rows, *resources, f"spark.master={cluster.master}")
     speed_up = {
@@ -140,7 +140,8 @@ def measure_standalone(material: Material, precision: str, rows: int) -> Figures
     return {"precision": precision, "local[1]": alone, "two_workers": together, "speed_up": speed_up, "limit": LIMIT}
 
 
-def _predict_command(material: Material, precision: str, rows: int, output: Path, *overrides: str) -> list[str]:
+def predict_command(material: Material, precision: str, rows: int, output: Path, *overrides: str) -> list[str]:
+    """Return a command that scores this many sentences, in `local[2]` unless overridden."""
     settings = [
         "task=cola",
         f"input={material.sentences(rows)}",
@@ -162,19 +163,21 @@ def _predict_figures(material: Material, precision: str, output: Path, seconds: 
 
 
 def _measure_program(material: Material, python: str, script: Path, rows: int, model: Path) -> Figures:
-    output = _new_output(material)
+    output = new_output(material)
     command = [python, str(script), str(material.sentences(rows)), str(output), str(model), str(CORES)]
     started = time.perf_counter()
-    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True, **_place(material))
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True, **settings_of(material))
     seconds = time.perf_counter() - started
     return _figures(material, output, rows, seconds, json.loads(ended.stdout.splitlines()[-1]))
 
 
-def _new_output(material: Material) -> Path:
+def new_output(material: Material) -> Path:
+    """Return a path that does not exist, in a folder of its own."""
     return Path(tempfile.mkdtemp(dir=material.folder)) / "scored"
 
 
-def _place(material: Material) -> dict[str, Any]:
+def settings_of(material: Material) -> dict[str, Any]:
+    """Return the options of a subprocess that works with the material."""
     own = {
         "PYTHONPATH": str(ROOT / "src"),
         "MLFLOW_TRACKING_URI": material.store,

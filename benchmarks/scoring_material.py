@@ -77,10 +77,10 @@ def _draw(rows: int) -> pd.DataFrame:
     return pd.DataFrame({"id": np.arange(rows), "sentence": sentences[drawn]})
 
 
-def write_material(folder: Path, model: str) -> Material:
+def write_material(folder: Path, model: str, *overrides: str) -> Material:
     """Write everything except the sentences; `model` is the name of a file in `conf/model/`."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("train", ["task=cola", f"model={model}", "model.pooling=cls"])
+        composed = compose("train", ["task=cola", f"model={model}", "model.pooling=cls", *overrides])
     config = from_hydra(TrainConfig, composed)
     checkpoint = fetch(config.model)
     sentences = _draw(REFERENCE_ROWS)

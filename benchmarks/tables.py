@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from linearity import describe_growth, short_count
+
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).parent / "results")  # as in results_file.py
 MARKED = re.compile(r"<!-- table: ([\w-]+) -->\n.*?<!-- /table -->", re.DOTALL)
 TITLES = {"mcc": "MCC", "pearson": "Pearson", "spearman": "Spearman", "accuracy": "accuracy", "r2": "R²"}
 
 
+class NotMeasuredError(Exception):
+    """A results file that is not there yet."""
+
+
 def results(name: str) -> Any:
-    """Read a benchmark's results file."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    """Read a benchmark's results file.
+
+    Raises:
+        NotMeasuredError: the file does not exist.
+
+    """
+    file = RESULTS / f"{name}.json"
+    if not file.is_file():
+        raise NotMeasuredError(f"Not measured yet: there is no `{file.name}`.")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def measured_on(name: str) -> str:
+    """State the command, machine and load of a results file; nothing if it does not exist, as its table says so."""
+    try:
+        found = results(name)
+    except NotMeasuredError:
+        return ""
+    machine = found["machine"]
+    load = short(machine["load_before"], 2)
+    return f"`{found['command']}` on {describe_machine(machine)}, load {load} before."
+
+
+def describe_machine(machine: Mapping[str, Any]) -> str:
+    """Write a machine's processor and cores."""
+    return f"{machine['processor']}, {machine['cores']} cores"
 
 
 def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -102,6 +135,81 @@ def training_memory() -> str:
     """Write the memory of a training after each of ten epochs."""
     after = results("training")["memory"]["mib_after_epoch"]
     return table(tuple(f"epoch {number}" for number in range(1, len(after) + 1)), [tuple(f"{mib}" for mib in after)])
+
+
+WAYS = {"ours": "distilspark", "trainer": "Trainer", "padded": "Keras, padded to 64"}
+
+
+def training_rivals() -> str:
+    """Write the medians of each way to train, and our speedup over the others."""
+    rows = []
+    for case, found in results("training_speed")["results"].items():
+        for way, measured in found["measured"].items():
+            name, _, precision = way.partition("_")
+            names = ("rows_per_second", "cpu_ms_per_step", "peak_mib")
+            figures = (f"{median(each[figure] for each in measured):.0f}" for figure in names)
+            times = found["ours_times_as_fast"].get(way)
+            ours = "" if times is None else f"{times:.2f} times"
+            rows.append((case, f"{WAYS[name]}, {precision}", *figures, ours))
+    columns = ("rows a second", "CPU ms a step", "peak memory, MiB", "distilspark against it")
+    return table(("model and task", "way", *columns), rows)
+
+
+def runtimes() -> str:
+    """Write the rows a second of each runtime by the tokens of a call, and the labels that it changes."""
+    found = results("runtimes")["results"]
+    sizes = list(next(iter(next(iter(found.values())).values()))["rows_a_second"])
+    rows = [
+        (
+            model,
+            way.replace("_", ", "),
+            *(f"{speed:.0f}" for speed in each["rows_a_second"].values()),
+            f"{each['flips']:.2%}".replace("%", " %"),
+        )
+        for model, ways in found.items()
+        for way, each in ways.items()
+    ]
+    columns = (f"{int(size):,} tokens" for size in sizes)
+    return table(("model", "runtime", *columns, "labels changed"), rows)
+
+
+def growth() -> str:
+    """Show the plots, and write where each cost stops growing linearly, and the costs of the ends of each plot."""
+    panels, rows = results("growth")["panels"], []
+    for name, panel in panels.items():
+        ends = panel["points"][0], panel["points"][-1]
+        sizes = " to ".join(short_count(end["size"]) for end in ends)
+        figures = (
+            " to ".join(f"{end[figure]:.{digits}f}" for end in ends)
+            for figure, digits in (("seconds", 1), ("command_seconds", 1), ("peak_mib", 0))
+        )
+        rows.append((name, sizes, panel["fixed"], *figures))
+    lines = [
+        f"- **{name.capitalize()}**: {describe_growth(panel['points'], panel['shared'])}"
+        for name, panel in panels.items()
+    ]
+    columns = ("what grows", "sizes", "fixed", "seconds of the job", "of the command", "peak memory, MiB")
+    picture = "![Seconds by size, on logarithmic axes](images/growth.svg)"
+    return "\n".join([picture, "", *lines, "", table(columns, rows)])
+
+
+def soak() -> str:
+    """Write how many kills each kind of job had, and what was lost."""
+    counts = {
+        "jobs": "jobs",
+        "kills": "kills",
+        "rows_lost": "rows lost",
+        "rows_doubled": "rows doubled",
+        "weights_changed": "weights changed",
+        "finished_runs_more_than_one": "runs too many",
+        "runs_left_running": "runs left open",
+        "files_left": "files left",
+    }
+    rows = [
+        (kind, *(f"{tally[name]:,}" if name in tally else "" for name in counts))
+        for kind, tally in results("soak")["jobs"].items()
+    ]
+    return table(("kind", *counts.values()), rows)
 
 
 def cluster_steps() -> str:
@@ -193,11 +301,14 @@ def sources() -> str:
     rows = []
     for file in sorted(RESULTS.glob("*.json")):
         found = results(file.stem)
-        machine = found["machine"]
-        rows.append((f"`{file.name}`", f"`{found['command']}`", f"{machine['processor']}, {machine['cores']} cores"))
+        rows.append((f"`{file.name}`", f"`{found['command']}`", describe_machine(found["machine"])))
     return table(("file in `benchmarks/results/`", "command", "machine"), rows)
 
 
+MEASURED = (
+    *("scoring", "runtimes", "growth", "training", "training_speed", "cluster_training"),
+    *("trainer_resume", "soak", "ablation_cola_class_weights"),
+)
 TABLES: Mapping[str, Callable[[], str]] = {
     "quality": quality,
     "sentences": sentences,
@@ -211,15 +322,27 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "cluster-quality": cluster_quality,
     "class-weights": class_weights,
     "resumed": resumed,
+    "training-rivals": training_rivals,
+    "runtimes": runtimes,
+    "growth": growth,
+    "soak": soak,
     "sources": sources,
+    **{f"measured-{name.replace('_', '-')}": partial(measured_on, name) for name in MEASURED},
 }
 
 
 def fill(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """Replace the text between each table's markers with the table.
+    """Replace the text between each table's markers with the table; one that is not measured yet is a sentence.
 
     Raises:
         KeyError: a marker names no table.
 
     """
-    return MARKED.sub(lambda found: f"<!-- table: {found[1]} -->\n{tables[found[1]]()}\n<!-- /table -->", text)
+    return MARKED.sub(lambda found: f"<!-- table: {found[1]} -->\n{_write(tables[found[1]])}\n<!-- /table -->", text)
+
+
+def _write(write: Callable[[], str]) -> str:
+    try:
+        return write()
+    except NotMeasuredError as missing:
+        return str(missing)

@@ -1,10 +1,11 @@
-"""Resident memory of Spark's Python workers while a job runs."""
+"""Memory of a command and of Spark's Python workers while a job runs."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
@@ -32,3 +33,24 @@ def largest_worker(driver: int) -> float:
         except psutil.Error:  # the process has ended
             continue
     return max(sizes) / 2**20
+
+
+def watch_memory(command: subprocess.Popen[str]) -> float:
+    """Wait for the command to end; return the peak MiB of it and its children. Shared pages count once (PSS)."""
+    peak = 0.0
+    while command.poll() is None:
+        peak = max(peak, _total(command.pid))
+        time.sleep(EVERY)
+    return peak
+
+
+def _total(parent: int) -> float:
+    try:
+        processes = [psutil.Process(parent), *psutil.Process(parent).children(recursive=True)]
+    except psutil.Error:  # the command has ended
+        return 0
+    total = 0
+    for process in processes:
+        with suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total / 2**20

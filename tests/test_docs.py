@@ -19,6 +19,8 @@ from omegaconf import open_dict
 import config_reference
 import decisions
 import fill
+import linearity
+import pictures
 import record
 import tables
 from distilspark import __version__
@@ -221,6 +223,31 @@ def test_generated_parts_of_the_pages_are_up_to_date() -> None:
     assert [name for name, text in texts.items() if fill.written(text) != text] == [], "run `make docs`"
 
 
+def test_table_without_its_results_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    page = "<!-- table: {} -->\n<!-- /table -->"
+    assert "\nNot measured yet: there is no `growth.json`.\n" in fill.written(page.format("growth"))
+    assert fill.written(page.format("measured-growth")) == "<!-- table: measured-growth -->\n\n<!-- /table -->"
+
+
+def test_picture_of_growth_is_of_the_recorded_results() -> None:
+    picture = ROOT / "docs/images/growth.svg"
+    try:
+        panels = tables.results("growth")["panels"]
+    except tables.NotMeasuredError:
+        assert not picture.exists()
+    else:
+        assert pictures.digest(panels) in picture.read_text(encoding="utf-8"), "run docs/generate/pictures.py"
+
+
+def test_pictures_of_made_up_growth_are_drawn() -> None:
+    points = [{"size": size, "seconds": size, "command_seconds": size + 8} for size in (1, 20, 3000)]
+    panels = {f"panel {number}": {"points": points, "shared": number == 3} for number in range(6)}
+    drawn = pictures.growth(panels)
+    assert pictures.digest(panels) in drawn
+    assert [text for text in (*panels, "linear growth", "3k") if f">{text}</text>" not in drawn] == []
+
+
 def test_readme_is_short_and_shows_the_main_commands() -> None:
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120 and max(map(len, text.splitlines())) <= 120
@@ -250,8 +277,8 @@ def test_version_is_the_same_in_all_files() -> None:
 
 
 def test_doctests_of_the_generators_pass() -> None:
-    results = [doctest.testmod(module) for module in (tables, config_reference)]
-    assert [each.failed for each in results] == [0, 0]
+    results = [doctest.testmod(module) for module in (tables, linearity, config_reference)]
+    assert [each.failed for each in results] == [0, 0, 0]
     assert all(each.attempted for each in results)
 
 

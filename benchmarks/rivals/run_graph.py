@@ -1,8 +1,8 @@
 """One process of `runtimes.py`: a graph in one runtime, timed with batches of several sizes.
 
 `run_graph.py RUNTIME PRECISION GRAPH ROWS THREADS OUTPUTS TOKENS ...` prints rows a second by padded tokens a call, as
-JSON, and writes the logits to OUTPUTS. ROWS is an `.npz` file of `token_ids`, joined, and `lengths`. The first half of
-the rows warms up, and calibrates OpenVINO's int8.
+JSON, and writes the probabilities to OUTPUTS. ROWS is an `.npz` file of `token_ids`, joined, and `lengths`. The first
+half of the rows warms up, and calibrates OpenVINO's int8.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Run = Callable[[dict[str, Any]], Any]
 
 
 def main() -> None:
-    """Time every batch size, and write the logits of the last."""
+    """Time every batch size, and write the probabilities of the last."""
     runtime, precision, graph, source, threads, target, *sizes = sys.argv[1:]
     with np.load(source) as content:
         rows = np.split(content["token_ids"], np.cumsum(content["lengths"])[:-1])
@@ -49,7 +49,8 @@ def batches(rows: list[Any], tokens: int) -> Iterable[tuple[Any, dict[str, Any]]
     """Yield the numbers of each batch's rows, and its inputs."""
     lengths = np.array([len(row) for row in rows])
     for numbers in scoring_batches(lengths, tokens, BUCKET_WIDTH):
-        yield numbers, pad([rows[number] for number in numbers], BUCKET_WIDTH)
+        padded = pad([rows[number] for number in numbers], BUCKET_WIDTH)
+        yield numbers, {name: value.astype(np.int64) for name, value in padded.items()}  # as `pyfunc.Scorer` does
 
 
 def open_onnxruntime(graph: str, precision: str, threads: int, calibration: list[Any]) -> Run:

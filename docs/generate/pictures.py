@@ -1,15 +1,28 @@
 """Draw the documentation's own pictures: `.venv/bin/python docs/generate/pictures.py` writes docs/images/*.svg.
 
-Screenshots of MLflow's UI are taken by `tests/e2e/test_browser.py`.
+The plots of `benchmarks/growth.py` are drawn from its results, if there are any. Screenshots of MLflow's UI are taken
+by `tests/e2e/test_browser.py`.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from html import escape
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parents[1]
-IMAGES = DOCS / "images"
+sys.path[:0] = [str(DOCS.parent / folder) for folder in ("src", "benchmarks")]
+
+import tables  # noqa: E402
+from distilspark.figures import BLUE, GREY, ORANGE, styled  # noqa: E402
+
 CHARACTER, LINE, MARGIN = 8.43, 19, 18  # pixels: of a character and a line at 14 px, and round the text
 WIDTH = 100  # characters
 BOX, GAP, HEIGHT, ROW_GAP, A_ROW = 172, 26, 68, 30, 4  # of the boxes of a flow
@@ -93,11 +106,63 @@ def _svg(width: int, height: int, style: str, parts: list[str]) -> str:
     return "\n".join([start, f"<style>{style}</style>", *parts, "</svg>", ""])
 
 
+def growth(panels: Mapping[str, Any]) -> str:
+    """Draw the seconds of each panel of `benchmarks/growth.py`, with a line of linear growth."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with styled(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "growth"}):
+        figure = Figure(figsize=(10, 6))
+        for axes, (name, panel) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
+            _growth_panel(axes, name, panel)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        target = io.StringIO()
+        figure.savefig(target, format="svg", metadata={"Date": None, "Identifier": digest(panels)})
+    return "".join(f"{line.rstrip()}\n" for line in target.getvalue().splitlines())
+
+
+def digest(panels: Mapping[str, Any]) -> str:
+    """Return a checksum of the panels, which their picture has in its metadata."""
+    return hashlib.sha256(json.dumps(panels).encode()).hexdigest()
+
+
+def _growth_panel(axes: Any, name: str, panel: Mapping[str, Any]) -> None:
+    from matplotlib.ticker import LogFormatter, NullLocator
+
+    points, shared = panel["points"], panel["shared"]
+    sizes, job, command = ([point[key] for point in points] for key in ("size", "seconds", "command_seconds"))
+    anchor = 0 if shared else -1  # fixed costs hide linear growth in the first point
+    linear = [job[anchor] * (size / sizes[anchor]) ** (-1 if shared else 1) for size in sizes]
+    axes.loglog(sizes, job, "o-", color=BLUE, label="job")
+    axes.loglog(sizes, command, ".-", color=ORANGE, linewidth=1, label="whole command")
+    axes.loglog(sizes, linear, ":", color=GREY, linewidth=1.2, label="linear growth")
+    shown = [*job, *command]
+    axes.set(title=name, ylabel="seconds", ylim=(min(shown) / 1.5, max(shown) * 1.5))
+    axes.set_xticks(sizes, [_tick(point, number % 2) for number, point in enumerate(points)])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter())
+
+
+def _tick(point: Mapping[str, Any], lower: int) -> str:
+    """Write a point's model, so many lines lower, or its size."""
+    if "model" in point:
+        return "\n" * lower + point["model"]
+    return f"{point['size'] / 1000:g}k" if point["size"] >= 1000 else f"{point['size']:g}"
+
+
 def main() -> None:
-    """Write all pictures."""
+    """Write all pictures, by default to `docs/images/`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", type=Path, default=DOCS)
+    images = parser.parse_args().output / "images"
+    images.mkdir(parents=True, exist_ok=True)
     text = (DOCS / "outputs" / "train_cola.txt").read_text(encoding="utf-8")
-    (IMAGES / "terminal.svg").write_text(terminal(text), encoding="utf-8")
-    (IMAGES / "flow.svg").write_text(flow(), encoding="utf-8")
+    (images / "terminal.svg").write_text(terminal(text), encoding="utf-8")
+    (images / "flow.svg").write_text(flow(), encoding="utf-8")
+    with suppress(tables.NotMeasuredError):
+        (images / "growth.svg").write_text(growth(tables.results("growth")["panels"]), encoding="utf-8")
 
 
 if __name__ == "__main__":
