@@ -58,7 +58,7 @@ def no_dropout(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_two_workers_have_the_loss_curves_of_one(place: Place, no_dropout: Path, first: str) -> None:
     """Twenty epochs of one step each; the step holds all rows, in two shards of different sizes."""
     settings = ("training.epochs=20", "training.batch_size=1000", "training.early_stopping.patience=20", SOUP)
-    plain = (f"model.path={no_dropout}", "model.dropout=0")
+    plain = (f"model.path={no_dropout}", "model.dropout=0", "training.precision=float32")
     runs = []
     for workers in (1, 2):
         name = f"workers-{workers}{first and '-first'}"
