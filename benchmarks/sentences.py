@@ -9,16 +9,12 @@ import pandas as pd
 
 ACCEPTABLE = {  # by task and sentence
     "cola": {
-        "She is happy.": True,
-        "She are happy.": False,
         "The students who met the teacher were late.": True,
-        "The students who met the teacher was late.": False,
-        "They have have gone home.": False,
+        "She are happy.": False,
         "Which book did you read on the train?": True,
         "Book the read you which train on did?": False,
+        "They have have gone home.": False,
         "The children enjoyed to swim.": False,
-        "She put the book.": False,
-        "Who do you think that left?": False,
     }
 }
 

@@ -1,14 +1,18 @@
-"""The suite of benchmarks, with stand-ins for the benchmarks themselves."""
+"""The suite of benchmarks, with stand-ins for the benchmarks themselves, and the example sentences."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
+import pandas as pd
 import pytest
 
 import suite
+from sentences import ACCEPTABLE, predict_sentences
 
 STAND_IN = """
 import os, pathlib, sys
@@ -44,3 +48,14 @@ def test_quick_results_are_not_the_recorded_ones(tmp_path: Path, monkeypatch: py
     assert suite.run_all({"made": [sys.executable, "-c", writes]}, tmp_path, tmp_path / "results") == 0
     assert json.loads((tmp_path / "results" / "made.json").read_text())["rows"] == 1
     assert not (suite.HERE / "results" / "made.json").exists()
+
+
+def test_sentences_of_the_readme_have_the_model_s_own_predictions(saved: Callable[[str], Path]) -> None:
+    model = mlflow.pyfunc.load_model(str(saved("cola")))
+    found = predict_sentences("cola", str(saved("cola")))
+    assert [each["sentence"] for each in found] == list(ACCEPTABLE["cola"])
+    assert {each["acceptable"] for each in found} == {True, False}
+    for each in found:
+        (answer,) = model.predict(pd.DataFrame({"sentence1": [each["sentence"]]})).itertuples()
+        assert (each["predicted"], each["probability"]) == (answer.prediction == 1, round(answer.score, 4))
+    assert predict_sentences("stsb", "models:/none") == []

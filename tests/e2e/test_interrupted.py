@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from helpers.processes import Place, end_group, train_command
@@ -43,6 +45,31 @@ def test_signal_during_training_ends_the_run_as_killed(place: Place, number: sig
     assert {"train.log", "config/config.yaml", "profile/tokens.png"} <= set(place.artifacts(run))
     assert "epoch 2/" in place.artifact(run, "train.log").read_text()
     assert name not in [model.name for model in place.client.search_registered_models()]
+
+
+def test_sigterm_while_spark_starts_leaves_no_process_behind(place: Place) -> None:
+    process = place.start(*train_command("task=cola", "registry.name=too-soon"))
+    try:
+        jvms = wait_for_java(process.pid)
+        process.terminate()
+        _, error = process.communicate(timeout=60)
+        psutil.wait_procs(jvms, timeout=20)
+        assert not [each for each in jvms if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        end_group(process)
+    assert (process.returncode, error) == (130, "distilspark: interrupted\n")
+
+
+def wait_for_java(parent: int) -> list[psutil.Process]:
+    """Wait until the process has a JVM, which takes seconds longer to start, and return it."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(psutil.NoSuchProcess):
+            found = [each for each in psutil.Process(parent).children(recursive=True) if each.name() == "java"]
+            if found:
+                return found
+        time.sleep(0.02)
+    pytest.fail("no JVM was started")
 
 
 def test_missing_file_fails_the_run_and_is_named_in_the_error(place: Place) -> None:

@@ -188,14 +188,14 @@ def test_checkpoint_every_null_writes_nothing(compose_config: Composer, cache: P
 
 
 def test_abandoned_checkpoints_are_deleted(config: TrainConfig, cache: Path) -> None:
-    old, recent = CheckpointFolder(cache / "training" / "old"), CheckpointFolder(cache / "training" / "recent")
-    for each in (old, recent):
+    old, running, recent = (CheckpointFolder(cache / "training" / name) for name in ("old", "running", "recent"))
+    for each in (old, running, recent):
         each.save(arrays(1), {})
-    long_ago = time.time() - MAX_AGE - 60
-    os.utime(old.path, (long_ago, long_ago))
-    with open_checkpoints(config):
-        assert not old.path.exists()
-        assert recent.path.exists()
+    for each in (old, running):  # one of them since the clock was set
+        os.utime(each.path, (time.time() - MAX_AGE - 60,) * 2)
+    with FileLock(f"{running.path}.lock"), open_checkpoints(config):
+        assert {file.name for file in (cache / "training").iterdir() if file.is_dir()} == {"running", "recent"}
+    assert not (cache / "training" / "old.lock").exists()
 
 
 def test_fingerprint_depends_only_on_settings_that_affect_the_weights(compose_config: Composer) -> None:

@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,10 +201,13 @@ def _acquire_lock(file: Path) -> AcquireReturnProxy[Any] | None:
 
 
 def _delete_abandoned(root: Path) -> None:
+    """Delete old checkpoints; those of a running training only seem old, after the clock was set."""
     for folder in root.iterdir():
         if folder.is_dir() and time.time() - folder.stat().st_mtime > MAX_AGE:
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(f"{folder}.lock").unlink(missing_ok=True)
+            lock = Path(f"{folder}.lock")
+            with suppress(OSError, Timeout), FileLock(lock, timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.unlink(missing_ok=True)
 
 
 def _read_verified_state(file: Path) -> dict[str, Any] | None:
