@@ -19,6 +19,7 @@ from distilspark.training.checkpoint.state import CheckpointOptions, assign_vari
 from distilspark.training.checkpoint.store import CheckpointFolder
 from distilspark.training.distributed.strategy import SINGLE_PROCESS
 from distilspark.training.loop import build_initial_network, compile_network, fit_steps
+from distilspark.training.precision import computing_in
 from distilspark.training.targets import TargetTransform, make_target_transform
 from helpers.checkpoints import Interrupting
 
@@ -63,9 +64,10 @@ def by_hand(
     batches = SINGLE_PROCESS.make_batches(examples, target, config.training)
     compile_network(network, config.training, len(batches), SINGLE_PROCESS)
     after = []
-    for _ in range(4):
-        network.fit(batches.dataset(), class_weight=target.class_weights, verbose=0)
-        after.append(network.get_weights())
+    with computing_in(network, config.training.precision):
+        for _ in range(4):
+            network.fit(batches.dataset(), class_weight=target.class_weights, verbose=0)
+            after.append(network.get_weights())
     return after, target
 
 
