@@ -81,14 +81,14 @@ def quality() -> str:
 
 
 def sentences() -> str:
-    """Write what the model of the first CoLA seed predicts for example sentences."""
-    first = results("quality_cola")["runs"][0]["sentences"]
-    words = {True: "acceptable", False: "unacceptable"}
-    rows = [
-        (each["sentence"], words[each["acceptable"]], f"{words[each['predicted']]} ({short(each['probability'], 2)})")
-        for each in first
-    ]
-    return table(("sentence", "is", "the model says (probability)"), rows)
+    """Write for each example sentence what it is, and how many seeds' CoLA models predict that."""
+    models = [{each["sentence"]: each for each in run["sentences"]} for run in results("quality_cola")["runs"]]
+    rows = []
+    for sentence, first in models[0].items():
+        right = sum(model[sentence]["predicted"] == first["acceptable"] for model in models)
+        label = "acceptable" if first["acceptable"] else "unacceptable"
+        rows.append((sentence, label, f"{right} of {len(models)} models"))
+    return table(("sentence", "it is", "predicted so by"), rows)
 
 
 def spread(summary: Mapping[str, float]) -> str:

@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", nargs="+", choices=[*SIZES, "tiny"], default=list(SIZES))
     parser.add_argument("--tasks", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--batch", type=int, default=32, help="rows of a step")
     parser.add_argument("--steps", type=int, default=100, help="of a process; the first 20 are not measured")
     parser.add_argument("--rounds", type=int, default=3)
@@ -50,11 +51,11 @@ def main() -> None:
     measured: dict[str, dict[str, list[Any]]] = {}
     with tempfile.TemporaryDirectory(prefix="distilspark-bench-") as folder:
         rows = write_rows(Path(folder))
-        plan = [(case, way) for case in cases for _ in range(chosen.rounds) for way in WAYS]
+        plan = [(case, way) for case in cases for _ in range(chosen.rounds) for way in chosen.ways]
         for (model, task), way in tqdm(plan, unit="process"):
             figures = measure(way, model, task, rows[task], chosen)
             measured.setdefault(f"{model} on {task}", {}).setdefault(way, []).append(figures)
-    settings = {"data": NAME, "batch": chosen.batch, "steps": chosen.steps, "sizes": SIZES}
+    settings = {"data": NAME, "batch": chosen.batch, "steps": chosen.steps, "rounds": chosen.rounds, "sizes": SIZES}
     results = {case: {"measured": ways, "ours_times_as_fast": compare(ways)} for case, ways in measured.items()}
     write_results("training_speed", {"machine": before, **settings, "results": results})
 
