@@ -45,7 +45,7 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes to measure; the scorings that do not vary the rows take `fixed_rows`, long rows `long_rows`."""
+    """The sizes to measure. Scorings with a fixed number of rows use `fixed_rows`, those of long rows `long_rows`."""
 
     model: str = "minilm"
     rows: Sequence[int] = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
@@ -64,7 +64,7 @@ QUICK_RESULTS = ROOT / "outputs" / "bench" / "quick"
 
 @dataclass(frozen=True)
 class Growth:
-    """The material of all measurements: what is scored with which packages, and the sizes."""
+    """The input rows, packages and sizes of all measurements."""
 
     folder: Path
     sizes: Sizes
@@ -72,15 +72,15 @@ class Growth:
 
     @property
     def material(self) -> Material:
-        """The material of the model with which everything but the size of the model is measured."""
+        """The material of the default model, which all measurements but that of the model size use."""
         return self.materials[self.sizes.model]
 
     def by_rows(self, rows: int) -> Point:
-        """Score so many of CoLA's sentences."""
+        """Score `rows` of CoLA's sentences."""
         return score(self.material, rows)
 
     def by_length(self, tokens: int) -> Point:
-        """Score rows of exactly so many tokens."""
+        """Score rows that all have this number of tokens."""
         rows, file = self.sizes.long_rows, self.folder / f"length_{tokens}.parquet"
         write_long_rows(file, self.material, rows, tokens)
         return score(self.material, rows, f"input={file}")
@@ -95,7 +95,7 @@ class Growth:
         return score(self.material, self.sizes.fixed_rows, f"spark.master=local[{cores}]")
 
     def by_files(self, files: int) -> Point:
-        """Score the same rows from so many files."""
+        """Score the same rows from this number of files."""
         rows, folder = self.sizes.fixed_rows, self.folder / f"files_{files}"
         folder.mkdir()
         table = pd.read_parquet(self.material.sentences(rows))
@@ -104,7 +104,7 @@ class Growth:
         return score(self.material, rows, f"input={folder}")
 
     def by_runs(self, runs: int) -> Point:
-        """Compare so many runs, each of which is a variant."""
+        """Compare this number of runs, each of which is a variant."""
         folder = self.folder / f"runs_{runs}"
         folder.mkdir()
         store = f"sqlite:///{folder / 'mlflow.db'}"

@@ -1,4 +1,4 @@
-"""Where a cost stops growing linearly: sentences written from the points of `growth.py`."""
+"""Find where a cost stops growing linearly in the points of `growth.py`, and describe it in a sentence."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def _measure_program(material: Material, python: str, script: Path, rows: int, m
 
 
 def new_output(material: Material) -> Path:
-    """Return a path that does not exist, in a folder of its own."""
+    """Create a new folder, and return the path of an output in it."""
     return Path(tempfile.mkdtemp(dir=material.folder)) / "scored"
 
 

@@ -19,7 +19,7 @@ TITLES = {"mcc": "MCC", "pearson": "Pearson", "spearman": "Spearman", "accuracy"
 
 
 class NotMeasuredError(Exception):
-    """A results file that is not there yet."""
+    """Raised if a results file is missing."""
 
 
 def results(name: str) -> Any:
@@ -36,7 +36,7 @@ def results(name: str) -> Any:
 
 
 def measured_on(name: str) -> str:
-    """State the command, machine and load of a results file; nothing if it does not exist, as its table says so."""
+    """Describe the command, machine and load of a results file; return an empty text if the file is missing."""
     try:
         found = results(name)
     except NotMeasuredError:
@@ -174,7 +174,7 @@ def runtimes() -> str:
 
 
 def growth() -> str:
-    """Show the plots, and write where each cost stops growing linearly, and the costs of the ends of each plot."""
+    """Show the plots; for each, state where the cost stops growing linearly, and its first and last cost."""
     panels, rows = results("growth")["panels"], []
     for name, panel in panels.items():
         ends = panel["points"][0], panel["points"][-1]
@@ -332,7 +332,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 
 def fill(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """Replace the text between each table's markers with the table; one that is not measured yet is a sentence.
+    """Replace the text between each table's markers with the table, or a sentence if its results file is missing.
 
     Raises:
         KeyError: a marker names no table.

@@ -1,4 +1,4 @@
-"""The sweepers plan jobs from a command line, and search; nothing is trained."""
+"""Test how the sweepers plan and search jobs, without training."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ time.sleep(60)
 
 @pytest.fixture
 def watched() -> Iterator[psutil.Process]:
-    """A process with a watch, whose parent is watched too."""
+    """Start a watched process with a watched parent."""
     command = [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WATCHED!r}])"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout and parent.stdout.readline() == b"watched\n"

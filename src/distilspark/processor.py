@@ -1,4 +1,4 @@
-"""The number formats that this machine multiplies fast."""
+"""Detect the number formats for which this machine has matrix instructions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CPU_INFORMATION = Path("/proc/cpuinfo")
 
 
 def multiplies_bfloat16() -> bool:
-    """Return whether all GPUs, or the processor if there are none, have instructions for products of bfloat16."""
+    """Return whether all GPUs, or the processor if there are none, have bfloat16 matrix instructions."""
     if capabilities := _gpu_capabilities():
         return min(capabilities) >= GPU_CAPABILITY
     return bool(CPU_FLAGS & cpu_flags())
@@ -28,7 +28,7 @@ def cpu_flags() -> set[str]:
 
 
 def _gpu_capabilities() -> list[float]:
-    """Ask NVIDIA's driver for the GPUs' compute capabilities; return none where it does not answer with numbers."""
+    """Return the GPUs' compute capabilities by nvidia-smi; empty if it is missing or fails."""
     if not (command := shutil.which("nvidia-smi")):
         return []
     try:

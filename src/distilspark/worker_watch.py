@@ -27,7 +27,7 @@ while not select.select([0], [], [], min(seconds / 4, 10))[0]:
 
 
 def kill_if_stopped(seconds: float) -> None:
-    """Start a process that kills this one or its parent if it stays stopped for so long; only the first call does."""
+    """Start a process that kills this one or its parent if stopped for that long; only the first call starts one."""
     own = str(os.getpid())
     if os.environ.get(WATCHED) == own:
         return

@@ -53,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_every_row_is_scored_once_when_executors_and_python_workers_are_killed_or_stopped(
     cola_training: Trained, cluster: Cluster, tmp_path: Path
 ) -> None:
-    """One executor and the other's Python worker are stopped; once both are replaced, an executor is killed."""
+    """Stop one executor and the Python worker of the other; kill an executor after both are replaced."""
     place, source = cola_training.place, write_lines(tmp_path / "rows.txt", TEXTS)
     staging, log = tmp_path / ".scored.staging", tmp_path / "hydra" / "predict.log"
     # a relative store path that exists only on the driver: a worker that opened it would create a new store

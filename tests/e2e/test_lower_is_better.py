@@ -67,7 +67,7 @@ def test_finding_and_saved_views_rank_the_lower_error_first(swept: Swept) -> Non
 def test_model_worse_than_predicting_the_mean_is_not_promoted(
     swept: Swept, jobs: dict[str, Run], tmp_path: Path
 ) -> None:
-    """The job that was not registered is, as `train` registers a model."""
+    """Register the job that was not registered, as `train` does."""
     place, hopeless = swept.place, jobs[HOPELESS]
     assert hopeless.data.metrics["dev/mse_low"] > hopeless.data.metrics["baseline/mse"], "worse beyond chance"
     with tracking_in(tmp_path, place.folder / "mlflow.db"):

@@ -58,7 +58,7 @@ def title(figure: Figure) -> str:
 
 
 def check(figures: dict[str, Figure], head: str) -> None:
-    """Lay the figures out, which warns of what does not fit, without the pixels that take most of the time."""
+    """Lay out the figures without rendering them, which is slow; the layout warns of overlaps."""
     assert set(figures) == NAMES[head]
     with styled():
         for figure in figures.values():

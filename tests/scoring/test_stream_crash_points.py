@@ -42,7 +42,7 @@ MOST = 1  # number of crash points in either test without --all-crash-points
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream into `scored` below a folder of its own."""
+    """Return a stream that writes to `scored` in a new folder."""
 
     score: Scoring
     place: Path
@@ -50,7 +50,7 @@ class Stream:
     model: TaskModel
 
     def prepare(self) -> None:
-        """Leave nothing but an older output, which the stream replaces."""
+        """Delete all files except an older output, which the stream replaces."""
         shutil.rmtree(self.place, ignore_errors=True)
         (self.place / "scored").mkdir(parents=True)
         pd.DataFrame({"sentence1": OLDER}).to_parquet(self.place / "scored/part-0.parquet")
@@ -72,7 +72,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class KilledWrite:
-    """A kill while Spark writes a file of the checkpoint, or after its rename and before its checksum's."""
+    """Kill the process while Spark writes a checkpoint file, or between the renames of the file and of its checksum."""
 
     before: Path  # a copy of the stream's folder
     after: Path  # a later one
@@ -135,7 +135,7 @@ def make_stream(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> Callable[[in
 def test_stream_resumes_after_every_crash_point_without_lost_or_duplicate_rows(
     make_stream: Callable[[int], Stream], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The stream replaces an older output; all files are in one batch."""
+    """Replace an older output by a stream with all files in one batch."""
     streamed = make_stream(2)
     streamed.prepare()
     with operations(streamed.place) as counted:

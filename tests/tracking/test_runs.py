@@ -1,4 +1,4 @@
-"""The end of a run in every case, and its own records, in a real store."""
+"""Test the status and records of runs that end in different ways, in a real store."""
 
 from __future__ import annotations
 
@@ -417,7 +417,7 @@ def test_run_of_a_killed_process_ends_as_killed_and_names_its_successor(log: Pat
 
 
 def test_open_runs_of_dead_processes_are_ended_by_the_next_run(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock is set meanwhile, which changes when living processes seem to have begun."""
+    """Set the clock, which changes the start times that psutil computes for running processes."""
     client = mlflow.MlflowClient()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

@@ -30,7 +30,7 @@ CPU = "processor\t: 0\nmodel name\t: Some\nflags\t\t: fpu avx2 {}\n"
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`machine(flag, gpus)` stands in for one whose processor has the flag, with the answer of NVIDIA's driver."""
+    """Return a function that simulates a machine: `flag` of its processor, `gpus` as nvidia-smi prints them."""
     monkeypatch.setattr(processor, "CPU_INFORMATION", tmp_path / "cpuinfo")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 

@@ -1,4 +1,4 @@
-"""One store for all tests of workflows, and configs of every command."""
+"""Shared fixtures: one store for all tests of workflows, and configs of every command."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from helpers.stores import tracking_in
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that these tests share."""
+    """Return the URI of the shared store."""
     return tmp_path_factory.mktemp("workflows") / "mlflow.db"
 
 
 @pytest.fixture
 def store(tmp_path: Path, database: Path) -> Iterator[mlflow.MlflowClient]:
-    """The shared store, set as MLflow's, with an experiment for one test."""
+    """Set MLflow to the shared store, with a new experiment."""
     with tracking_in(tmp_path, database):
         mlflow.set_experiment(tmp_path.name)
         yield mlflow.MlflowClient()
@@ -34,7 +34,7 @@ def store(tmp_path: Path, database: Path) -> Iterator[mlflow.MlflowClient]:
 
 @pytest.fixture
 def run(store: mlflow.MlflowClient) -> Iterator[Callable[[], Run]]:
-    """A run is open; `run()` returns it as it is logged."""
+    """Open a run; return a function that reads it from the store."""
     with mlflow.start_run() as active:
         yield lambda: store.get_run(active.info.run_id)
 

@@ -18,7 +18,7 @@ from distilspark.workflows.runner import Context
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """What was read, and from which names."""
+    """The rows that were read, and the names that they were read from."""
     called: list[tuple[str, Any]] = []
     for kind in ("sweep", "runs", "models"):
         monkeypatch.setattr(

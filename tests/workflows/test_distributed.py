@@ -1,4 +1,4 @@
-"""The driver follows its workers' epochs, keeps their logs, and refuses an incomplete result."""
+"""The driver logs its workers' epochs and log files, and refuses an incomplete result."""
 
 from __future__ import annotations
 

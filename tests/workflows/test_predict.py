@@ -33,7 +33,7 @@ def scored(**changed: Any) -> Any:
 
 
 class Session:
-    """Spark in the background, without Spark."""
+    """A stand-in for the background Spark session."""
 
     def __init__(self) -> None:
         self.called: list[str] = []
@@ -44,7 +44,7 @@ class Session:
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Session:
-    """Models are fetched and rows are scored without Spark."""
+    """Replace fetching and scoring by stand-ins that need no Spark."""
     made = Session()
     monkeypatch.setattr(predict, "load_task_model", lambda *_: SimpleNamespace(found=SimpleNamespace()))
     monkeypatch.setattr(predict, "link_model", lambda found: None)

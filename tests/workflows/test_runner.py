@@ -1,4 +1,4 @@
-"""Every command's work is done in one run, which is finished, linked and closed in this order."""
+"""The runner does a command's work in one run, ends the run, and then prints its link."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from helpers.texts import lines_with
 def start(
     store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., list[str]]]:
-    """`start(work, ...)` runs `compare` with this work in place of its own; `start.events` has what happened."""
+    """Return a function that runs `compare` with other work; its attribute `events` lists the calls."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
     monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
     log = tmp_path / "compare.log"

@@ -1,4 +1,4 @@
-"""A search's own logic: its batches, and the jobs that show whether all others are valid."""
+"""Test a search's batches, and the jobs that it composes to validate its ranges."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_jobs_of_two_tasks_or_metrics_are_refused(
 
 @pytest.fixture
 def parent(run: Callable[[], Run]) -> Run:
-    """A sweep's open run."""
+    """Open a sweep's run."""
     mlflow.set_tags({"sweep.id": "a-sweep", "sweep.parent": "true"})
     return run()
 
@@ -96,7 +96,7 @@ def child(parent: Run, job: str, status: str = "FINISHED", kept: float = 0.0) ->
 
 @pytest.fixture
 def launch(parent: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """`launch(hydra's launch, *batches)` returns the failures."""
+    """Return a function that launches batches of jobs and returns the failures."""
     monkeypatch.setattr(sweep, "standard_output", lambda terminal: nullcontext())
     monkeypatch.setattr(sweep, "log_to_stderr", lambda: None)
 

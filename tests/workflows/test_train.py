@@ -1,4 +1,4 @@
-"""A training's decisions: where it goes on, the threshold, and the package's precision."""
+"""Test where a training resumes, and how it chooses the threshold and the package's precision."""
 
 from __future__ import annotations
 

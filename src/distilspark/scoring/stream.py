@@ -191,7 +191,7 @@ def _open_output(spark: SparkSession, config: PredictConfig, paths: OutputPaths)
 
 
 def _drop_partial_files(folder: str) -> None:
-    """Delete the files in a local folder that a killed start had not finished, Spark's in the checkpoint too."""
+    """Delete partial files of a killed process from a local folder, including those in Spark's checkpoint."""
     if local := local_path(folder):
         with writing(folder):
             for file in local.rglob(".*"):

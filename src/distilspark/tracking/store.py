@@ -119,7 +119,7 @@ def check_database(url: str, key: str) -> None:
 
 
 def limit_waits(seconds: float) -> None:
-    """Fail this process's queries of PostgreSQL that get no answer for so long; its client would wait for ever."""
+    """Set the timeout of this process's PostgreSQL queries; psycopg2 has none of its own."""
 
     def wait(connection: Any) -> None:
         poll = select.poll()
@@ -143,7 +143,7 @@ def _describe_user() -> str:
 
 @contextmanager
 def few_retries() -> Iterator[None]:
-    """Limit MLflow to one retry and short waits, instead of minutes of both; lower settings stay."""
+    """Limit MLflow to one retry and a short timeout; keep lower settings."""
     limits = {MLFLOW_HTTP_REQUEST_MAX_RETRIES: 1, MLFLOW_HTTP_REQUEST_TIMEOUT: CONNECT_SECONDS}
     before = {setting.name: os.environ.get(setting.name) for setting in limits}
     os.environ.update({setting.name: str(min(setting.get(), most)) for setting, most in limits.items()})

@@ -201,7 +201,7 @@ def _acquire_lock(file: Path) -> AcquireReturnProxy[Any] | None:
 
 
 def _delete_abandoned(root: Path) -> None:
-    """Delete old checkpoints; those of a running training only seem old, after the clock was set."""
+    """Delete old checkpoints, except those of running trainings, which look old after the clock was set."""
     for folder in root.iterdir():
         if folder.is_dir() and time.time() - folder.stat().st_mtime > MAX_AGE:
             lock = Path(f"{folder}.lock")
