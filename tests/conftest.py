@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -133,3 +134,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("DISTILSPARK_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a store's database that tests share, each with its own experiment."""
+    return tmp_path_factory.mktemp("shared") / "mlflow.db"
+
+
+@pytest.fixture
+def store(tmp_path: Path, shared_database: Path) -> Iterator[Any]:
+    """Set MLflow to the shared store, with a new experiment."""
+    import mlflow
+
+    from helpers.stores import tracking_in
+
+    with tracking_in(tmp_path, shared_database):
+        mlflow.set_experiment(tmp_path.name)
+        yield mlflow.MlflowClient()

@@ -30,23 +30,14 @@ from distilspark.tracking.results import (
     log_figures,
     log_tables,
 )
-from helpers.stores import tracking_in
 from helpers.texts import has_facts, lines_with
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store shared by all tests of this file."""
-    return tmp_path_factory.mktemp("results") / "mlflow.db"
-
-
 @pytest.fixture
-def run(tmp_path: Path, database: Path) -> Iterator[mlflow.ActiveRun]:
+def run(store: mlflow.MlflowClient) -> Iterator[mlflow.ActiveRun]:
     """A run for one test."""
-    with tracking_in(tmp_path, database):
-        mlflow.set_experiment(tmp_path.name)
-        with mlflow.start_run() as active:
-            yield active
+    with mlflow.start_run() as active:
+        yield active
 
 
 @pytest.fixture

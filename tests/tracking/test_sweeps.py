@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import mlflow
 import pytest
 from mlflow.entities import Run
@@ -22,23 +19,8 @@ from distilspark.tracking.sweeps import (
     move_finished_jobs,
     sweep_identity,
 )
-from helpers.stores import tracking_in
 
 SWEEP = Sweep("class_weights", ("training.class_weights", "training.seed"), "0123456789ab")
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store shared by all tests of this file."""
-    return tmp_path_factory.mktemp("sweeps") / "mlflow.db"
-
-
-@pytest.fixture
-def client(tmp_path: Path, database: Path) -> Iterator[mlflow.MlflowClient]:
-    """The store, with an experiment for one test."""
-    with tracking_in(tmp_path, database):
-        mlflow.set_experiment(tmp_path.name)
-        yield mlflow.MlflowClient()
 
 
 def parent_run(status: str | None = None, identity: str = SWEEP.identity) -> Run:
@@ -64,7 +46,7 @@ def ids(runs: list[Run]) -> list[str]:
     return [run.info.run_id for run in runs]
 
 
-def test_job_is_named_and_tagged_by_its_varied_settings(client: mlflow.MlflowClient) -> None:
+def test_job_is_named_and_tagged_by_its_varied_settings(store: mlflow.MlflowClient) -> None:
     parent = parent_run()
     job = find_job(parent.info.run_id, ["training.seed=3", "task=cola", "++training.class_weights=off"])
     assert job is not None
@@ -82,22 +64,22 @@ def test_job_is_named_and_tagged_by_its_varied_settings(client: mlflow.MlflowCli
 
 
 @pytest.mark.parametrize("value, name", [("0.25", "sample_fraction=0.25"), ("/a.b/c", "sample_fraction=/a.b/c")])
-def test_job_name_keeps_dots_in_values(client: mlflow.MlflowClient, value: str, name: str) -> None:
+def test_job_name_keeps_dots_in_values(store: mlflow.MlflowClient, value: str, name: str) -> None:
     parent = parent_run()
-    client.set_tag(parent.info.run_id, "sweep.varied", '["data.sample_fraction"]')
+    store.set_tag(parent.info.run_id, "sweep.varied", '["data.sample_fraction"]')
     job = find_job(parent.info.run_id, [f"data.sample_fraction={value}"])
     assert job is not None
     assert job.name == name
 
 
-def test_a_sweep_over_seeds_alone_has_an_empty_variant(client: mlflow.MlflowClient) -> None:
+def test_a_sweep_over_seeds_alone_has_an_empty_variant(store: mlflow.MlflowClient) -> None:
     parent = parent_run()
-    client.set_tag(parent.info.run_id, "sweep.varied", '["training.seed"]')
+    store.set_tag(parent.info.run_id, "sweep.varied", '["training.seed"]')
     job = find_job(parent.info.run_id, ["training.seed=3"])
     assert job is not None
     assert (job.name, job.variant) == ("seed 3", ())
-    client.log_batch(parent.info.run_id, tags=[mlflow.entities.RunTag(*item) for item in job.tags.items()])
-    assert client.get_run(parent.info.run_id).data.tags["sweep.variant"] == ""
+    store.log_batch(parent.info.run_id, tags=[mlflow.entities.RunTag(*item) for item in job.tags.items()])
+    assert store.get_run(parent.info.run_id).data.tags["sweep.variant"] == ""
 
 
 def test_sweep_identity_depends_on_the_settings_shared_by_all_jobs() -> None:
@@ -124,19 +106,19 @@ def test_sweep_identity_includes_settings_that_a_varied_switch_uses(varied: list
 
 
 @pytest.mark.parametrize("status", ["KILLED", "FAILED", None])
-def test_finished_jobs_of_an_interrupted_sweep_are_adopted(client: mlflow.MlflowClient, status: str | None) -> None:
+def test_finished_jobs_of_an_interrupted_sweep_are_adopted(store: mlflow.MlflowClient, status: str | None) -> None:
     earlier = parent_run(status)
     done, broken, lost = child_run(earlier, 1), child_run(earlier, 2, "FAILED"), child_run(earlier, 3, "RUNNING")
     now = parent_run()
     assert ids(move_finished_jobs(now, SWEEP.identity, 4, None)) == ids([done])
     assert ids(children(now)) == ids([done])
     assert ids(children(earlier)) == ids([broken, lost])
-    assert client.get_run(lost.info.run_id).info.status == "KILLED"
-    assert client.get_run(earlier.info.run_id).info.status == (status or "KILLED")
-    assert client.get_run(earlier.info.run_id).data.tags["sweep.continued_by"] == now.info.run_id
+    assert store.get_run(lost.info.run_id).info.status == "KILLED"
+    assert store.get_run(earlier.info.run_id).info.status == (status or "KILLED")
+    assert store.get_run(earlier.info.run_id).data.tags["sweep.continued_by"] == now.info.run_id
 
 
-def test_finished_sweep_keeps_its_children_unless_more_jobs_are_requested(client: mlflow.MlflowClient) -> None:
+def test_finished_sweep_keeps_its_children_unless_more_jobs_are_requested(store: mlflow.MlflowClient) -> None:
     earlier = parent_run("FINISHED")
     first, second = child_run(earlier, 1), child_run(earlier, 2)
     assert move_finished_jobs(parent_run("KILLED"), SWEEP.identity, 2, None) == []
@@ -145,14 +127,14 @@ def test_finished_sweep_keeps_its_children_unless_more_jobs_are_requested(client
     assert ids(move_finished_jobs(larger, SWEEP.identity, 3, None)) == ids([first, second])
 
 
-def test_only_requested_jobs_of_the_same_sweep_are_adopted(client: mlflow.MlflowClient) -> None:
+def test_only_requested_jobs_of_the_same_sweep_are_adopted(store: mlflow.MlflowClient) -> None:
     earlier, another = parent_run("KILLED"), parent_run("KILLED", identity="another")
     wanted, _, _ = child_run(earlier, 1), child_run(earlier, 2), child_run(another, 1)
     taken = move_finished_jobs(parent_run(), SWEEP.identity, 2, {"training.class_weights=off training.seed=1"})
     assert ids(taken) == ids([wanted])
 
 
-def test_best_job_is_chosen_on_validation_and_not_on_dev(client: mlflow.MlflowClient) -> None:
+def test_best_job_is_chosen_on_validation_and_not_on_dev(store: mlflow.MlflowClient) -> None:
     parent = parent_run()
     good = child_run(parent, 1, val_kept_mcc=0.5, val_mcc=0.2, dev_mcc=0.1)
     child_run(parent, 2, val_kept_mcc=0.4, val_mcc=0.9, dev_mcc=0.9)
@@ -163,13 +145,13 @@ def test_best_job_is_chosen_on_validation_and_not_on_dev(client: mlflow.MlflowCl
     assert kept_metric(good, METRICS["mcc"]) == 0.5
 
 
-def test_best_job_of_an_error_metric_has_the_lowest_value(client: mlflow.MlflowClient) -> None:
+def test_best_job_of_an_error_metric_has_the_lowest_value(store: mlflow.MlflowClient) -> None:
     parent = parent_run()
     runs = [child_run(parent, seed, val_kept_mse=mse) for seed, mse in enumerate((0.7, 0.4, 0.9))]
     assert best_run(runs, METRICS["mse"]).info.run_id == runs[1].info.run_id
 
 
-def test_second_process_of_the_same_sweep_is_refused(client: mlflow.MlflowClient) -> None:
+def test_second_process_of_the_same_sweep_is_refused(store: mlflow.MlflowClient) -> None:
     with lock_sweep(SWEEP):
         with pytest.raises(UserError, match="is already running"), lock_sweep(SWEEP):
             pytest.fail("there are two")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -15,21 +14,6 @@ from mlflow.entities import Run
 from distilspark.config import from_hydra
 from distilspark.paths import CONF
 from distilspark.workflows.runner import CONFIGS
-from helpers.stores import tracking_in
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the URI of the shared store."""
-    return tmp_path_factory.mktemp("workflows") / "mlflow.db"
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Path) -> Iterator[mlflow.MlflowClient]:
-    """Set MLflow to the shared store, with a new experiment."""
-    with tracking_in(tmp_path, database):
-        mlflow.set_experiment(tmp_path.name)
-        yield mlflow.MlflowClient()
 
 
 @pytest.fixture
